@@ -1,0 +1,43 @@
+"""simsgd: which distributed SGD method reaches the target first on this cluster, and why?
+
+Time is simulated, gradients are real.
+Two verbs and a tape: `record` plays time (SimPy) and writes a tape; `replay` plays numbers (JAX) from the tape;
+`simulate` does both. Names are loaded when first used, so that recording never imports JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "AsyncSGD": "protocols",
+    "Cluster": "cluster",
+    "MinibatchSGD": "protocols",
+    "Problem": "problems",
+    "Protocol": "protocols",
+    "Run": "run",
+    "Seconds": "stopping",
+    "Tape": "tape",
+    "Target": "stopping",
+    "Updates": "stopping",
+    "record": "recorder",
+    "replay": "reading",
+    "simulate": "simulation",
+}
+_MODULES = ("networks", "optimizers", "plots", "problems", "protocols", "study", "times")
+
+__version__ = "0.1.0"
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"simsgd.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"simsgd.{name}")
+    raise AttributeError(f"simsgd has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,56 @@
+"""Checks of arguments: every refusal names the argument, its value and what would do.
+
+Laws of this module: it imports nothing of simsgd, and each check returns the value in the type that the caller stores.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+
+def number(name: str, value: object, *, wanted: str = "a finite number") -> float:
+    """Return `value` as a finite float, or raise ValueError naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return float(value)
+
+
+def positive(name: str, value: object, unit: str = "") -> float:
+    """Return `value` as a finite float above zero; `unit` is said in the error, for example "seconds"."""
+    wanted = f"a finite number above 0{f' ({unit})' if unit else ''}"
+    checked = number(name, value, wanted=wanted)
+    if checked <= 0:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return checked
+
+
+def not_negative(name: str, value: object, unit: str = "") -> float:
+    """Return `value` as a finite float of at least zero."""
+    wanted = f"a finite number of at least 0{f' ({unit})' if unit else ''}"
+    checked = number(name, value, wanted=wanted)
+    if checked < 0:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return checked
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """Return `value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def instance(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
+    """Raise TypeError unless `value` is an instance of `kind`; `example` shows what would do."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: add ()")
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
+
+
+def one_of(name: str, value: object, known: object) -> None:
+    """Raise ValueError unless `value` is among the `known` names, which the error lists."""
+    names = list(known)  # type: ignore[call-overload]
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}, got {value!r}")

@@ -1,0 +1,83 @@
+"""Result files: netCDF, written whole or not at all, read without pickle.
+
+Laws of this module: a reader either gets back what was written or a `FileFormatError` that says what is wrong with the file;
+xarray and h5netcdf are imported only when a file is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = "simsgd"
+VERSION = 1
+
+
+class FileFormatError(ValueError):
+    """A file is damaged, or is not what it should be; the message names the file and says what is wrong."""
+
+
+def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> None:
+    """Write a dataset as a netCDF file of one `kind` ("tape" or "run"), atomically.
+
+    The file is written beside its place under a temporary name and then moved, so no half-written file ever has its name.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be written.
+    """
+    path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {path}: the folder {path.parent} does not exist; make it first")
+    marked = dataset.assign_attrs({"format": f"{FORMAT} {kind}", "format_version": VERSION})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    try:
+        marked.to_netcdf(temporary, engine="h5netcdf", format="NETCDF4")
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files private; a result is as readable as any other file
+        os.replace(temporary, path)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
+    """Return the dataset of one `kind` that `save` wrote to a file, wholly in memory.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        FileFormatError: if it is damaged, was not written by simsgd, or is of another kind or a newer format.
+    """
+    import xarray
+
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        dataset = xarray.load_dataset(path, engine="h5netcdf")
+    except Exception as error:  # h5netcdf and h5py raise many types for damaged files
+        raise FileFormatError(f"{path} cannot be read as a simsgd {kind}: damaged, or not netCDF ({error})") from error
+    found = dataset.attrs.pop("format", "not a simsgd file")
+    version = dataset.attrs.pop("format_version", 0)
+    if found != f"{FORMAT} {kind}":
+        raise FileFormatError(f"{path} is not a simsgd {kind}: it is {found}")
+    if version > VERSION:
+        raise FileFormatError(f"{path} has format version {version}, this simsgd reads up to {VERSION}: use a newer simsgd")
+    return dataset
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a ValueError of the block, about what a file holds, into a FileFormatError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise FileFormatError(f"{path} is damaged: {error}") from error

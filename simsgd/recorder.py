@@ -1,0 +1,372 @@
+"""The write head: a SimPy event loop plays time and writes the tape. No gradient is computed here, and JAX is not needed.
+
+Laws of this module:
+
+1. Ties are first in, first out: what was scheduled first happens first, so jobs assigned at one moment keep their order.
+2. A worker's compute times come from its own stream; nothing a protocol does changes the k-th time that a worker draws.
+3. A recording continues exactly where it stopped: advancing in small steps or in one writes the same tape.
+4. A recording that cannot go on says who waits for whom.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import simpy
+
+from simsgd import checks, protocols, rng
+from simsgd.cluster import Cluster
+from simsgd.protocols import Gradient, Protocol
+from simsgd.stopping import Seconds, Updates, limits
+from simsgd.tape import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Jobs, Rows, Tape
+
+GRADIENTS_WITHOUT_STEP = 1_000_000
+"""A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
+
+
+class StuckError(RuntimeError):
+    """The simulation cannot go on; the message says who waits for whom."""
+
+
+class ProtocolError(RuntimeError):
+    """A protocol asked the server for something impossible; the message says what, and what would do."""
+
+
+def record(
+    protocol: Protocol,
+    cluster: Cluster,
+    until: Updates | Seconds,
+    seed: int = 0,
+    message_bytes: float = 0,
+    progress: bool | None = None,
+) -> Tape:
+    """Play time: run a protocol on a cluster and return the tape of what happened, without computing a gradient.
+
+    Args:
+        protocol: who waits for whom, for example `AsyncSGD()`.
+        cluster: workers, compute times and network.
+        until: `Updates(n)` or `Seconds(s)`.
+        seed: names all random draws; the same seed gives the same tape.
+        message_bytes: bytes of the model, and of a gradient. With the default, 0, a message takes its link's latency
+            only; `problem.message_bytes` is the size of a problem's parameters.
+        progress: show a progress bar; by default only if output is a terminal.
+
+    Raises:
+        TypeError, ValueError: for arguments that make no sense, named in the message.
+        StuckError: if the protocol leaves every worker idle, or never steps.
+        ProtocolError: if the protocol asks for something impossible.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=16, compute=sg.times.Exponential(mean=0.1))
+        >>> sg.record(sg.AsyncSGD(), cluster, until=sg.Updates(1000), seed=0)  # doctest: +ELLIPSIS
+        Tape(16 workers, 1000 gradients, 1000 updates, ... s, 0 discarded)
+    """
+    checks.instance("until", until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate")
+    recording = Recording(protocol, cluster, seed, message_bytes)
+    updates, seconds = limits(until)
+    for part in progress_bar(range(1, 101), progress, "recording"):
+        recording.advance(updates * part / 100, seconds * part / 100)
+    return recording.tape()
+
+
+def progress_bar(items: Any, progress: bool | None, label: str) -> Any:
+    """Return `items` with a progress bar around them; `progress` None shows it only if output is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=label, disable=None if progress is None else not progress, leave=False)
+
+
+class Recording:
+    """A recording in progress, which can be continued and looked at; `record` does it in one go.
+
+    Args:
+        protocol, cluster, seed, message_bytes: as in `record`.
+        observe: what `server.observe` calls with the name of a statistic; without one, observing is an error.
+
+    Example:
+        >>> import simsgd as sg
+        >>> from simsgd.recorder import Recording
+        >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
+        >>> recording = Recording(sg.AsyncSGD(), cluster)
+        >>> recording.advance(seconds=3.0)
+        >>> recording.version
+        6
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        cluster: Cluster,
+        seed: int = 0,
+        message_bytes: float = 0,
+        observe: Callable[[str], float] | None = None,
+    ) -> None:
+        protocols.check(protocol)
+        checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
+        self.cluster = cluster
+        self.header = {
+            "protocol": repr(protocol),
+            "cluster": repr(cluster),
+            "seed": checks.whole("seed", seed, 0),
+            "message_bytes": checks.not_negative("message_bytes", message_bytes, "bytes"),
+        }
+        self._environment = simpy.Environment()
+        self._inboxes = [self._environment.event() for _ in range(cluster.workers)]
+        self._server = _Server(protocol, self._environment, self._inboxes, observe)
+        self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
+        self._end = 0.0
+        self._server.processes.extend(
+            self._environment.process(self._work(worker, float(message_bytes))) for worker in range(cluster.workers)
+        )
+        protocol.start(self._server)
+        self._server.check_going("it started")
+
+    @property
+    def workers(self) -> int:
+        """How many workers the cluster has."""
+        return self.cluster.workers
+
+    @property
+    def version(self) -> int:
+        """How many updates have been recorded."""
+        return self._server.version
+
+    @property
+    def now(self) -> float:
+        """The moment up to which has been recorded, simulated seconds."""
+        return max(self._end, self._environment.now)
+
+    def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
+        """Record on until there are so many updates, or so many seconds have passed, whichever comes first."""
+        environment, server = self._environment, self._server
+        step, peek = environment.step, environment.peek
+        if seconds == math.inf:  # the common case, without a look at the clock before each event
+            while server.version < updates:
+                step()
+        while server.version < updates and peek() <= seconds:
+            step()
+        if server.version < updates:
+            self._end = seconds
+
+    def rows(self, start: int = 0) -> Rows:
+        """Return the rows from `start` on, up to the last that ends a step."""
+        server = self._server
+        return Rows(*(server.rows.column(name, start, server.stepped_rows) for name in Rows._fields))
+
+    def live(self) -> set[int]:
+        """Return the versions that rows after those of `rows` may read.
+
+        They were read by jobs in flight, by the gradient being delivered, or by rows used but not yet stepped with.
+        """
+        server = self._server
+        live = {job.read for job in server.jobs.values()}
+        if server.delivering is not None:
+            live.add(server.delivering.read)
+        return live.union(server.rows.column("read", server.stepped_rows).tolist())
+
+    def tape(self) -> Tape:
+        """Return what has been recorded so far as a tape."""
+        server = self._server
+        in_flight = _Log(JOB_COLUMNS)
+        for worker in sorted(server.jobs):
+            in_flight.append(*_life(server.jobs[worker]))
+        return Tape(
+            **server.rows.columns(),
+            workers=self.workers,
+            end=self.now,
+            discarded=Discarded(**server.discarded.columns()),
+            in_flight=Jobs(**in_flight.columns()),
+            header=dict(self.header),
+        )
+
+    def _work(self, worker: int, message_bytes: float) -> Generator[simpy.Event, Any, None]:
+        """A worker's life: wait for a job, fetch the model, compute, send the gradient."""
+        environment, server, inboxes = self._environment, self._server, self._inboxes
+        download = self.cluster.network.download_seconds(worker, message_bytes)
+        upload = self.cluster.network.upload_seconds(worker, message_bytes)
+        draw = functools.partial(self.cluster.compute.sample, self._streams[worker], worker)
+        timeout = environment.timeout
+        while True:
+            try:
+                job = yield inboxes[worker]
+                if download:
+                    yield timeout(download)
+                job.began = environment.now
+                yield timeout(self._checked(draw(job.began), worker, job.began))
+                job.ended = environment.now
+                if upload:
+                    yield timeout(upload)
+            except simpy.Interrupt:  # the job was cancelled
+                continue
+            job.arrived = environment.now
+            inboxes[worker] = environment.event()
+            server.receive(job)
+
+    def _checked(self, seconds: float, worker: int, now: float) -> float:
+        """Return a drawn compute time, or raise ValueError if a clock cannot use it."""
+        if now < now + seconds < math.inf:
+            return seconds
+        raise ValueError(
+            f"{self.cluster.compute!r} drew a compute time of {seconds!r} seconds for worker {worker} at {now:g} s: a time "
+            "must be finite, above 0, and large enough to advance a float64 clock"
+        )
+
+
+class _Log:
+    """A growing table of typed columns, packed as bytes: what a row takes on disk is all it takes in memory."""
+
+    def __init__(self, schema: dict[str, type]) -> None:
+        self._type = np.dtype(list(schema.items()))
+        self._format = "<" + "".join(self._type[name].char for name in schema)
+        self._pack = struct.Struct(self._format).pack
+        self._bytes = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._bytes) // self._type.itemsize
+
+    def append(self, *values: float) -> None:
+        self._bytes += self._pack(*values)
+
+    def mend_last(self, *values: float) -> None:
+        """Overwrite the first values of the last row."""
+        struct.pack_into(self._format[: 1 + len(values)], self._bytes, len(self._bytes) - self._type.itemsize, *values)
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return a copy of rows [start, stop) of one column."""
+        return np.frombuffer(self._bytes, self._type)[name][start:stop].copy()
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return a copy of everything, column by column."""
+        return {name: self.column(name) for name in self._type.names or ()}
+
+
+def _life(job: Gradient) -> tuple[float, ...]:
+    """Return a job's values in the order of JOB_COLUMNS."""
+    return job.worker, job.job, job.read, job.assigned, job.began, job.ended, job.arrived
+
+
+class _Server:
+    """The parameter server: what `protocols.Server` promises, and the logs that it writes."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        environment: simpy.Environment,
+        inboxes: list[simpy.Event],
+        observe: Callable[[str], float] | None,
+    ) -> None:
+        self.workers = range(len(inboxes))
+        self.version = 0
+        self.accumulated = 0
+        self.notes: dict[str, Any] = {}
+        self.rows = _Log(ROW_COLUMNS)
+        self.discarded = _Log(DISCARDED_COLUMNS)
+        self.stepped_rows = 0
+        self.jobs: dict[int, Gradient] = {}
+        self.processes: list[simpy.Process] = []
+        self._protocol = protocol
+        self._environment = environment
+        self._inboxes = inboxes
+        self._observe = observe
+        self._next_job = [0] * len(inboxes)
+        self.delivering: Gradient | None = None
+        self._arrived_since_step = 0
+
+    @property
+    def now(self) -> float:
+        return self._environment.now
+
+    def staleness(self, gradient: Gradient) -> int:
+        return self.version - gradient.read
+
+    def assign(self, worker: int) -> None:
+        if worker in self.jobs or worker not in self.workers:
+            raise ProtocolError(
+                f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but "
+                + (
+                    f"worker {worker} is still busy with job {self.jobs[worker].job}: cancel it first"
+                    if worker in self.jobs
+                    else f"the workers are 0 to {len(self.workers) - 1}"
+                )
+            )
+        job = self.jobs[worker] = Gradient(worker, self._next_job[worker], self.version, self._environment.now)
+        self._next_job[worker] += 1
+        self._inboxes[worker].succeed(job)
+
+    def cancel(self, worker: int) -> None:
+        if worker not in self.jobs:
+            raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
+        self._discard(self.jobs.pop(worker))
+        self._inboxes[worker] = self._environment.event()
+        if self.processes[worker] is not self._environment.active_process:  # which has not begun the job yet
+            self.processes[worker].interrupt()
+
+    def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
+        if gradient is not self.delivering:
+            raise ProtocolError(
+                f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
+                "or was accumulated before: each can be used once, in the on_gradient call that delivers it"
+            )
+        if not math.isfinite(weight):
+            raise ProtocolError(f"{self._protocol!r} gave a gradient the weight {weight!r}: a weight must be finite")
+        self.delivering = None
+        self.accumulated += 1
+        self.rows.append(self._environment.now, False, weight, *_life(gradient))
+
+    def step(self) -> None:
+        if not self.accumulated:
+            raise ProtocolError(
+                f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
+                "accumulate at least one gradient"
+            )
+        self.rows.mend_last(self._environment.now, True)  # time, step
+        self.version += 1
+        self.accumulated = 0
+        self.stepped_rows = len(self.rows)
+        self._arrived_since_step = 0
+
+    def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
+        self.accumulate(gradient, weight)
+        self.step()
+
+    def observe(self, statistic: str) -> float:
+        if self._observe is None:
+            raise ProtocolError(
+                f"{self._protocol!r} observes {statistic!r}, but a recording has no gradients to observe: use simulate"
+            )
+        return self._observe(statistic)
+
+    def receive(self, gradient: Gradient) -> None:
+        """Deliver a gradient that has arrived to the protocol; what it does not use is thrown away."""
+        del self.jobs[gradient.worker]
+        self.delivering = gradient
+        self._protocol.on_gradient(self, gradient)
+        if self.delivering is gradient:
+            self.delivering = None
+            self._discard(gradient)
+        self._arrived_since_step += 1
+        if not self.jobs or self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
+            self.check_going(f"worker {gradient.worker} delivered its job {gradient.job}")
+
+    def check_going(self, event: str) -> None:
+        """Raise StuckError if nothing can happen any more, or nothing but discarding happens."""
+        where = f"at {self.now:g} s and version {self.version}, after {event}"
+        if not self.jobs:
+            raise StuckError(
+                f"{where}, every worker (0 to {len(self.workers) - 1}) waits for the server to assign a job, and the server "
+                f"waits for a gradient: {self._protocol!r} must call server.assign"
+            )
+        if self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
+            raise StuckError(
+                f"{where}, {self._arrived_since_step} gradients have arrived since the last step and the model stands "
+                f"still ({self.accumulated} of them accumulated): {self._protocol!r} must call server.step"
+            )
+
+    def _discard(self, job: Gradient) -> None:
+        self.discarded.append(self._environment.now, self.version, *_life(job))

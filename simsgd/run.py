@@ -1,0 +1,312 @@
+"""A run: what a simulation measured, and where it comes from. An xarray Dataset underneath.
+
+Laws of this module:
+
+1. Everything in a run was measured: metrics by evaluating the model, staleness and time from the tape.
+2. A run says where it comes from (configuration, versions, device, hashes), saves to one file, and loads back equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import html
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simsgd import checks, files
+from simsgd.stopping import Target
+from simsgd.tape import Tape
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import xarray
+
+AXES = ("time", "updates", "samples", "bytes")
+"""What a metric can be followed along: simulated seconds, server steps, training samples used, bytes moved."""
+
+
+class Cost(NamedTuple):
+    """What it took to reach a target; not a number (NaN) where the target was never reached."""
+
+    seconds: float
+    updates: float
+    samples: float
+    bytes: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What a simulation measured; made by `simulate` and `replay`.
+
+    Attributes:
+        dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
+            `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `waiting` (shares of time),
+            `gradients` (used), `discarded`, `mean_staleness`. Along `parameter`: the final model, flat. Along `row`,
+            `discarded` and `in_flight`: the tape's columns.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(0.1))
+        >>> run = sg.simulate(sg.MinibatchSGD(), sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.5), sg.Updates(20))
+        >>> run.status, float(run.dataset.time[-1]) == float(run.tape.time[-1])
+        ('completed', True)
+    """
+
+    dataset: xarray.Dataset
+
+    @staticmethod
+    def assemble(
+        tape: Tape,
+        evaluations: Sequence[Mapping[str, float]],
+        status: str,
+        parameters: np.ndarray,
+        target: Target | None,
+        configuration: Mapping[str, Any],
+    ) -> Run:
+        """Put together what `replay` and `simulate` measured.
+
+        Args:
+            tape: what happened.
+            evaluations: for each look at the model "time", "updates", "gradients" and the metrics' values.
+            status: "completed", "target reached" or "diverged".
+            parameters: the final model, shape (parameters,).
+            target: what summaries count the way to.
+            configuration: what the run was made of.
+        """
+        import xarray
+
+        table = {name: np.array([e[name] for e in evaluations]) for name in evaluations[0]}
+        samples = table.pop("gradients").astype(np.int64) * int(configuration["batch_size"])
+        moved = _bytes_moved(tape, table["time"], configuration["message_bytes"])
+        along = {
+            "time": ("evaluation", table.pop("time")),
+            "updates": ("evaluation", table.pop("updates").astype(np.int64)),
+            "samples": ("evaluation", samples),
+            "bytes": ("evaluation", moved),
+        }
+        measured = xarray.Dataset(
+            {
+                **{name: ("evaluation", values) for name, values in table.items()},
+                **{name: ("worker", values) for name, values in _per_worker(tape).items()},
+                "parameters": ("parameter", parameters),
+            },
+            coords=along,
+            attrs={
+                "status": status,
+                "metrics": json.dumps(list(table)),
+                "target": json.dumps(None if target is None else dataclasses.asdict(dataclasses.replace(target, within=None))),
+                "configuration": json.dumps({**configuration, "versions": _versions()}, ensure_ascii=False),
+                "parameters_hash": hashlib.sha256(parameters.tobytes()).hexdigest(),
+            },
+        )
+        return Run(measured.merge(tape.to_dataset(), combine_attrs="no_conflicts"))
+
+    @property
+    def status(self) -> str:
+        """How the run ended: "completed", "target reached", or "diverged" (a metric was no longer finite)."""
+        return self.dataset.attrs["status"]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what was evaluated, for example "loss"."""
+        return tuple(json.loads(self.dataset.attrs["metrics"]))
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What the run was made of: protocol, cluster, problem, optimizer, seeds, shapes, device, package versions."""
+        return json.loads(self.dataset.attrs["configuration"])
+
+    @property
+    def target(self) -> Target | None:
+        """The target that summaries count the way to, if there is one."""
+        fields = json.loads(self.dataset.attrs["target"])
+        return None if fields is None else Target(**fields)
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """The final model as one vector, shape (parameters,); `problem.unravel` makes the pytree of it."""
+        return self.dataset["parameters"].values
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the tape's content and of the final parameters: equal for runs that did and computed the same."""
+        return {"tape": self.dataset.attrs["content_hash"], "parameters": self.dataset.attrs["parameters_hash"]}
+
+    @functools.cached_property
+    def tape(self) -> Tape:
+        """What happened, in order."""
+        return Tape.from_dataset(self.dataset)
+
+    @property
+    def throughput(self) -> dict[str, float]:
+        """Per simulated second, over the whole run: "updates", "gradients" (used) and "samples"."""
+        seconds, gradients = self.tape.end, len(self.tape)
+        samples = gradients * self.configuration["batch_size"]
+        return {"updates": self.tape.updates / seconds, "gradients": gradients / seconds, "samples": samples / seconds}
+
+    @property
+    def wasted(self) -> dict[str, float]:
+        """Thrown-away work: "gradients", "seconds" computed for them, and the "share" of all computing they took."""
+        lost = float(np.nansum(self.tape.discarded.stages(self.tape.discarded.time)[:, 1]))
+        used = float((self.tape.ended - self.tape.began).sum())
+        return {"gradients": len(self.tape.discarded), "seconds": lost, "share": lost / (lost + used or 1.0)}
+
+    def to_target(self, target: Target | None = None) -> Cost:
+        """Return what it took until the first evaluation that reached a target; by default the run's own.
+
+        The resolution is the distance between evaluations (`evaluate_every`).
+
+        Raises:
+            ValueError: if there is no target, or its metric was not evaluated.
+        """
+        target = target or self.target
+        if target is None:
+            raise ValueError('target is needed, for example Target("loss", at_most=0.1): the problem does not set one')
+        checks.one_of("target.metric", target.metric, self.metrics)
+        reached = [target.reached(value) for value in self.dataset[target.metric].values]
+        if not any(reached):
+            return Cost(*[float("nan")] * 4)
+        return Cost(*(float(self.dataset[axis][reached.index(True)]) for axis in AXES))
+
+    def final(self, metric: str) -> float:
+        """Return a metric's last value.
+
+        Raises:
+            ValueError: if it was not evaluated.
+        """
+        checks.one_of("metric", metric, self.metrics)
+        return float(self.dataset[metric][-1])
+
+    def summary(self, target: Target | None = None) -> str:
+        """Return the run in a few lines of text: time to the target, final metrics, throughput, staleness, shares of time.
+
+        Raises:
+            ValueError: if the target's metric was not evaluated.
+        """
+        return "\n".join(f"{name:<12}{text}" if name else text for name, text in self._summary_rows(target))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run to one netCDF file, whole or not at all.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        files.save(path, self.dataset, kind="run")
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Run:
+        """Read a run that `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            simsgd.files.FileFormatError: if it is damaged or is not a simsgd run.
+        """
+        run = Run(files.load(path, kind="run"))
+        with files.naming(path):
+            run.tape.check()
+            if hashlib.sha256(run.parameters.tobytes()).hexdigest() != run.hashes["parameters"]:
+                raise ValueError("the final parameters do not fit the hash saved with them")
+        return run
+
+    def plot(self, x: str = "time", y: str = "loss", **options: Any) -> matplotlib.axes.Axes:
+        """Draw a metric along "time", "updates", "samples" or "bytes"; see `simsgd.plots.metric`."""
+        from simsgd import plots
+
+        return plots.metric(self, x, y, **options)
+
+    def __eq__(self, other: object) -> bool:
+        """Runs are equal when all their data and attributes are, to the bit (NaN equals NaN)."""
+        return isinstance(other, Run) and self.dataset.identical(other.dataset)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Run({self._title()})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._summary_rows(None)
+        )
+        return f"<table>{rows}</table>"
+
+    def _title(self) -> str:
+        made = self.configuration
+        protocol, workers = made.get("protocol", "a tape"), self.tape.workers
+        return (
+            f"{protocol}, {workers} workers, {made['problem']}, {self.dataset.time.values[-1]:.4g} simulated s: {self.status}"
+        )
+
+    def _summary_rows(self, target: Target | None) -> list[tuple[str, str]]:
+        data, rate, wasted, tape = self.dataset, self.throughput, self.wasted, self.tape
+        rows = [("", self._title())]
+        if target or self.target:
+            cost = self.to_target(target)
+            never = f"not reached in {tape.end:.4g} s, {tape.updates:,} updates"
+            reached = (
+                f"after {cost.seconds:.4g} s, {cost.updates:,.0f} updates, {cost.samples:,.0f} samples, {_size(cost.bytes)}"
+            )
+            rows.append(("target", f"{target or self.target}: {never if np.isnan(cost.seconds) else reached}"))
+        rows.append(("final", ", ".join(f"{name} {self.final(name):.4g}" for name in self.metrics)))
+        rows.append(("throughput", f"{rate['updates']:,.4g} updates/s, {rate['samples']:,.4g} samples/s"))
+        if len(tape):
+            quantiles = np.quantile(tape.staleness, [0.5, 0.95])
+            spread = f"median {quantiles[0]:.0f}, 95% {quantiles[1]:.0f}, max {tape.staleness.max()}"
+            rows.append(("staleness", f"mean {tape.staleness.mean():.3g}, {spread}"))
+        shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in ("computing", "sending", "waiting"))
+        rows.append(("workers", shares))
+        rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
+        made, hashes = self.configuration, self.hashes
+        identity = f"tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}, {made['dtype']} on {made['device']}"
+        rows.append(("identity", identity))
+        return rows
+
+
+def _per_worker(tape: Tape) -> dict[str, np.ndarray]:
+    """Return what is known of each worker, arrays of shape (workers,)."""
+    used = np.bincount(tape.worker, minlength=tape.workers)
+    stale = np.bincount(tape.worker, weights=tape.staleness, minlength=tape.workers)
+    return {
+        **tape.shares(),
+        "gradients": used,
+        "discarded_gradients": np.bincount(tape.discarded.worker, minlength=tape.workers),
+        "mean_staleness": np.divide(stale, used, out=np.full(tape.workers, np.nan), where=used > 0),
+    }
+
+
+def _bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:
+    """Return the bytes of the messages, models and gradients, that had arrived by each of the moments."""
+    logs = (tape, tape.discarded, tape.in_flight)
+    arrivals = np.concatenate([getattr(log, column) for log in logs for column in ("began", "arrived")])
+    return message_bytes * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    packages = ("simsgd", "jax", "jaxlib", "numpy", "optax", "simpy")
+    installed = {p: importlib.metadata.version(p) for p in packages if _is_installed(p)}
+    return {"python": platform.python_version(), **installed}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

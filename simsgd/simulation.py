@@ -1,0 +1,75 @@
+"""simulate = replay ∘ record: time is simulated, gradients are real."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simsgd import checks
+from simsgd.cluster import Cluster
+from simsgd.optimizers import Optimizer
+from simsgd.player import Player
+from simsgd.problems import Problem
+from simsgd.protocols import Protocol
+from simsgd.reading import finish
+from simsgd.recorder import Recording
+from simsgd.run import Run
+from simsgd.stopping import Seconds, Target, Updates
+
+
+def simulate(
+    protocol: Protocol,
+    problem: Problem,
+    cluster: Cluster,
+    optimizer: Optimizer,
+    until: Updates | Seconds | Target,
+    seed: int = 0,
+    evaluate_every: Updates | Seconds | None = None,
+    message_bytes: float | None = None,
+    dtype: str = "float32",
+    width: int | None = None,
+    progress: bool | None = None,
+) -> Run:
+    """Run a method on a problem and a cluster: simulated time, real gradients, one result.
+
+    Args:
+        protocol: who waits for whom, for example `AsyncSGD()`.
+        problem: what is learned, for example `problems.digits()`.
+        cluster: workers, compute times and network.
+        optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
+        until: `Updates(n)`, `Seconds(s)`, or a `Target` with a bound.
+        seed: names all random draws: compute times by worker, batches by worker and job, initial parameters. Methods
+            compared on one seed see the same draws.
+        evaluate_every: how far apart to evaluate the metrics, `Updates(n)` or `Seconds(s)`; by default a hundredth of the
+            whole. Looking more or less often changes no bit of the model.
+        message_bytes: bytes of the model, and of a gradient; by default the bytes of the problem's parameters.
+        dtype: "float32" or "float64".
+        width: how many gradients of a step are computed side by side; see `replay`.
+        progress: show a progress bar; by default only if output is a terminal.
+
+    Returns:
+        A `Run`. Its status is "diverged" if a metric stopped being finite; everything up to there is kept.
+
+    Raises:
+        TypeError, ValueError: for arguments that make no sense, named in the message.
+        simsgd.recorder.StuckError: if the simulation cannot go on.
+
+    Example:
+        >>> import optax, simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.ShiftedExponential(shift=0.05, mean=0.1))
+        >>> run = sg.simulate(sg.AsyncSGD(), sg.problems.digits(), cluster, optax.sgd(0.1), sg.Seconds(20), seed=0)
+        >>> print(run.summary())  # doctest: +ELLIPSIS
+        AsyncSGD(), 4 workers, digits, mlp with 32 hidden units, 20 simulated s: completed
+        target      accuracy ≥ 0.9: after ... s, ... updates, ... samples, ... MB
+        ...
+    """
+    player = Player(problem, optimizer, checks.whole("cluster.workers", cluster.workers, 1), seed, dtype, width)
+    if message_bytes is None:
+        message_bytes = problem.parameter_count * np.dtype(dtype).itemsize
+
+    def observe(statistic: str) -> float:
+        checks.one_of("observe: statistic", statistic, problem.metric_names)
+        player.play(recording.rows(player.rows_played), recording.live())
+        return player.evaluate()[statistic]
+
+    recording = Recording(protocol, cluster, seed, message_bytes, observe)
+    return finish(recording, player, until, evaluate_every, progress)

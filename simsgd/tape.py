@@ -1,0 +1,338 @@
+"""The tape: what happened in a recording, as plain NumPy columns. The contract between time and numbers.
+
+One row for each gradient that the method used, in the order of use. Discrete-event simulation calls replaying it
+trace-driven simulation; here it is always "tape", because JAX owns the word "trace".
+
+Laws of this module, which `Tape.check` enforces:
+
+1. The tape alone determines the numerics. Data randomness is keyed by (worker, job), never by order of arrival; so each
+   (worker, job) is on the tape at most once, and a worker's jobs follow one another without overlapping.
+2. Time never decreases, along the rows (ties are first in, first out) and along a job's life: assigned, began, ended,
+   arrived, used.
+3. A row reads a version that existed when its job was assigned.
+4. At most (jobs in flight + 1) versions are alive at any row, whatever the staleness.
+5. A version is made of at least one gradient: rows up to the first `step` make version 1, and so on. Playing the rows in
+   chunks of any size gives the same result.
+6. Work that was thrown away, or was still in flight at the end, has its time in a log of its own, never a row.
+
+Staleness is never a parameter: it is the version when used minus the version when read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simsgd import checks
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import xarray
+
+JOB_COLUMNS: dict[str, type] = {
+    "worker": np.int32,
+    "job": np.int32,
+    "read": np.int32,
+    "assigned": np.float64,
+    "began": np.float64,
+    "ended": np.float64,
+    "arrived": np.float64,
+}
+"""The columns that every log of jobs has, with their types; see `Jobs`."""
+ROW_COLUMNS: dict[str, type] = {"time": np.float64, "step": np.bool_, "weight": np.float64} | JOB_COLUMNS
+"""The columns of the tape's rows; see `Tape`."""
+DISCARDED_COLUMNS: dict[str, type] = {"time": np.float64, "version": np.int32} | JOB_COLUMNS
+"""The columns of the log of discarded work; see `Discarded`."""
+
+
+class TapeError(ValueError):
+    """A tape breaks one of its laws; the message names the row and the law."""
+
+
+class Rows(NamedTuple):
+    """What replay needs of a tape: the columns worker, job, read, weight and step of some of its rows, each (rows,)."""
+
+    worker: np.ndarray
+    job: np.ndarray
+    read: np.ndarray
+    weight: np.ndarray
+    step: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Jobs:
+    """A log of jobs, one row each: columns of shape (rows,); times in simulated seconds, NaN for what never happened.
+
+    Attributes:
+        worker: who worked (int32).
+        job: which of the worker's jobs, from 0 (int32).
+        read: the model version the server handed out for it (int32).
+        assigned: when the server handed that version out.
+        began: when it had reached the worker and computing began.
+        ended: when computing ended and the gradient was sent.
+        arrived: when the gradient reached the server.
+    """
+
+    worker: np.ndarray
+    job: np.ndarray
+    read: np.ndarray
+    assigned: np.ndarray
+    began: np.ndarray
+    ended: np.ndarray
+    arrived: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.worker)
+
+    def stages(self, until: float | np.ndarray) -> np.ndarray:
+        """Return each job's seconds of (receiving, computing, sending) before the moment `until`, shape (rows, 3)."""
+        moments = np.stack([self.assigned, self.began, self.ended, self.arrived])
+        return np.diff(np.fmin(moments, until), axis=0).T
+
+
+@dataclass(frozen=True, eq=False)
+class Discarded(Jobs):
+    """Work that was thrown away: jobs with the moment `time` (seconds) and the server's `version` (int32) at that moment."""
+
+    time: np.ndarray
+    version: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Tape(Jobs):
+    """A recording: the jobs whose gradients were used, in order of use, and what became of all the others.
+
+    Made by `record`; the columns of `Jobs`, and:
+
+    Attributes:
+        time: when the server used the gradient; for the last of a step, when it stepped (seconds).
+        weight: the gradient's weight in the server's sum (float64).
+        step: whether the server stepped after it, which makes a new version (bool).
+        workers: how many workers the cluster had.
+        end: the moment up to which was recorded (seconds).
+        discarded: the log of work thrown away.
+        in_flight: the jobs still under way at `end`.
+        header: where the tape comes from (protocol, cluster, seed, message_bytes …), as plain text and numbers; not part
+            of its content hash.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=1.0))
+        >>> tape = sg.record(sg.AsyncSGD(), cluster, until=sg.Updates(1000), seed=0)
+        >>> len(tape), int(tape.staleness.sum() + (tape.updates - tape.in_flight.read).sum())
+        (1000, 3000)
+    """
+
+    time: np.ndarray
+    weight: np.ndarray
+    step: np.ndarray
+    workers: int
+    end: float
+    discarded: Discarded
+    in_flight: Jobs
+    header: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def updates(self) -> int:
+        """How many steps the server made, which is the last version's number."""
+        return int(np.count_nonzero(self.step))
+
+    @property
+    def version(self) -> np.ndarray:
+        """The server's version when each row was used, before that row's own step; shape (rows,), int64."""
+        return np.cumsum(self.step) - self.step
+
+    @property
+    def staleness(self) -> np.ndarray:
+        """Versions between reading and using, for each row: version when used − version when read; (rows,), int64."""
+        return self.version - self.read
+
+    @property
+    def update_times(self) -> np.ndarray:
+        """The moments at which versions 1, 2, … were made, simulated seconds, shape (updates,)."""
+        return self.time[self.step]
+
+    @property
+    def rows(self) -> Rows:
+        """The columns that replay needs."""
+        return Rows(self.worker, self.job, self.read, self.weight, self.step)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hexadecimal) of all that happened: two tapes with the same hash are the same recording."""
+        digest = hashlib.sha256(f"simsgd tape 1, {self.workers} workers, end {float(self.end).hex()}".encode())
+        for (log, name), column in _flat_columns(self).items():
+            digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """Return how each worker spent the time from 0 to `end`: fractions that add up to 1, each of shape (workers,).
+
+        "computing"; "sending" (messages of either direction); "waiting" (for an assignment). Discarded work counts as
+        what the worker was doing at the time.
+        """
+        spent = np.zeros((self.workers, 3))
+        for log, until in ((self, self.end), (self.discarded, self.discarded.time), (self.in_flight, self.end)):
+            np.add.at(spent, log.worker, np.nan_to_num(log.stages(until)))
+        down, computing, up = spent.T / self.end
+        return {"computing": computing, "sending": down + up, "waiting": np.maximum(0.0, 1 - computing - down - up)}
+
+    def check(self) -> Tape:
+        """Return the tape if it keeps its laws.
+
+        Raises:
+            TapeError: naming the first row that breaks a law, and the law.
+        """
+        _check(self)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tape to one netCDF file, whole or not at all.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        from simsgd import files
+
+        files.save(path, self.to_dataset(), kind="tape")
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Tape:
+        """Read a tape that `save` wrote, and check that it is whole and keeps its laws.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            simsgd.files.FileFormatError: if it is damaged or is not a simsgd tape.
+        """
+        from simsgd import files
+
+        dataset = files.load(path, kind="tape")
+        with files.naming(path):
+            return Tape.from_dataset(dataset).check()
+
+    def to_dataset(self) -> xarray.Dataset:
+        """Return the tape as an xarray Dataset: dimensions `row`, `discarded` and `in_flight`."""
+        import xarray
+
+        return xarray.Dataset(
+            {f"{log}_{name}": (log, column) for (log, name), column in _flat_columns(self).items()},
+            attrs={
+                "workers": self.workers,
+                "end": self.end,
+                "content_hash": self.content_hash,
+                "header": json.dumps(self.header, ensure_ascii=False),
+            },
+        )
+
+    @staticmethod
+    def from_dataset(dataset: xarray.Dataset) -> Tape:
+        """Return the tape that `to_dataset` put into a Dataset, which may hold other variables too.
+
+        Raises:
+            TapeError: if a column is missing or the content hash does not fit.
+        """
+        try:
+            logs: dict[str, dict[str, Any]] = {
+                log: {name: dataset[f"{log}_{name}"].values.astype(kind) for name, kind in schema.items()}
+                for log, schema in _LOGS.items()
+            }
+            tape = Tape(
+                **logs["row"],
+                workers=int(dataset.attrs["workers"]),
+                end=float(dataset.attrs["end"]),
+                discarded=Discarded(**logs["discarded"]),
+                in_flight=Jobs(**logs["in_flight"]),
+                header=json.loads(dataset.attrs["header"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise TapeError(f"not a tape: {error}") from error
+        if tape.content_hash != dataset.attrs.get("content_hash"):
+            raise TapeError("the columns do not fit the content hash saved with them: the tape was damaged or edited")
+        return tape
+
+    def plot_timeline(self, **options: Any) -> matplotlib.axes.Axes:
+        """Draw who computed, sent and waited, when; see `simsgd.plots.timeline`."""
+        from simsgd import plots
+
+        return plots.timeline(self, **options)
+
+    def plot_staleness(self, **options: Any) -> matplotlib.axes.Axes:
+        """Draw the distribution of staleness; see `simsgd.plots.staleness`."""
+        from simsgd import plots
+
+        return plots.staleness(self, **options)
+
+    def plot_shares(self, **options: Any) -> matplotlib.axes.Axes:
+        """Draw each worker's shares of time; see `simsgd.plots.shares`."""
+        from simsgd import plots
+
+        return plots.shares(self, **options)
+
+    def __repr__(self) -> str:
+        return (
+            f"Tape({self.workers} workers, {len(self)} gradients, {self.updates} updates, {self.end:g} s, "
+            f"{len(self.discarded)} discarded)"
+        )
+
+
+_LOGS = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMNS, "in_flight": JOB_COLUMNS}
+"""The tape's three logs, with the names that their columns and their dimension have in a Dataset."""
+
+
+def _flat_columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
+    """Return every column of the three logs by (log, name)."""
+    source: dict[str, Jobs] = {"row": tape, "discarded": tape.discarded, "in_flight": tape.in_flight}
+    return {(log, name): getattr(source[log], name) for log, schema in _LOGS.items() for name in schema}
+
+
+def _check(tape: Tape) -> None:
+    """Raise TapeError at the first row that breaks a law."""
+    _check_types(tape)
+    version = tape.version
+    made_at = np.concatenate([[0.0], tape.update_times])
+
+    def law(number: int, broken: np.ndarray, sentence: str) -> None:
+        if broken.any():
+            row = int(np.argmax(broken))
+            values = ", ".join(f"{f}={getattr(tape, f)[row]}" for f in ROW_COLUMNS)
+            raise TapeError(f"row {row} breaks law {number}: {sentence} ({values})")
+
+    law(1, (tape.worker < 0) | (tape.worker >= tape.workers), f"worker is not one of 0 to {tape.workers - 1}")
+    law(1, ~np.isfinite(tape.weight), "weight is not finite")
+    order = np.lexsort((tape.job, tape.worker))
+    same_worker = np.diff(tape.worker[order]) == 0
+    law(1, _at(order[1:], same_worker & (np.diff(tape.job[order]) == 0)), "the same (worker, job) is on an earlier row")
+    early = tape.assigned[order][1:] < tape.arrived[order][:-1]
+    law(1, _at(order[1:], same_worker & early), "assigned before the worker's job before it had arrived")
+    law(2, np.diff(tape.time, prepend=0.0) < 0, "time is before the row before it")
+    life = np.stack([tape.assigned, tape.began, tape.ended, tape.arrived, tape.time])
+    law(2, ~(np.diff(life, axis=0, prepend=0.0) >= 0).all(axis=0), "assigned ≤ began ≤ ended ≤ arrived ≤ time fails")
+    law(2, tape.time > tape.end, f"time is after the tape's end, {tape.end}")
+    law(3, (tape.read < 0) | (tape.read > version), "read is not a version that existed when the row was used")
+    law(3, made_at[np.clip(tape.read, 0, tape.updates)] > tape.assigned, "read was made only after its job was assigned")
+
+
+def _at(rows: np.ndarray, broken: np.ndarray) -> np.ndarray:
+    """Return the flags `broken`, given for the tape's rows `rows`, in the order of the tape."""
+    flags = np.zeros(len(rows) + 1, bool)
+    flags[rows] = broken
+    return flags
+
+
+def _check_types(tape: Tape) -> None:
+    """Raise TapeError unless all columns of a log have one length and the right types."""
+    checks.whole("Tape.workers", tape.workers, 1)
+    checks.positive("Tape.end", tape.end, "seconds")
+    lengths: dict[str, int] = {}
+    for (log, name), column in _flat_columns(tape).items():
+        wanted = np.dtype(_LOGS[log][name])
+        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype != wanted:
+            raise TapeError(f"column {name} of log {log!r} must be a 1-d array of {wanted}, got {column!r:.60}")
+        if lengths.setdefault(log, len(column)) != len(column):
+            raise TapeError(f"column {name} of log {log!r} has {len(column)} rows, others have {lengths[log]}")
