@@ -38,7 +38,7 @@ TILE = 64
 TABLE_ROWS = 4096
 """About how many gradients one table holds."""
 FEW_SLOTS = 4
-"""Slots to begin with, enough for synchronous methods; when more are needed, all that can ever be are made."""
+"""Slots to begin with, enough for synchronous methods; when more are needed, all there can ever be are made."""
 
 
 class Table(NamedTuple):
@@ -122,8 +122,14 @@ class Player:
             raise ValueError("rows must end with a step, and the last of these does not: hold back a step's first rows")
         if self.width is None:
             self.width = min(LARGEST_WIDTH, int(np.argmax(rows.step)) + 1)
-        blocks = _blocks(rows, self.version, *self.slots.place(rows.read, rows.step, live), self.width, self.dtype)
+        for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
+            self._play_piece(Rows(*(column[first:last] for column in rows)), reads, writes)
+
+    def _play_piece(self, rows: Rows, reads: np.ndarray, writes: np.ndarray) -> None:
+        """Play rows whose slots are known. The device plays on while the host prepares the next piece."""
+        assert self.width is not None
         self._make_room()
+        blocks = _blocks(rows, self.version, reads, writes, self.width, self.dtype)
         with self._precision():
             for table, start, stop, long in _tables(blocks, self.width):
                 self._carry = _play(
@@ -175,7 +181,6 @@ class Player:
             "data_seed": self.seed,
             "dtype": self.dtype,
             "width": self.width,
-            "slots": self._capacity,
             "device": f"{device.platform}: {device.device_kind}",
         }
 
@@ -242,18 +247,21 @@ def _blocks(
 
 
 def _tables(blocks: tuple[Table, np.ndarray], width: int) -> Iterator[tuple[Table, int, int, bool]]:
-    """Yield (table of fixed shape on the device, start, stop, long) to play one after the other."""
+    """Yield (table of fixed shape, start, stop, long) to play one after the other."""
     columns, long = blocks
     length = max(TILE, TABLE_ROWS // width // TILE * TILE)
     for first in range(0, len(long), length):
         kinds = long[first : first + length]
-        padding = length - len(kinds)
-        table = Table(
-            *(jnp.asarray(np.pad(c[first : first + length], [(0, padding)] + [(0, 0)] * (c.ndim - 1))) for c in columns)
-        )
+        table = Table(*(_padded(column[first : first + length], length) for column in columns))
         borders = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
         for start, stop in itertools.pairwise(borders):
             yield table, start, stop, bool(kinds[start])
+
+
+def _padded(column: np.ndarray, length: int) -> np.ndarray:
+    table = np.zeros((length, *column.shape[1:]), column.dtype)
+    table[: len(column)] = column
+    return table
 
 
 # --- the compiled loop ---------------------------------------------------------------------------------------------------

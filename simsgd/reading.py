@@ -115,12 +115,14 @@ def follow(
     last_update, last_second = limits(end)
     every_update, every_second = limits(_spacing(end, evaluate_every))
     looks: list[Mapping[str, float]] = []
+    values: dict[str, float] = {}
     with tqdm(total=100, desc="simulating", unit="%", disable=None if progress is None else not progress, leave=False) as bar:
         for count in range(2**62):
             if count:
                 source.advance(min(last_update, count * every_update), min(last_second, count * every_second))
                 player.play(source.rows(player.rows_played), source.live())
-            values = player.evaluate()
+            if not looks or source.version > looks[-1]["updates"]:
+                values = player.evaluate()
             looks.append({"time": source.now, "updates": source.version, "gradients": player.rows_played, **values})
             bar.update(100 * max(source.version / last_update, source.now / last_second) - bar.n)
             if not all(map(math.isfinite, values.values())):

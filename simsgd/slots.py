@@ -10,6 +10,9 @@ Laws of this module:
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 
 SPARE = 0
@@ -23,7 +26,7 @@ class Slots:
         >>> import numpy as np
         >>> from simsgd.slots import Slots
         >>> slots = Slots()
-        >>> read, write = slots.place(np.array([0, 0, 1]), np.array([True, True, True]), live=set())
+        >>> [(_, _, read, write)] = slots.place(np.array([0, 0, 1]), np.array([True, True, True]), live=set())
         >>> read.tolist(), write.tolist(), slots.size
         ([1, 1, 2], [2, 0, 2], 3)
     """
@@ -35,33 +38,48 @@ class Slots:
         self._slot_of = {0: 1}
         self._free: list[int] = []
 
-    def place(self, read: np.ndarray, step: np.ndarray, live: set[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slot each row reads from and the slot the version it makes goes to, both (rows,) int32.
+    def place(
+        self, read: np.ndarray, step: np.ndarray, live: set[int], piece: int | None = None
+    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+        """Yield (start, stop, reads, writes) for one piece of the rows after the other.
+
+        `reads` and `writes`, (stop − start,) int32, say which slot each row reads from and which slot the version it makes
+        goes to. Pieces are placed when they are asked for, so that this work goes on beside the playing of earlier ones.
 
         Args:
             read: the version each row reads, shape (rows,).
-            step: whether a row makes a version, shape (rows,).
+            step: whether a row makes a version, shape (rows,); the last one does.
             live: the versions that later rows may still read, besides the last one made.
+            piece: about how many rows a piece should have; pieces end with a step. All in one by default.
         """
-        versions = read.tolist()
+        versions, steps = read.tolist(), step.tolist()
         last_reader = dict(zip(versions, range(len(versions)), strict=True))  # later rows overwrite earlier ones
         kept = live | {self._version + int(np.count_nonzero(step))}
         for version in [v for v in self._slot_of if v not in last_reader and v not in kept]:
             self._free.append(self._slot_of.pop(version))
-        reads = np.empty(len(versions), np.int32)
-        writes = np.full(len(versions), SPARE, np.int32)
-        for row, (version, steps) in enumerate(zip(versions, step.tolist(), strict=True)):
-            reads[row] = self._slot_of[version]
-            if last_reader[version] == row and version not in kept:
-                self._free.append(self._slot_of.pop(version))
-            if steps:
-                self._version += 1
-                if self._version in last_reader or self._version in kept:
-                    writes[row] = self._slot_of[self._version] = self._take()
-        return reads, writes
+        for start, stop in itertools.pairwise(_cuts(step, piece)):
+            reads = np.empty(stop - start, np.int32)
+            writes = np.full(stop - start, SPARE, np.int32)
+            for row in range(start, stop):
+                version = versions[row]
+                reads[row - start] = self._slot_of[version]
+                if last_reader[version] == row and version not in kept:
+                    self._free.append(self._slot_of.pop(version))
+                if steps[row]:
+                    self._version += 1
+                    if self._version in last_reader or self._version in kept:
+                        writes[row - start] = self._slot_of[self._version] = self._take()
+            yield start, stop, reads, writes
 
     def _take(self) -> int:
         if self._free:
             return self._free.pop()
         self.size += 1
         return self.size - 1
+
+
+def _cuts(step: np.ndarray, piece: int | None) -> list[int]:
+    """Return where to cut rows so that each part ends with a step and has about `piece` rows."""
+    ends = np.flatnonzero(step) + 1
+    wanted = np.arange(piece, len(step), piece) if piece else np.empty(0, int)
+    return sorted({0, *ends[np.searchsorted(ends, wanted)].tolist(), len(step)})

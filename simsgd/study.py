@@ -18,7 +18,7 @@ from simsgd.optimizers import Tunable
 from simsgd.problems import Problem
 from simsgd.protocols import Protocol
 from simsgd.reading import replay
-from simsgd.recorder import record
+from simsgd.recorder import progress_bar, record
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
 
@@ -78,6 +78,7 @@ def tune(
     optimizer: Callable[[float], Tunable] = optimizers.sgd,
     evaluate_every: Updates | Seconds | None = None,
     message_bytes: float | None = None,
+    progress: bool | None = None,
     **replaying: Any,
 ) -> Tuning:
     """Try a method at several step sizes on one tape, each until the target is reached.
@@ -87,6 +88,7 @@ def tune(
         step_sizes: those to try, each above 0.
         until: the target, with a bound.
         optimizer: makes the optimizer of a step size; SGD by default.
+        progress: show a progress bar; by default only if output is a terminal.
         replaying: further arguments of `replay`, for example `dtype`.
 
     Raises:
@@ -106,5 +108,6 @@ def tune(
         raise ValueError("step_sizes must hold at least one step size, got none")
     message_bytes = problem.message_bytes if message_bytes is None else message_bytes
     tape = record(protocol, cluster, bound(until), seed, message_bytes, progress=False)
-    runs = (replay(tape, problem, optimizer(size), until, evaluate_every=evaluate_every, **replaying) for size in sizes)
-    return Tuning(sizes, tuple(runs))
+    replaying |= {"until": until, "evaluate_every": evaluate_every, "progress": False}
+    bar = progress_bar(sizes, progress, "step sizes")
+    return Tuning(sizes, tuple(replay(tape, problem, optimizer(size), **replaying) for size in bar))

@@ -294,6 +294,7 @@ def _flat_columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
 def _check(tape: Tape) -> None:
     """Raise TapeError at the first row that breaks a law."""
     _check_types(tape)
+    _check_other_logs(tape)
     version = tape.version
     made_at = np.concatenate([[0.0], tape.update_times])
 
@@ -305,15 +306,15 @@ def _check(tape: Tape) -> None:
 
     law(1, (tape.worker < 0) | (tape.worker >= tape.workers), f"worker is not one of 0 to {tape.workers - 1}")
     law(1, ~np.isfinite(tape.weight), "weight is not finite")
+    law(2, np.diff(tape.time, prepend=0.0) < 0, "time is before the row before it")
+    life = np.stack([tape.assigned, tape.began, tape.ended, tape.arrived, tape.time])
+    law(2, ~(np.diff(life, axis=0, prepend=0.0) >= 0).all(axis=0), "assigned ≤ began ≤ ended ≤ arrived ≤ time fails")
+    law(2, tape.time > tape.end, f"time is after the tape's end, {tape.end}")
     order = np.lexsort((tape.job, tape.worker))
     same_worker = np.diff(tape.worker[order]) == 0
     law(1, _at(order[1:], same_worker & (np.diff(tape.job[order]) == 0)), "the same (worker, job) is on an earlier row")
     early = tape.assigned[order][1:] < tape.arrived[order][:-1]
     law(1, _at(order[1:], same_worker & early), "assigned before the worker's job before it had arrived")
-    law(2, np.diff(tape.time, prepend=0.0) < 0, "time is before the row before it")
-    life = np.stack([tape.assigned, tape.began, tape.ended, tape.arrived, tape.time])
-    law(2, ~(np.diff(life, axis=0, prepend=0.0) >= 0).all(axis=0), "assigned ≤ began ≤ ended ≤ arrived ≤ time fails")
-    law(2, tape.time > tape.end, f"time is after the tape's end, {tape.end}")
     law(3, (tape.read < 0) | (tape.read > version), "read is not a version that existed when the row was used")
     law(3, made_at[np.clip(tape.read, 0, tape.updates)] > tape.assigned, "read was made only after its job was assigned")
 
@@ -323,6 +324,20 @@ def _at(rows: np.ndarray, broken: np.ndarray) -> np.ndarray:
     flags = np.zeros(len(rows) + 1, bool)
     flags[rows] = broken
     return flags
+
+
+def _check_other_logs(tape: Tape) -> None:
+    """Raise TapeError where the logs of discarded work and of jobs in flight do not fit the tape (law 6)."""
+    for name, log in (("discarded", tape.discarded), ("in_flight", tape.in_flight)):
+        odd = (log.worker < 0) | (log.worker >= tape.workers) | (log.read < 0) | (log.read > tape.updates)
+        odd |= ~((log.assigned >= 0) & (log.assigned <= tape.end))
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise TapeError(
+                f"row {row} of the log {name!r} breaks law 6: its worker must be one of 0 to {tape.workers - 1}, its version "
+                f"one of 0 to {tape.updates}, assigned by {tape.end:g} s (worker={log.worker[row]}, read={log.read[row]}, "
+                f"assigned={log.assigned[row]})"
+            )
 
 
 def _check_types(tape: Tape) -> None:

@@ -1,0 +1,194 @@
+"""How fast: ratios measured side by side in one process, printed, never asserted. Run: python -m pytest -m slow -s
+
+Each comparison runs its two sides in turn, several times, and prints the median of the ratios pair by pair, with the least and
+the greatest; single timings on a shared machine mean little.
+"""
+
+import functools
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import simpy
+
+import simsgd as sg
+from simsgd import rng
+from simsgd.player import TABLE_ROWS, TILE, Player
+from simsgd.problems import draw
+from simsgd.tape import ROW_COLUMNS
+
+pytestmark = pytest.mark.slow
+ROUNDS = 9
+WORKERS = 16
+GRADIENTS = 40_960
+EXPONENTIAL = sg.times.Exponential(mean=0.1)
+
+
+def seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(name, left, right, per=1.0, unit="/s"):
+    """Print how fast two calls are, and the ratio of their speeds, left over right."""
+    left(), right()
+    pairs = np.array([(seconds(left), seconds(right)) for _ in range(ROUNDS)])
+    ratios = pairs[:, 1] / pairs[:, 0]
+    speeds = per / np.median(pairs, axis=0)
+    spread = f"{ratios.min():.2f} to {ratios.max():.2f}"
+    print(f"{name}: {speeds[0]:,.0f} against {speeds[1]:,.0f} {unit}, ratio {np.median(ratios):.2f} ({spread})")
+
+
+def play(problem, tape, **options):
+    player = Player(problem, sg.optimizers.sgd(0.05), tape.workers, **options)
+    player.play(tape.rows, set())
+    player.flat_parameters  # noqa: B018  wait for the device
+
+
+def sequential(problem, tape, drawn_at_once):
+    """The floor: the tape's gradients and draws as plain sequential SGD, one compiled scan, nothing simulated."""
+    data, _ = problem.arrays("float32")
+    optimizer = optax.sgd(0.05)
+    picks_of = functools.partial(draw, batch_size=problem.batch_size, samples=problem.samples)
+    key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(0, "batches")))
+    jobs = tuple(jnp.asarray(c).reshape(-1, drawn_at_once) for c in (tape.worker, tape.job))
+
+    def step(carry, picks):
+        parameters, state = carry
+        gradient = jax.grad(problem.loss)(parameters, jax.tree.map(lambda a: a[picks], data))
+        updates, state = optimizer.update(gradient, state, parameters)
+        return (optax.apply_updates(parameters, updates), state), None
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run(carry):
+        def tile(carry, jobs):
+            return jax.lax.scan(step, carry, jax.vmap(picks_of, (None, 0, 0))(key, *jobs))
+
+        if drawn_at_once > 1:
+            return jax.lax.scan(tile, carry, jobs)[0]
+        return jax.lax.scan(lambda c, wj: step(c, picks_of(key, wj[0][0], wj[1][0])), carry, jobs)[0]
+
+    def once():
+        parameters = problem.start(0, "float32")
+        jax.block_until_ready(run((parameters, optimizer.init(parameters))))
+
+    return once
+
+
+def test_replay_against_the_floor():
+    problem = sg.problems.digits()
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(WORKERS, EXPONENTIAL), sg.Updates(GRADIENTS))
+    replaying = functools.partial(play, problem, tape)
+    compare("replay, against sequential SGD", replaying, sequential(problem, tape, 1), GRADIENTS, "gradients/s")
+    compare(
+        "replay, against it drawing 64 batches at once", replaying, sequential(problem, tape, TILE), GRADIENTS, "gradients/s"
+    )
+
+
+def test_a_synchronous_step_batched_against_one_by_one():
+    problem = sg.problems.digits()
+    for workers in (4, 16, 64):
+        tape = sg.record(sg.MinibatchSGD(), sg.Cluster(workers, EXPONENTIAL), sg.Updates(GRADIENTS // workers))
+        sides = functools.partial(play, problem, tape), functools.partial(play, problem, tape, width=1)
+        compare(f"sync step of {workers}, side by side against one by one", *sides, GRADIENTS, "gradients/s")
+
+
+@dataclass(frozen=True)
+class Watching(sg.AsyncSGD):
+    every: int = 1
+
+    def on_gradient(self, server, gradient):
+        if server.version % self.every == 0:
+            server.observe("loss")
+        super().on_gradient(server, gradient)
+
+
+def test_observing():
+    problem, cluster = sg.problems.digits(), sg.Cluster(WORKERS, EXPONENTIAL)
+    for every in (1000, 100, 10, 1):
+        updates = 20 * every if every < 100 else 10_000
+        runs = [
+            functools.partial(sg.simulate, protocol, problem, cluster, sg.optimizers.sgd(0.05), sg.Updates(updates))
+            for protocol in (Watching(every), sg.AsyncSGD())
+        ]
+        compare(f"simulate, observing every {every} against never", *runs, updates, "updates/s")
+
+
+def bare_loop(workers, updates):
+    """A hand-written SimPy loop with a recording's events (assigned, received, computed, sent) and draws, and nothing else."""
+    environment = simpy.Environment()
+    streams = [rng.stream(0, "compute time", worker) for worker in range(workers)]
+    done = [0]
+
+    def work(stream):
+        while True:
+            yield environment.event().succeed()
+            yield environment.timeout(0.001)
+            yield environment.timeout(stream.exponential(0.1))
+            yield environment.timeout(0.001)
+            done[0] += 1
+
+    for stream in streams:
+        environment.process(work(stream))
+    while done[0] < updates:
+        environment.step()
+
+
+def test_recording_against_a_bare_loop():
+    for workers in (16, 100):
+        cluster = sg.Cluster(workers, EXPONENTIAL, sg.networks.Link(latency=0.001))
+        recording = functools.partial(sg.record, sg.AsyncSGD(), cluster, sg.Updates(50_000))
+        bare = functools.partial(bare_loop, workers, 50_000)
+        compare(f"record {workers} workers, against a bare SimPy loop", recording, bare, 50_000, "updates/s")
+
+
+def test_ten_thousand_workers_against_a_hundred():
+    def recording(workers):
+        cluster = sg.Cluster(workers, EXPONENTIAL, sg.networks.Link(latency=0.001))
+        return functools.partial(sg.record, sg.AsyncSGD(), cluster, sg.Updates(200_000))
+
+    compare("record 10,000 workers, against 100", recording(10_000), recording(100), 200_000, "updates/s")
+
+
+def test_memory_of_a_recording():
+    """Peak memory per further update while recording, against the bytes of the tape's own columns."""
+    cluster = sg.Cluster(WORKERS, EXPONENTIAL)
+
+    def peak(updates):
+        tracemalloc.start()
+        sg.record(sg.AsyncSGD(), cluster, sg.Updates(updates), progress=False)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    row = np.dtype(list(ROW_COLUMNS.items())).itemsize
+    per_update = (peak(60_000) - peak(20_000)) / 40_000
+    print(f"recording: {per_update:.0f} bytes of peak memory per update; a row of the tape has {row} bytes")
+
+
+def test_memory_of_a_replay():
+    problem = sg.problems.digits()
+    for updates in (TABLE_ROWS, 16 * TABLE_ROWS):
+        tape = sg.record(sg.AsyncSGD(), sg.Cluster(WORKERS, EXPONENTIAL), sg.Updates(updates))
+        player = Player(problem, sg.optimizers.sgd(0.05), WORKERS)
+        player.play(tape.rows, set())
+        print(f"replay of {updates} updates, {WORKERS} workers: {player.slots.size - 1} versions alive at most")
+
+
+def test_import():
+    def importing(module):
+        return functools.partial(subprocess.run, [sys.executable, "-c", f"import {module}"], check=True)
+
+    compare("import jax, against import simsgd", importing("jax"), importing("simsgd"), 1, "imports/s")
+    everything = "simsgd; simsgd.simulate; simsgd.problems; simsgd.optimizers"
+    compare(
+        "import jax and optax, against all that simulate needs", importing("jax, optax"), importing(everything), 1, "imports/s"
+    )

@@ -1,0 +1,224 @@
+"""The server's verbs, and what a recording does with protocols that misuse them or never go on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from methods import METHODS, FirstOfMany
+
+import simsgd as sg
+from simsgd import recorder
+from simsgd.protocols import Gradient
+from simsgd.recorder import Recording
+
+
+@dataclass(frozen=True)
+class Doing(sg.Protocol):
+    """Calls a function with (server, gradient) for each gradient."""
+
+    action: Any = field(repr=False)
+
+    def on_gradient(self, server, gradient):
+        self.action(server, gradient)
+
+
+ONE_SECOND = sg.Cluster(3, sg.times.Constant(1.0))
+
+
+def recorded(action, until=None, cluster=ONE_SECOND):
+    return sg.record(Doing(action), cluster, until or sg.Updates(10))
+
+
+class ListServer:
+    """A server that only writes down what it was told, to test protocols without a simulation."""
+
+    def __init__(self, workers):
+        self.workers, self.version, self.accumulated, self.notes, self.said = range(workers), 0, 0, {}, []
+
+    def assign(self, worker):
+        self.said.append(f"assign {worker}")
+
+    def accumulate(self, gradient, weight=1.0):
+        self.accumulated += 1
+        self.said.append(f"accumulate {gradient.worker} × {weight:g}")
+
+    def step(self):
+        self.version, self.accumulated = self.version + 1, 0
+        self.said.append("step")
+
+    def apply(self, gradient, weight=1.0):
+        self.accumulate(gradient, weight)
+        self.step()
+
+
+def test_async_answers_each_gradient():
+    server = ListServer(2)
+    sg.AsyncSGD().start(server)
+    sg.AsyncSGD().on_gradient(server, Gradient(1, 0, 0, 0.0))
+    assert server.said == ["assign 0", "assign 1", "accumulate 1 × 1", "step", "assign 1"]
+
+
+def test_sync_waits_for_all():
+    server = ListServer(2)
+    sg.MinibatchSGD().on_gradient(server, Gradient(1, 0, 0, 0.0))
+    assert server.said == ["accumulate 1 × 0.5"]
+    sg.MinibatchSGD().on_gradient(server, Gradient(0, 0, 0, 0.0))
+    assert server.said[1:] == ["accumulate 0 × 0.5", "step", "assign 0", "assign 1"]
+
+
+def test_ties_are_first_in_first_out():
+    """Equal constant times: gradients arrive in the order in which their jobs were assigned."""
+    assert sg.record(sg.MinibatchSGD(), ONE_SECOND, sg.Updates(4)).worker.tolist() == [0, 1, 2] * 4
+    backwards = recorded(
+        lambda server, g: (
+            server.accumulate(g),
+            server.accumulated == 3 and (server.step(), [server.assign(w) for w in (2, 0, 1)]),
+        )
+    )
+    assert backwards.worker.tolist() == [0, 1, 2] + [2, 0, 1] * 9
+
+
+def test_cancelled_jobs_are_logged_with_the_time_they_took(cluster):
+    tape = sg.record(FirstOfMany(2), cluster, sg.Updates(50), message_bytes=10)
+    lost = tape.discarded
+    assert len(lost) == 50 * 3
+    assert (lost.time >= lost.assigned).all()
+    assert np.isnan(lost.arrived).all()
+    assert set(zip(lost.worker, lost.job, strict=True)).isdisjoint(zip(tape.worker, tape.job, strict=True))
+    np.testing.assert_array_equal(np.unique(lost.time), tape.update_times)
+
+
+def test_unused_gradients_are_logged_whole(cluster):
+    tape = sg.record(METHODS["picky"], cluster, sg.Updates(50), message_bytes=10)
+    lost = tape.discarded
+    assert len(lost)
+    np.testing.assert_array_equal(lost.time, lost.arrived)
+    assert (lost.version - lost.read >= 2).all()
+    assert (tape.staleness < 2).all()
+
+
+def test_step_after_a_discarded_gradient_happens_at_that_moment():
+    """The version is made when the server steps, not when the last gradient in it arrived."""
+
+    def second_arrival_steps(server, gradient):
+        if server.accumulated == 0:
+            server.accumulate(gradient)
+        else:
+            server.step()
+        server.assign(gradient.worker)
+
+    law = sg.times.PerWorker((sg.times.Constant(1.0), sg.times.Constant(1.5)))
+    tape = recorded(second_arrival_steps, sg.Updates(1), sg.Cluster(2, law))
+    assert (tape.time.tolist(), tape.arrived.tolist(), tape.discarded.worker.tolist()) == ([1.5], [1.0], [1])
+
+
+def test_advancing_in_small_steps_writes_the_same_tape(cluster):
+    whole = sg.record(METHODS["every few"], cluster, sg.Seconds(100), seed=3, message_bytes=10)
+    pieces = Recording(METHODS["every few"], cluster, seed=3, message_bytes=10)
+    for second in np.linspace(0.1, 100, 777):
+        pieces.advance(seconds=second)
+    assert pieces.tape().content_hash == whole.content_hash
+
+
+def test_seconds_include_their_last_moment():
+    tape = sg.record(sg.AsyncSGD(), ONE_SECOND, sg.Seconds(3))
+    assert (tape.time[-1], tape.end, tape.updates) == (3.0, 3.0, 9)
+
+
+def test_deadlock_says_who_waits_for_whom():
+    message = (
+        r"at 1 s and version 3, after worker 2 delivered its job 0, every worker \(0 to 2\) waits for the server to assign"
+    )
+    with pytest.raises(sg.StuckError, match=message):
+        recorded(lambda server, gradient: server.apply(gradient))
+    with pytest.raises(sg.StuckError, match=r"must call server\.assign"):
+        recorded(lambda server, gradient: server.apply(gradient), sg.Seconds(60))
+
+
+def test_a_protocol_that_never_starts_anybody_is_stuck():
+    @dataclass(frozen=True)
+    class Lazy(sg.AsyncSGD):
+        def start(self, server):
+            pass
+
+    with pytest.raises(sg.StuckError, match="after it started, every worker"):
+        sg.record(Lazy(), ONE_SECOND, sg.Updates(1))
+
+
+def test_a_protocol_that_never_steps_is_stuck(monkeypatch):
+    monkeypatch.setattr(recorder, "GRADIENTS_WITHOUT_STEP", 500)
+    with pytest.raises(sg.StuckError, match="500 gradients have arrived since the last step and the model stands still"):
+        recorded(lambda server, gradient: server.assign(gradient.worker))
+    with pytest.raises(sg.StuckError, match=r"\(500 of them accumulated\)"):
+        recorded(lambda server, gradient: (server.accumulate(gradient), server.assign(gradient.worker)))
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda server, g: (server.assign(g.worker), server.assign(g.worker)), "worker 0 is still busy with job 1: cancel it"),
+        (lambda server, g: server.assign(7), r"called assign\(7\) at 1 s, but the workers are 0 to 2"),
+        (lambda server, g: server.cancel(g.worker), r"called cancel\(0\) at 1 s, but it has no job"),
+        (lambda server, g: server.step(), r"called step\(\) at 1 s with nothing accumulated"),
+        (lambda server, g: (server.apply(g), server.apply(g)), "is not the gradient being delivered or was accumulated before"),
+        (lambda server, g: server.apply(g, weight=float("nan")), "gave a gradient the weight nan"),
+        (lambda server, g: server.observe("loss"), "a recording has no gradients to observe: use simulate"),
+    ],
+)
+def test_misused_verbs_are_named(action, message):
+    with pytest.raises(sg.ProtocolError, match=message):
+        recorded(action)
+
+
+def test_cancel_and_assign_in_one_moment():
+    """A job cancelled in the moment it was assigned never begins; its worker goes on with the next."""
+
+    def twice(server, gradient):
+        server.apply(gradient)
+        server.assign(gradient.worker)
+        server.cancel(gradient.worker)
+        server.assign(gradient.worker)
+
+    tape = recorded(twice, sg.Updates(6))
+    assert tape.time.tolist() == [1, 1, 1, 2, 2, 2]
+    assert tape.job.tolist() == [0, 0, 0, 2, 2, 2]
+    assert np.isnan(tape.discarded.began).all()
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e-20])
+def test_a_law_of_one_s_own_must_draw_usable_times(seconds):
+    @dataclass(frozen=True)
+    class Odd(sg.times.Law):
+        def sample(self, rng, worker, now):
+            return 1.0 if now == 0 else seconds
+
+        def moments(self, worker=0):
+            return sg.times.Moments(1.0, 0.0)
+
+    with pytest.raises(ValueError, match=r"Odd\(\) drew a compute time of .* seconds for worker 0 at 1 s"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd()), sg.Updates(10))
+
+
+def test_notes_begin_empty_in_each_recording():
+    protocol = Doing(
+        lambda server, g: (
+            server.notes.setdefault("seen", []).append(g.job),
+            server.apply(g, len(server.notes["seen"])),
+            server.assign(g.worker),
+        )
+    )
+    first, second = (sg.record(protocol, ONE_SECOND, sg.Updates(5)) for _ in range(2))
+    assert first.weight.tolist() == second.weight.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_recording_imports_no_jax():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, simsgd as sg; "
+        "sg.record(sg.AsyncSGD(), sg.Cluster(2, sg.times.Constant(1.0)), sg.Updates(5)).check().content_hash; "
+        "print(sorted({'jax', 'matplotlib', 'sklearn', 'xarray'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

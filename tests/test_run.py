@@ -1,0 +1,166 @@
+"""What a run tells: targets, status, summaries; files written whole or not at all, and refused when damaged."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import xarray
+
+import simsgd as sg
+from simsgd import files
+
+
+@pytest.fixture(scope="module")
+def run():
+    cluster = sg.Cluster(4, sg.times.Exponential(mean=0.1), sg.networks.Link(latency=0.01, bandwidth=1e6))
+    return sg.simulate(sg.AsyncSGD(), sg.problems.digits("logistic"), cluster, sg.optimizers.sgd(0.1), sg.Seconds(20))
+
+
+def test_saves_and_loads_equal(run, tmp_path):
+    run.save(tmp_path / "run.nc")
+    loaded = sg.Run.load(tmp_path / "run.nc")
+    assert loaded == run
+    assert loaded.tape.content_hash == run.hashes["tape"]
+    assert loaded.summary() == run.summary()
+    assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
+
+
+def test_metrics_are_those_of_the_final_model(run):
+    problem = sg.problems.digits("logistic")
+    parameters = problem.unravel(run.parameters)
+    assert run.final("loss") == pytest.approx(float(problem.loss(parameters, problem.data)), rel=1e-5)
+    assert run.final("test_loss") == pytest.approx(float(problem.loss(parameters, problem.test_data)), rel=1e-5)
+
+
+def test_to_target_is_the_first_evaluation_there(run):
+    target = sg.Target("accuracy", at_least=0.8)
+    cost = run.to_target(target)
+    before = run.dataset.where(run.dataset.time < cost.seconds, drop=True)["accuracy"]
+    at = run.dataset.where(run.dataset.time == cost.seconds, drop=True)
+    assert (before < 0.8).all()
+    assert float(at["accuracy"][0]) >= 0.8
+    used = run.tape.time <= cost.seconds
+    assert (cost.updates, cost.samples) == (used.sum(), 32 * used.sum())
+
+
+def test_bytes_count_messages_that_have_arrived(run):
+    """By hand: each job moves a model down and, later, a gradient up, 650 parameters of 4 bytes each."""
+    tape, moment = run.tape, float(run.dataset.time[50])
+    messages = sum(int((log.began <= moment).sum() + (log.arrived <= moment).sum()) for log in (tape, tape.in_flight))
+    assert float(run.dataset.bytes[50]) == 2600 * messages
+
+
+def test_never_reached_is_not_a_number(run):
+    assert all(np.isnan(run.to_target(sg.Target("loss", at_most=1e-9))))
+    assert "not reached in 20 s" in run.summary(sg.Target("loss", at_most=1e-9))
+
+
+def test_summary_and_table_say_what_matters(run):
+    text = run.summary()
+    for part in (
+        "AsyncSGD(), 4 workers",
+        "accuracy ≥ 0.9: after",
+        "updates/s",
+        f"mean {run.tape.staleness.mean():.3g},",
+        "computing",
+        "waiting",
+        "wasted",
+    ):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert run._repr_html_().count("<tr>") == len(text.splitlines())
+
+
+def test_runs_stop_at_a_target():
+    cluster = sg.Cluster(4, sg.times.Exponential(mean=0.1))
+    target = sg.Target("accuracy", at_least=0.85, within=sg.Seconds(50))
+    run = sg.simulate(sg.AsyncSGD(), sg.problems.digits("logistic"), cluster, sg.optimizers.sgd(0.1), target)
+    assert run.status == "target reached"
+    assert run.tape.end == float(run.dataset.time[-1]) < 50
+    assert run.final("accuracy") >= 0.85 > float(run.dataset["accuracy"][-2])
+    assert run.target == sg.Target("accuracy", at_least=0.85)
+
+
+def test_divergence_is_a_result():
+    cluster = sg.Cluster(4, sg.times.Constant(0.1))
+    run = sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, sg.optimizers.sgd(5.0), sg.Updates(5000))
+    assert run.status == "diverged"
+    assert not np.isfinite(run.final("loss"))
+    assert np.isfinite(run.dataset["loss"].values[:-1]).all()
+    assert 0 < run.tape.updates < 5000
+    assert "diverged" in run.summary()
+
+
+def test_diverged_runs_save_and_load_equal(tmp_path):
+    cluster = sg.Cluster(4, sg.times.Constant(0.1))
+    run = sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, sg.optimizers.sgd(5.0), sg.Updates(5000))
+    run.save(tmp_path / "run.nc")
+    assert sg.Run.load(tmp_path / "run.nc") == run
+
+
+def test_nothing_half_written_is_left(run, tmp_path, monkeypatch):
+    run.save(tmp_path / "run.nc")
+    before = (tmp_path / "run.nc").read_bytes()
+
+    def fail_midway(self, path, **options):
+        pathlib.Path(path).write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xarray.Dataset, "to_netcdf", fail_midway)
+    with pytest.raises(OSError, match="disk full"):
+        run.save(tmp_path / "run.nc")
+    with pytest.raises(OSError, match="disk full"):
+        run.save(tmp_path / "other.nc")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
+    assert (tmp_path / "run.nc").read_bytes() == before
+
+
+def test_damaged_and_foreign_files_are_refused(run, tmp_path):
+    path = tmp_path / "file.nc"
+    with pytest.raises(FileNotFoundError, match=r"no file .*file\.nc"):
+        sg.Run.load(path)
+    path.write_bytes(b"not netCDF")
+    with pytest.raises(sg.FileFormatError, match=r"file\.nc cannot be read as a simsgd run: damaged, or not netCDF"):
+        sg.Run.load(path)
+    xarray.Dataset({"x": ("y", [1.0])}).to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(sg.FileFormatError, match=r"file\.nc is not a simsgd run: it is not a simsgd file"):
+        sg.Run.load(path)
+    run.tape.save(path)
+    with pytest.raises(sg.FileFormatError, match="is not a simsgd run: it is simsgd tape"):
+        sg.Run.load(path)
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing does not exist; make it first"):
+        run.save(tmp_path / "missing" / "run.nc")
+
+
+@pytest.mark.parametrize("variable", ["row_time", "row_read", "parameters", "in_flight_began"])
+def test_edited_files_are_refused(run, tmp_path, variable):
+    dataset = run.dataset.copy(deep=True)
+    dataset[variable].values[0] += 1
+    files.save(tmp_path / "run.nc", dataset, kind="run")
+    with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: the .* do not fit the .*hash"):
+        sg.Run.load(tmp_path / "run.nc")
+
+
+def test_truncated_files_are_refused(run, tmp_path):
+    run.save(tmp_path / "run.nc")
+    whole = (tmp_path / "run.nc").read_bytes()
+    (tmp_path / "run.nc").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(sg.FileFormatError, match="damaged, or not netCDF"):
+        sg.Run.load(tmp_path / "run.nc")
+
+
+def test_files_of_a_newer_format_are_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "VERSION", 2)
+    run.save(tmp_path / "run.nc")
+    monkeypatch.undo()
+    with pytest.raises(sg.FileFormatError, match="has format version 2, this simsgd reads up to 1"):
+        sg.Run.load(tmp_path / "run.nc")
+
+
+def test_a_run_says_where_it_comes_from(run):
+    made = run.configuration
+    assert made["protocol"] == "AsyncSGD()"
+    assert made["message_bytes"] == 2600
+    assert {"python", "jax", "jaxlib", "numpy", "optax", "simpy"} <= set(made["versions"])
+    assert (made["width"], made["dtype"], made["seed"]) == (1, "float32", 0)
+    assert made["device"].startswith("cpu")

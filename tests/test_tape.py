@@ -1,0 +1,152 @@
+"""The tape's laws are enforced, each by name and row; what is saved comes back; the hash tells recordings apart."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from methods import METHODS
+
+import simsgd as sg
+
+
+@pytest.fixture
+def tape(cluster):
+    return sg.record(METHODS["every few"], cluster, sg.Updates(40), seed=1, message_bytes=10)
+
+
+def with_value(tape, column, row, value):
+    changed = getattr(tape, column).copy()
+    changed[row] = value
+    return dataclasses.replace(tape, **{column: changed})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recordings_keep_the_laws(method, cluster):
+    tape = sg.record(METHODS[method], cluster, sg.Updates(300), seed=4, message_bytes=10)
+    assert tape.check() is tape
+    assert tape.updates == 300
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "law"),
+    [
+        ("worker", 99, "breaks law 1: worker is not one of 0 to 4"),
+        ("worker", -1, "breaks law 1: worker is not one of 0 to 4"),
+        ("weight", np.nan, "breaks law 1: weight is not finite"),
+        ("time", 0.0, "breaks law 2: time is before the row before it"),
+        ("began", np.nan, "breaks law 2: assigned ≤ began"),
+        ("ended", 0.0, "breaks law 2: assigned ≤ began"),
+        ("arrived", 1e9, "breaks law 2: assigned ≤ began"),
+        ("read", -1, "breaks law 3: read is not a version that existed"),
+        ("read", 39, "breaks law 3: read is not a version that existed"),
+    ],
+)
+def test_check_names_row_and_law(tape, column, value, law):
+    with pytest.raises(sg.TapeError, match="^row 30 " + law):
+        with_value(tape, column, 30, value).check()
+
+
+def test_check_finds_a_job_used_twice(tape):
+    row = int(np.flatnonzero(tape.worker == tape.worker[30])[-1])
+    twice = with_value(tape, "job", row, tape.job[30])
+    with pytest.raises(sg.TapeError, match=r"breaks law 1: the same \(worker, job\) is on an earlier row"):
+        twice.check()
+
+
+def test_check_finds_a_version_read_before_it_was_made(tape):
+    """A version that exists when the row is used, but was made only after its job was assigned."""
+    row = int(np.flatnonzero(tape.staleness >= 2)[0])
+    with pytest.raises(sg.TapeError, match=f"row {row} breaks law 3: read was made only after its job was assigned"):
+        with_value(tape, "read", row, tape.version[row]).check()
+
+
+def test_check_finds_overlapping_jobs(tape):
+    """Two jobs of one worker at the same time: one is assigned before the other has arrived."""
+    rows = np.flatnonzero(tape.worker == 0)[2:4]
+    early = with_value(tape, "assigned", rows[1], tape.assigned[rows[0]])
+    with pytest.raises(sg.TapeError, match=f"row {rows[1]} breaks law 1: assigned before the worker's job before"):
+        dataclasses.replace(early, read=with_value(early, "read", rows[1], tape.read[rows[0]]).read).check()
+
+
+def test_check_refuses_columns_of_other_types_and_lengths(tape):
+    with pytest.raises(sg.TapeError, match="column time of log 'row' must be a 1-d array of float64"):
+        dataclasses.replace(tape, time=tape.time.astype(np.float32)).check()
+    with pytest.raises(sg.TapeError, match="column job of log 'row' has 3 rows"):
+        dataclasses.replace(tape, job=tape.job[:3]).check()
+
+
+@pytest.mark.parametrize("log", ["discarded", "in_flight"])
+@pytest.mark.parametrize(("column", "value"), [("worker", 5), ("read", 41), ("assigned", np.inf)])
+def test_check_names_rows_of_the_other_logs(log, column, value, cluster):
+    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    wrong = with_value(getattr(tape, log), column, 1, value)
+    with pytest.raises(sg.TapeError, match=f"^row 1 of the log '{log}' breaks law 6: .*{column}={value}"):
+        dataclasses.replace(tape, **{log: wrong}).check()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_live_versions_are_few(method, cluster):
+    """Law 4, counted: at no row are more than (workers + 1) versions still to be read or current."""
+    tape = sg.record(METHODS[method], cluster, sg.Updates(200))
+    for row in range(len(tape)):
+        future = tape.read[row:]
+        alive = set(future[future <= tape.version[row]].tolist()) | {int(tape.version[row])}
+        assert len(alive) <= tape.workers + 1
+
+
+def test_staleness_is_version_used_minus_version_read(tape):
+    version = 0
+    for row, staleness in enumerate(tape.staleness):
+        assert staleness == version - tape.read[row]
+        version += tape.step[row]
+    assert version == tape.updates == len(tape.update_times)
+
+
+def test_saves_and_loads_the_same(tape, tmp_path):
+    tape.save(tmp_path / "a.nc")
+    loaded = sg.Tape.load(tmp_path / "a.nc")
+    assert loaded.content_hash == tape.content_hash
+    assert loaded.header == tape.header
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"]
+
+
+@pytest.mark.parametrize("column", ["time", "worker", "job", "read", "weight", "assigned", "began", "ended", "arrived"])
+def test_hash_sees_every_column(tape, column):
+    value = getattr(tape, column)[5]
+    assert with_value(tape, column, 5, value + 1).content_hash != tape.content_hash
+
+
+def test_hash_sees_the_other_logs(cluster):
+    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    assert len(tape.discarded)
+    fewer = dataclasses.replace(
+        tape.discarded, **{f.name: getattr(tape.discarded, f.name)[:-1] for f in dataclasses.fields(tape.discarded)}
+    )
+    assert dataclasses.replace(tape, discarded=fewer).content_hash != tape.content_hash
+    assert dataclasses.replace(tape, end=tape.end + 1).content_hash != tape.content_hash
+    assert dataclasses.replace(tape, header={}).content_hash == tape.content_hash
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shares_account_for_all_time(method, cluster):
+    """Computing + sending + waiting = 1 for each worker, and computing is the sum of all its jobs' times by hand."""
+    tape = sg.record(METHODS[method], cluster, sg.Seconds(50), message_bytes=10)
+    shares = tape.shares()
+    np.testing.assert_allclose(sum(shares.values()), 1.0, rtol=1e-12)
+    for worker in range(tape.workers):
+        spent = 0.0
+        for log, ends in ((tape, tape.time), (tape.discarded, tape.discarded.time), (tape.in_flight, None)):
+            for row in np.flatnonzero(log.worker == worker):
+                limit = tape.end if ends is None else ends[row]
+                if not np.isnan(log.began[row]):
+                    spent += np.fmin(log.ended[row], limit) - log.began[row]
+        assert shares["computing"][worker] == pytest.approx(spent / tape.end, rel=1e-12)
+
+
+def test_a_lone_worker_without_links_computes_all_the_time():
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(1, sg.times.Constant(0.5)), sg.Seconds(10))
+    assert {name: share.tolist() for name, share in tape.shares().items()} == {
+        "computing": [1.0],
+        "sending": [0.0],
+        "waiting": [0.0],
+    }
