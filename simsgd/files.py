@@ -7,11 +7,14 @@ xarray and h5netcdf are imported only when a file is touched.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import xarray
@@ -35,7 +38,8 @@ def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> No
     path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: the folder {path.parent} does not exist; make it first")
-    marked = dataset.assign_attrs({"format": f"{FORMAT} {kind}", "format_version": VERSION})
+    marks = {"format": f"{FORMAT} {kind}", "format_version": VERSION, "checksum": _checksum(dataset)}
+    marked = dataset.assign_attrs(marks)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     os.close(handle)
     try:
@@ -66,12 +70,24 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     except Exception as error:  # h5netcdf and h5py raise many types for damaged files
         raise FileFormatError(f"{path} cannot be read as a simsgd {kind}: damaged, or not netCDF ({error})") from error
     found = dataset.attrs.pop("format", "not a simsgd file")
-    version = dataset.attrs.pop("format_version", 0)
+    version, checksum = (dataset.attrs.pop(name, 0) for name in ("format_version", "checksum"))
     if found != f"{FORMAT} {kind}":
         raise FileFormatError(f"{path} is not a simsgd {kind}: it is {found}")
     if version > VERSION:
         raise FileFormatError(f"{path} has format version {version}, this simsgd reads up to {VERSION}: use a newer simsgd")
+    if checksum != _checksum(dataset):
+        raise FileFormatError(f"{path} is damaged: its data were changed after simsgd wrote them")
     return dataset
+
+
+def _checksum(dataset: xarray.Dataset) -> str:
+    """Return the SHA-256 (hexadecimal) of all variables and attributes."""
+    digest = hashlib.sha256(str(sorted((name, str(value)) for name, value in dataset.attrs.items())).encode())
+    for name in sorted(map(str, dataset.variables)):
+        variable = dataset.variables[name]
+        digest.update(f"{name} {variable.dims} {variable.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(variable.values).tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

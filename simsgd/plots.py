@@ -345,7 +345,7 @@ def heat_map(
         raise ValueError(f"values must be costs over costs, at least 0, got {grid[grid < 0][0]!r}")
     if len(methods) != 2:
         raise ValueError(f"methods must be the names of two methods, got {methods!r}")
-    ax = ax or _new_axes(1.8 + 1.05 * len(columns), 1.6 + 0.75 * len(rows))
+    ax = ax or _new_axes(max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
     second, first = LINES[1], LINES[0]
     colours = matplotlib.colors.LinearSegmentedColormap.from_list("winner", [second, "white", first])
     norm = _factor_scale(grid)

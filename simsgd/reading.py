@@ -119,7 +119,7 @@ def follow(
     with tqdm(total=100, desc="simulating", unit="%", disable=None if progress is None else not progress, leave=False) as bar:
         for count in range(2**62):
             if count:
-                source.advance(min(last_update, count * every_update), min(last_second, count * every_second))
+                source.advance(_at_most(count * every_update, last_update), _at_most(count * every_second, last_second))
                 player.play(source.rows(player.rows_played), source.live())
             if not looks or source.version > looks[-1]["updates"]:
                 values = player.evaluate()
@@ -132,6 +132,11 @@ def follow(
             if source.version >= last_update or source.now >= last_second:
                 return looks, "completed"
     raise AssertionError("a bounded run has ended")
+
+
+def _at_most(moment: float, last: float) -> float:
+    """Return the moment, or the last one if it is that up to rounding, so that the last two looks are never the same."""
+    return last if moment > last * (1 - 1e-9) else moment
 
 
 def _spacing(end: Updates | Seconds, evaluate_every: Updates | Seconds | None) -> Updates | Seconds:

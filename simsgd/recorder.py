@@ -71,7 +71,7 @@ def record(
     recording = Recording(protocol, cluster, seed, message_bytes)
     updates, seconds = limits(until)
     for part in progress_bar(range(1, 101), progress, "recording"):
-        recording.advance(updates * part / 100, seconds * part / 100)
+        recording.advance(updates * (part / 100), seconds * (part / 100))
     return recording.tape()
 
 

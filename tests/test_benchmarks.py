@@ -1,4 +1,6 @@
-"""How fast: ratios measured side by side in one process, printed, never asserted. Run: python -m pytest -m slow -s
+"""How fast: ratios measured side by side in one process, printed, never asserted.
+
+Run them with: python -m pytest -m slow -s
 
 Each comparison runs its two sides in turn, several times, and prints the median of the ratios pair by pair, with the least and
 the greatest; single timings on a shared machine mean little.
@@ -114,9 +116,10 @@ class Watching(sg.AsyncSGD):
 def test_observing():
     problem, cluster = sg.problems.digits(), sg.Cluster(WORKERS, EXPONENTIAL)
     for every in (1000, 100, 10, 1):
-        updates = 20 * every if every < 100 else 10_000
+        updates = min(20_000, 1000 * every)
+        end = sg.Updates(updates)
         runs = [
-            functools.partial(sg.simulate, protocol, problem, cluster, sg.optimizers.sgd(0.05), sg.Updates(updates))
+            functools.partial(sg.simulate, protocol, problem, cluster, sg.optimizers.sgd(0.05), end, evaluate_every=end)
             for protocol in (Watching(every), sg.AsyncSGD())
         ]
         compare(f"simulate, observing every {every} against never", *runs, updates, "updates/s")

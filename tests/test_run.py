@@ -2,6 +2,7 @@
 
 import pathlib
 
+import h5py
 import numpy as np
 import pytest
 import xarray
@@ -132,13 +133,28 @@ def test_damaged_and_foreign_files_are_refused(run, tmp_path):
         run.save(tmp_path / "missing" / "run.nc")
 
 
-@pytest.mark.parametrize("variable", ["row_time", "row_read", "parameters", "in_flight_began"])
+@pytest.mark.parametrize("variable", ["row_time", "row_read", "parameters", "in_flight_began", "loss", "time", "computing"])
 def test_edited_files_are_refused(run, tmp_path, variable):
-    dataset = run.dataset.copy(deep=True)
-    dataset[variable].values[0] += 1
-    files.save(tmp_path / "run.nc", dataset, kind="run")
-    with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: the .* do not fit the .*hash"):
+    run.save(tmp_path / "run.nc")
+    with h5py.File(tmp_path / "run.nc", "r+") as file:
+        file[variable][0] += 1
+    with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: its data were changed after simsgd wrote them"):
         sg.Run.load(tmp_path / "run.nc")
+
+
+def test_a_tape_that_breaks_a_law_is_refused(run, tmp_path):
+    dataset = run.dataset.copy(deep=True)
+    dataset["row_worker"].values[0] += 9
+    files.save(tmp_path / "run.nc", dataset, kind="run")
+    with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: the columns do not fit the content hash"):
+        sg.Run.load(tmp_path / "run.nc")
+
+
+def test_a_run_that_ends_before_its_first_update():
+    cluster = sg.Cluster(3, sg.times.Constant(1.0))
+    run = sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.1), sg.Seconds(0.5))
+    assert (run.tape.updates, run.final("distance"), len(run.dataset.time)) == (0, pytest.approx(3**0.5), 101)
+    assert "0 updates/s" in run.summary()
 
 
 def test_truncated_files_are_refused(run, tmp_path):
