@@ -101,6 +101,8 @@ def build_cluster(flags: Flags) -> sg.Cluster:
 
 def measure(method: sg.Protocol, flags: Flags) -> Measured:
     """Tune the method's step size over all seeds, and keep the runs at the best one."""
+    if flags.seeds < 1:
+        raise ValueError(f"--seeds must be a whole number of at least 1, got {flags.seeds}")
     problem = sg.problems.digits("mlp", flags.hidden, flags.batch_size)
     target = sg.Target("accuracy", at_least=flags.target_accuracy, within=sg.Seconds(flags.within))
     look = sg.Seconds(flags.compute)

@@ -132,3 +132,10 @@ def build(recipe: Any, values: dict[str, jax.Array]) -> optax.GradientTransforma
         return optax.with_extra_args_support(recipe)
     factory, settings = recipe
     return optax.with_extra_args_support(factory(**values, **dict(settings)))
+
+
+def describe(optimizer: Optimizer) -> str:
+    """Return what a run's configuration calls an optimizer: a `tunable` with its numbers, others by what made them."""
+    if isinstance(optimizer, Tunable):
+        return repr(optimizer)
+    return f"{optimizer.update.__qualname__.split('.')[0]}(…), an optax transformation"

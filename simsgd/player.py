@@ -96,6 +96,7 @@ class Player:
         self.rows_played = 0
         self.version = 0
         self.slots = Slots()
+        self._optimizer = optimizer
         self._recipe, numbers = optimizers.split(optimizer)
         with self._precision():
             self._numbers = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
@@ -177,7 +178,7 @@ class Player:
         return {
             "problem": self.problem.name,
             "batch_size": self.problem.batch_size,
-            "optimizer": _optimizer_name(self._recipe, self._numbers),
+            "optimizer": optimizers.describe(self._optimizer),
             "data_seed": self.seed,
             "dtype": self.dtype,
             "width": self.width,
@@ -348,10 +349,3 @@ def _evaluate(
     held_out = data if test_data is None else test_data
     tests = [] if test_data is None else [loss(parameters, test_data)]
     return [loss(parameters, data), *tests, *(metric(parameters, held_out) for metric in metrics)]
-
-
-def _optimizer_name(recipe: Any, numbers: dict[str, jax.Array]) -> str:
-    if isinstance(recipe, optax.GradientTransformation):
-        return recipe.update.__qualname__.split(".")[0] + "(…), an optax transformation"
-    factory, settings = recipe
-    return repr(optimizers.Tunable(factory, tuple((n, float(v)) for n, v in numbers.items()), settings))

@@ -120,7 +120,6 @@ def test_asynchronous_throughput_is_the_sum_of_the_workers_rates(latency, second
     assert (abs(counts - seconds / mean - start) <= 1 + STANDARD_ERRORS * np.sqrt(errors)).all()
     total = seconds * (1 / mean).sum() + start.sum()
     assert abs(tape.updates - total) <= 1 + STANDARD_ERRORS * math.sqrt(errors.sum())
-    assert tape.updates / seconds == pytest.approx((1 / mean).sum(), rel=0.02)
 
 
 def test_one_straggler_slows_everybody_only_when_they_wait():

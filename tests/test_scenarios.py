@@ -1,0 +1,106 @@
+"""The scenarios run as a user runs them: small, in a process of their own; their help, their files, their refusals."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import simsgd as sg
+
+SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
+SMALL = {
+    "sync_vs_async": "--workers 4 --slow-workers 1 --seeds 1 --target-accuracy 0.8 --within 40 --step-sizes 0.03 0.1 0.3 1.0",
+    "staleness_by_hand": "",
+    "where_each_wins": "--workers 4 --severities 1 4 --latencies 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
+}
+FILES = {
+    "sync_vs_async": {
+        "convergence.png",
+        "timeline.png",
+        "staleness.png",
+        "shares.png",
+        "at_a_glance.png",
+        "step_sizes.png",
+        "trade_offs.txt",
+        "synchronous.nc",
+        "asynchronous.nc",
+    },
+    "staleness_by_hand": {"staleness_by_hand.png", "table.txt"},
+    "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
+}
+FLAGS = {
+    "sync_vs_async": ["--workers", "--straggler", "--latency", "--bandwidth", "--seed", "--step-sizes", "--target-accuracy"],
+    "staleness_by_hand": ["--seconds-a", "--output"],
+    "where_each_wins": [
+        "--workers",
+        "--severities",
+        "--latencies",
+        "--bandwidth",
+        "--seeds",
+        "--step-sizes",
+        "--target-accuracy",
+    ],
+}
+REFUSED = {
+    "sync_vs_async": [
+        ("--workers 0", "workers"),
+        ("--straggler 0", "--straggler must be above 0, got 0"),
+        ("--slow-workers 20", "--slow-workers must be from 0 to --workers (16), got 20"),
+        ("--bandwidth -1", "Link.bandwidth must be a finite number above 0"),
+        ("--seeds 0", "--seeds must be a whole number of at least 1, got 0"),
+        ("--within 0.5 --seeds 1 --step-sizes 0.1", "did not reach accuracy ≥ 0.95 within 0.5 s"),
+    ],
+    "staleness_by_hand": [("--seconds-a 0", "above 0")],
+    "where_each_wins": [("--workers 0", "workers"), ("--severities -1", "severit")],
+}
+
+
+def run(name, flags, output=None):
+    command = [sys.executable, SCENARIOS / f"{name}.py", *flags.split(), *(["--output", str(output)] if output else [])]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_runs_and_saves(name, tmp_path):
+    done = run(name, SMALL[name], tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES[name]
+    for picture in (tmp_path / "out").glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    if name == "sync_vs_async":
+        assert done.stdout.count("\n") > 20
+        assert "SGD reaches accuracy ≥ 0.8 first" in done.stdout
+        sync, quick = (sg.Run.load(tmp_path / "out" / f"{which}.nc") for which in ("synchronous", "asynchronous"))
+        assert (sync.tape.staleness == 0).all()
+        assert quick.tape.staleness.mean() > 2
+        assert sync.tape.end == quick.tape.end
+
+
+def test_every_scenario_is_tested():
+    assert set(SMALL) == {path.stem for path in SCENARIOS.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_help_explains_every_flag(name):
+    done = run(name, "--help")
+    assert done.returncode == 0
+    assert "seconds" in done.stdout
+    for flag in FLAGS[name]:
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(("name", "flags", "message"), [(name, *case) for name, cases in REFUSED.items() for case in cases])
+def test_nonsense_is_refused_in_one_line(name, flags, message, tmp_path):
+    done = run(name, flags, tmp_path / "out")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_staleness_by_hand_tells_the_textbook_s_numbers(tmp_path):
+    """A reads version 0; B and C push; A's gradient lands on version 2: its staleness is 2."""
+    table = run("staleness_by_hand", "", tmp_path).stdout.splitlines()
+    rows = [line.split() for line in table if " s   " in line]
+    assert [row[2:6] for row in rows[1:4]] == [["B", "0", "0", "0"], ["C", "0", "1", "1"], ["A", "0", "2", "2"]]
