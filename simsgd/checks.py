@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 
 
 def number(name: str, value: object, *, wanted: str = "a finite number") -> float:
     """Return `value` as a finite float, or raise ValueError naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    return float(value)
+    try:
+        checked = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        checked = math.inf
+    if not math.isfinite(checked):
+        raise ValueError(f"{name} must be {wanted}, got {value!r:.40}")
+    return checked
 
 
 def positive(name: str, value: object, unit: str = "") -> float:
@@ -47,6 +52,13 @@ def instance(name: str, value: object, kind: type | tuple[type, ...], example: s
         raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: add ()")
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
+
+
+def sequence(name: str, value: object, example: str) -> tuple:
+    """Return `value` as a tuple, or raise TypeError; `example` shows what would do."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence such as {example}, got {value!r}")
+    return tuple(value)
 
 
 def one_of(name: str, value: object, known: object) -> None:

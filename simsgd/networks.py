@@ -111,7 +111,8 @@ class PerWorker(Network):
     networks: tuple[Network, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "networks", tuple(self.networks))
+        networks = checks.sequence("PerWorker.networks", self.networks, "(Link(latency=1e-3), Link(latency=0.1))")
+        object.__setattr__(self, "networks", networks)
         for i, network in enumerate(self.networks):
             checks.instance(f"PerWorker.networks[{i}]", network, Network, "Link(latency=1e-3)")
 

@@ -243,9 +243,8 @@ def _init_network(widths: Sequence[int], key: jax.Array) -> Parameters:
     ]
 
 
-@functools.cache
 def quadratic(
-    spectrum: tuple[float, ...] = (1.0, 0.3, 0.1), noise: float = 0.0, samples: int = 1024, batch_size: int = 1
+    spectrum: Sequence[float] = (1.0, 0.3, 0.1), noise: float = 0.0, samples: int = 1024, batch_size: int = 1
 ) -> Problem:
     """A noisy quadratic with a known optimum: f(w) = ½ Σ_j h_j (w_j − 1)², starting at w = 0.
 
@@ -265,9 +264,18 @@ def quadratic(
         >>> sg.problems.quadratic(spectrum=(2.0, 1.0), noise=0.1).parameter_count
         2
     """
-    curvatures = np.array([checks.positive(f"spectrum[{j}]", h) for j, h in enumerate(spectrum)])
-    checks.not_negative("noise", noise)
-    draws = rng.stream(0, "quadratic: noise").standard_normal((checks.whole("samples", samples, 2), len(curvatures)))
+    spectrum = checks.sequence("spectrum", spectrum, "(1.0, 0.3, 0.1)")
+    if not spectrum:
+        raise ValueError("spectrum must hold at least one curvature above 0, got none")
+    curvatures = tuple(checks.positive(f"spectrum[{j}]", h) for j, h in enumerate(spectrum))
+    return _quadratic(curvatures, checks.not_negative("noise", noise), checks.whole("samples", samples, 2), batch_size)
+
+
+@functools.cache
+def _quadratic(spectrum: tuple[float, ...], noise: float, samples: int, batch_size: int) -> Problem:
+    """Make each quadratic once, so that runs share a compiled player."""
+    curvatures = np.array(spectrum)
+    draws = rng.stream(0, "quadratic: noise").standard_normal((samples, len(curvatures)))
     centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(curvatures)))
 
     def loss(w: jax.Array, batch: jax.Array) -> jax.Array:

@@ -6,8 +6,9 @@ is `simulate`, bit for bit; looking at the model more or less often changes no b
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from typing import Protocol as Interface
 
@@ -20,7 +21,7 @@ from simsgd.player import Player
 from simsgd.problems import Problem
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound, limits
-from simsgd.tape import Rows, Tape
+from simsgd.tape import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Jobs, Rows, Tape
 
 EVALUATIONS = 100
 """How often a run looks at the model, unless told otherwise."""
@@ -68,6 +69,7 @@ class Reading:
         self._last_reader[tape.read] = np.arange(len(tape))  # the last of several assignments stays
         self._last_reader[tape.in_flight.read] = len(tape)
         self._alive = np.zeros(1, np.int64)
+        self._by_time = True
         self.version = 0
         self.now = 0.0
 
@@ -76,7 +78,8 @@ class Reading:
         known = int(np.searchsorted(self._tape.time, seconds, side="right"))
         steps = int(np.searchsorted(self._ends_of_steps, known, side="right"))
         before, self.version = self.version, max(self.version, min(steps, int(min(updates, self._tape.updates))))
-        self.now = seconds if self.version < updates else self._tape.time[self._rows_read - 1]
+        self._by_time = self.version < updates
+        self.now = seconds if self._by_time else float(self._tape.time[self._rows_read - 1])
         alive = np.concatenate([self._alive, np.arange(before + 1, self.version + 1)])
         self._alive = alive[self._last_reader[alive] >= self._rows_read]
 
@@ -93,8 +96,34 @@ class Reading:
         return set(self._alive.tolist())
 
     def tape(self) -> Tape:
-        """Return the whole tape."""
-        return self._tape
+        """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here.
+
+        (What happened at the very moment of stopping, but after the last update, counts as not yet happened.)
+        """
+        whole = self._tape
+        if self.now >= whole.end and self.version == whole.updates:
+            return whole
+        rows = self._rows_read if not self._by_time else int(np.searchsorted(whole.time, self.now, side="right"))
+        lost = int(np.searchsorted(whole.discarded.time, self.now, side="right"))
+        later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
+        return dataclasses.replace(
+            whole,
+            **{name: getattr(whole, name)[:rows] for name in ROW_COLUMNS},
+            end=self.now,
+            discarded=Discarded(**{name: getattr(whole.discarded, name)[:lost] for name in DISCARDED_COLUMNS}),
+            in_flight=_under_way(later, self.now, self.version),
+        )
+
+
+def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int) -> Jobs:
+    """Return, of jobs that ended later, those that were in flight at `now`, with what had not happened yet unknown."""
+    jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
+    assigned = (jobs["assigned"] <= now) & (jobs["read"] <= version)
+    order = np.flatnonzero(assigned)[np.argsort(jobs["worker"][assigned], kind="stable")]
+    known = {name: column[order] for name, column in jobs.items()}
+    for name in ("began", "ended"):
+        known[name] = np.where(known[name] <= now, known[name], np.nan)
+    return Jobs(**known | {"arrived": np.full(len(order), np.nan)})
 
 
 def follow(
@@ -118,18 +147,22 @@ def follow(
     values: dict[str, float] = {}
     with tqdm(total=100, desc="simulating", unit="%", disable=None if progress is None else not progress, leave=False) as bar:
         for count in range(2**62):
+            wanted = _at_most(count * every_update, last_update) if count else 0
             if count:
-                source.advance(_at_most(count * every_update, last_update), _at_most(count * every_second, last_second))
+                source.advance(wanted, _at_most(count * every_second, last_second))
                 player.play(source.rows(player.rows_played), source.live())
             if not looks or source.version > looks[-1]["updates"]:
                 values = player.evaluate()
-            looks.append({"time": source.now, "updates": source.version, "gradients": player.rows_played, **values})
+            look = {"time": source.now, "updates": source.version, "gradients": player.rows_played, **values}
+            if not looks or look["time"] > looks[-1]["time"] or look["updates"] > looks[-1]["updates"]:
+                looks.append(look)
             bar.update(100 * max(source.version / last_update, source.now / last_second) - bar.n)
             if not all(map(math.isfinite, values.values())):
                 return looks, "diverged"
             if isinstance(until, Target) and until.reached(values[until.metric]):
                 return looks, "target reached"
-            if source.version >= last_update or source.now >= last_second:
+            # at the last second there may be more updates to look at, if this look stopped at one of them
+            if source.version >= last_update or (source.now >= last_second and source.version < wanted):
                 return looks, "completed"
     raise AssertionError("a bounded run has ended")
 

@@ -28,6 +28,9 @@ from simsgd.tape import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, 
 GRADIENTS_WITHOUT_STEP = 1_000_000
 """A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
 
+DRAWS_AT_ONE_MOMENT = 1_000_000
+"""A cluster on which so many jobs in a row took no time is taken to be stuck."""
+
 
 class StuckError(RuntimeError):
     """The simulation cannot go on; the message says who waits for whom."""
@@ -121,11 +124,12 @@ class Recording:
         self._server = _Server(protocol, self._environment, self._inboxes, observe)
         self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
         self._end = 0.0
+        self._started = False
+        self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
         self._server.processes.extend(
-            self._environment.process(self._work(worker, float(message_bytes))) for worker in range(cluster.workers)
+            self._environment.process(self._work(worker, *self._message_seconds(worker, float(message_bytes))))
+            for worker in range(cluster.workers)
         )
-        protocol.start(self._server)
-        self._server.check_going("it started")
 
     @property
     def workers(self) -> int:
@@ -145,6 +149,9 @@ class Recording:
     def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
         """Record on until there are so many updates, or so many seconds have passed, whichever comes first."""
         environment, server = self._environment, self._server
+        if not self._started:  # not before somebody asks to go on: the protocol may want to observe at once
+            self._started = True
+            server.start()
         step, peek = environment.step, environment.peek
         if seconds == math.inf:  # the common case, without a look at the clock before each event
             while server.version < updates:
@@ -185,19 +192,21 @@ class Recording:
             header=dict(self.header),
         )
 
-    def _work(self, worker: int, message_bytes: float) -> Generator[simpy.Event, Any, None]:
+    def _work(self, worker: int, download: float, upload: float) -> Generator[simpy.Event, Any, None]:
         """A worker's life: wait for a job, fetch the model, compute, send the gradient."""
         environment, server, inboxes = self._environment, self._server, self._inboxes
-        download = self.cluster.network.download_seconds(worker, message_bytes)
-        upload = self.cluster.network.upload_seconds(worker, message_bytes)
         draw = functools.partial(self.cluster.compute.sample, self._streams[worker], worker)
-        timeout = environment.timeout
+        timeout, drawn = environment.timeout, 0
         while True:
             try:
                 job = yield inboxes[worker]
                 if download:
                     yield timeout(download)
                 job.began = environment.now
+                while drawn < job.job:  # jobs cancelled before they began leave their draws unused, so that
+                    draw(job.began)  # a worker's k-th time belongs to its k-th job whatever the protocol does
+                    drawn += 1
+                drawn += 1
                 yield timeout(self._checked(draw(job.began), worker, job.began))
                 job.ended = environment.now
                 if upload:
@@ -209,13 +218,32 @@ class Recording:
             server.receive(job)
 
     def _checked(self, seconds: float, worker: int, now: float) -> float:
-        """Return a drawn compute time, or raise ValueError if a clock cannot use it."""
+        """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
         if now < now + seconds < math.inf:
             return seconds
-        raise ValueError(
-            f"{self.cluster.compute!r} drew a compute time of {seconds!r} seconds for worker {worker} at {now:g} s: a time "
-            "must be finite, above 0, and large enough to advance a float64 clock"
-        )
+        if not 0 <= seconds < math.inf:
+            raise ValueError(
+                f"{self.cluster.compute!r} drew a compute time of {seconds!r} seconds for worker {worker} at {now:g} s: a "
+                "time must be finite and not negative"
+            )
+        self._stood_still = (now, self._stood_still[1] + 1 if self._stood_still[0] == now else 1)
+        if self._stood_still[1] >= DRAWS_AT_ONE_MOMENT:
+            raise StuckError(
+                f"at {now:g} s and version {self.version}, {self._stood_still[1]} jobs in a row took no time and the clock "
+                f"stands still: {self.cluster.compute!r} must draw times that advance it"
+            )
+        return seconds
+
+    def _message_seconds(self, worker: int, message_bytes: float) -> tuple[float, float]:
+        """Return how long the model takes down to a worker, and a gradient up, or raise ValueError."""
+        network = self.cluster.network
+        times = network.download_seconds(worker, message_bytes), network.upload_seconds(worker, message_bytes)
+        if not all(0 <= seconds < math.inf for seconds in times):
+            raise ValueError(
+                f"{network!r} takes {times[0]!r} seconds down and {times[1]!r} seconds up for {message_bytes:g} bytes of "
+                f"worker {worker}: message times must be finite and not negative"
+            )
+        return times
 
 
 class _Log:
@@ -341,6 +369,11 @@ class _Server:
                 f"{self._protocol!r} observes {statistic!r}, but a recording has no gradients to observe: use simulate"
             )
         return self._observe(statistic)
+
+    def start(self) -> None:
+        """Let the protocol hand out the first jobs."""
+        self._protocol.start(self)
+        self.check_going("it started")
 
     def receive(self, gradient: Gradient) -> None:
         """Deliver a gradient that has arrived to the protocol; what it does not use is thrown away."""

@@ -49,8 +49,8 @@ class Run:
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
             `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `waiting` (shares of time),
-            `gradients` (used), `discarded`, `mean_staleness`. Along `parameter`: the final model, flat. Along `row`,
-            `discarded` and `in_flight`: the tape's columns.
+            `gradients` (used), `discarded_gradients`, `mean_staleness`. Along `parameter`: the final model, flat. Along `row`,
+            `discarded` and `in_flight`: the tape's columns, named `row_time`, `discarded_time` and so on.
 
     Example:
         >>> import simsgd as sg
@@ -148,7 +148,7 @@ class Run:
     @property
     def throughput(self) -> dict[str, float]:
         """Per simulated second, over the whole run: "updates", "gradients" (used) and "samples"."""
-        seconds, gradients = self.tape.end, len(self.tape)
+        seconds, gradients = self.tape.end or float("nan"), len(self.tape)
         samples = gradients * self.configuration["batch_size"]
         return {"updates": self.tape.updates / seconds, "gradients": gradients / seconds, "samples": samples / seconds}
 

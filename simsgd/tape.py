@@ -89,6 +89,10 @@ class Jobs:
     def __len__(self) -> int:
         return len(self.worker)
 
+    def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Return the columns that every log of jobs has, by name, for some of its rows."""
+        return {name: getattr(self, name)[rows] for name in JOB_COLUMNS}
+
     def stages(self, until: float | np.ndarray) -> np.ndarray:
         """Return each job's seconds of (receiving, computing, sending) before the moment `until`, shape (rows, 3)."""
         moments = np.stack([self.assigned, self.began, self.ended, self.arrived])
@@ -180,7 +184,7 @@ class Tape(Jobs):
         spent = np.zeros((self.workers, 3))
         for log, until in ((self, self.end), (self.discarded, self.discarded.time), (self.in_flight, self.end)):
             np.add.at(spent, log.worker, np.nan_to_num(log.stages(until)))
-        down, computing, up = spent.T / self.end
+        down, computing, up = spent.T / (self.end or 1.0)
         return {"computing": computing, "sending": down + up, "waiting": np.maximum(0.0, 1 - computing - down - up)}
 
     def check(self) -> Tape:
@@ -328,6 +332,7 @@ def _at(rows: np.ndarray, broken: np.ndarray) -> np.ndarray:
 
 def _check_other_logs(tape: Tape) -> None:
     """Raise TapeError where the logs of discarded work and of jobs in flight do not fit the tape (law 6)."""
+    seen = set(zip(tape.worker.tolist(), tape.job.tolist(), strict=True))
     for name, log in (("discarded", tape.discarded), ("in_flight", tape.in_flight)):
         odd = (log.worker < 0) | (log.worker >= tape.workers) | (log.read < 0) | (log.read > tape.updates)
         odd |= ~((log.assigned >= 0) & (log.assigned <= tape.end))
@@ -338,12 +343,16 @@ def _check_other_logs(tape: Tape) -> None:
                 f"one of 0 to {tape.updates}, assigned by {tape.end:g} s (worker={log.worker[row]}, read={log.read[row]}, "
                 f"assigned={log.assigned[row]})"
             )
+        for row, job in enumerate(zip(log.worker.tolist(), log.job.tolist(), strict=True)):
+            if job in seen:
+                raise TapeError(f"row {row} of the log {name!r} breaks law 1: job {job[1]} of worker {job[0]} is logged twice")
+            seen.add(job)
 
 
 def _check_types(tape: Tape) -> None:
     """Raise TapeError unless all columns of a log have one length and the right types."""
     checks.whole("Tape.workers", tape.workers, 1)
-    checks.positive("Tape.end", tape.end, "seconds")
+    checks.not_negative("Tape.end", tape.end, "seconds")
     lengths: dict[str, int] = {}
     for (log, name), column in _flat_columns(tape).items():
         wanted = np.dtype(_LOGS[log][name])

@@ -5,7 +5,7 @@ Laws of this module:
 1. A law is a frozen description. It draws with `sample(rng, worker, now)` from the stream it is handed, which belongs to
    one worker; so one worker's law never touches another worker's draws.
 2. A law states its own truth, `moments(worker)`: one test checks every law's draws against it.
-3. Seconds everywhere; a drawn time is finite and above 0 (the recorder refuses anything else, and names the law).
+3. Seconds everywhere; a drawn time is finite and not negative (the recorder refuses anything else, and names the law).
 
 A law of your own is a subclass of `Law` with these two methods; see `notebooks/write_your_own.ipynb`.
 """
@@ -139,7 +139,7 @@ class Gamma(Law):
 
     Args:
         mean: mean seconds of a job, above 0.
-        coefficient_of_variation: standard deviation over mean, above 0.
+        coefficient_of_variation: standard deviation over mean, from 1e-6 to 1e3.
 
     Example:
         >>> import simsgd as sg
@@ -152,7 +152,7 @@ class Gamma(Law):
 
     def __post_init__(self) -> None:
         checks.positive("Gamma.mean", self.mean, "seconds")
-        checks.positive("Gamma.coefficient_of_variation", self.coefficient_of_variation)
+        _check_coefficient("Gamma.coefficient_of_variation", self.coefficient_of_variation)
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a gamma time."""
@@ -164,13 +164,19 @@ class Gamma(Law):
         return Moments(self.mean, (self.coefficient_of_variation * self.mean) ** 2)
 
 
+def _check_coefficient(name: str, value: float) -> None:
+    """Raise ValueError unless a coefficient of variation is one that float64 can draw with."""
+    if not 1e-6 <= checks.positive(name, value) <= 1e3:
+        raise ValueError(f"{name} must be from 1e-6 (use Constant below) to 1e3, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Lognormal(Law):
     """Lognormal times: log X is normal with variance s² = log(1 + c²) and mean log m − s²/2.
 
     Args:
         mean: mean seconds m of a job, above 0.
-        coefficient_of_variation: standard deviation over mean, c, above 0.
+        coefficient_of_variation: standard deviation over mean, c, from 1e-6 to 1e3.
 
     Example:
         >>> import simsgd as sg
@@ -183,7 +189,7 @@ class Lognormal(Law):
 
     def __post_init__(self) -> None:
         checks.positive("Lognormal.mean", self.mean, "seconds")
-        checks.positive("Lognormal.coefficient_of_variation", self.coefficient_of_variation)
+        _check_coefficient("Lognormal.coefficient_of_variation", self.coefficient_of_variation)
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a lognormal time."""
@@ -218,7 +224,8 @@ class Pareto(Law):
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a Pareto time."""
-        return self.minimum * math.exp(rng.standard_exponential() / self.exponent)
+        logarithm = rng.standard_exponential() / self.exponent
+        return self.minimum * math.exp(logarithm) if logarithm < 709 else math.inf  # exp(710) is beyond float64
 
     def moments(self, worker: int = 0) -> Moments:
         """Mean αx/(α−1), variance αx²/((α−1)²(α−2))."""
@@ -250,7 +257,8 @@ class Speeds(Law):
 
     def __post_init__(self) -> None:
         checks.instance("Speeds.law", self.law, Law, "Exponential(mean=1.0)")
-        speeds = tuple(checks.positive(f"Speeds.speeds[{i}]", speed) for i, speed in enumerate(self.speeds))
+        speeds = checks.sequence("Speeds.speeds", self.speeds, "(1.0, 1.0, 0.2)")
+        speeds = tuple(checks.positive(f"Speeds.speeds[{i}]", speed) for i, speed in enumerate(speeds))
         object.__setattr__(self, "speeds", speeds)
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
@@ -289,7 +297,7 @@ class PerWorker(Law):
     laws: tuple[Law, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "laws", tuple(self.laws))
+        object.__setattr__(self, "laws", checks.sequence("PerWorker.laws", self.laws, "(Constant(1.0), Constant(2.0))"))
         for i, law in enumerate(self.laws):
             checks.instance(f"PerWorker.laws[{i}]", law, Law, "Exponential(mean=1.0)")
 

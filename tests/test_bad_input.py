@@ -113,6 +113,30 @@ REFUSED = {
     ),
     "no tape": (lambda: sg.replay("tape.nc", QUADRATIC, SGD), TypeError, "tape must be an instance .* got 'tape.nc'"),
     "an unknown name": (lambda: sg.SyncSGD, AttributeError, "simsgd has no 'SyncSGD'; it has AsyncSGD, Cluster"),
+    "one speed for all": (lambda: sg.times.Speeds(LAW, 2.0), TypeError, "Speeds.speeds must be a sequence .* got 2.0"),
+    "one law for each": (lambda: sg.times.PerWorker(LAW), TypeError, "PerWorker.laws must be a sequence"),
+    "one network for each": (
+        lambda: sg.networks.PerWorker(sg.networks.Link()),
+        TypeError,
+        "PerWorker.networks must be a sequence",
+    ),
+    "one curvature": (lambda: sg.problems.quadratic(1.0), TypeError, "spectrum must be a sequence such as .* got 1.0"),
+    "no curvature": (
+        lambda: sg.problems.quadratic(()),
+        ValueError,
+        "spectrum must hold at least one curvature above 0, got none",
+    ),
+    "too large a number": (lambda: sg.times.Constant(10**400), ValueError, "Constant.seconds must be a finite number above 0"),
+    "no variation": (
+        lambda: sg.times.Gamma(1.0, 1e-200),
+        ValueError,
+        "Gamma.coefficient_of_variation must be from 1e-6 .* got 1e-200",
+    ),
+    "an endless tail": (
+        lambda: sg.record(sg.AsyncSGD(), sg.Cluster(50, sg.times.Pareto(1.0, 0.001)), UNTIL),
+        ValueError,
+        "Pareto.* drew a compute time of inf seconds",
+    ),
     "no step sizes": (
         lambda: sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, [], sg.Target("loss", 0.1, within=UNTIL)),
         ValueError,

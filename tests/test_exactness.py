@@ -115,6 +115,42 @@ def test_observing_returns_the_current_model_s_metric(cluster, noisy):
     assert seen == run.dataset["loss"].values[1:].tolist()
 
 
+def test_observing_at_the_start_sees_version_0(cluster, noisy):
+    seen = []
+
+    @dataclass(frozen=True)
+    class Curious(sg.AsyncSGD):
+        def start(self, server):
+            seen.append(server.observe("loss"))
+            super().start(server)
+
+    run = sg.simulate(Curious(), noisy, cluster, SGD, sg.Updates(10))
+    assert seen == [float(run.dataset["loss"][0])]
+
+
+@pytest.mark.parametrize("looks", [sg.Updates(1), sg.Updates(7), sg.Seconds(1.0), sg.Seconds(0.3), None])
+def test_updates_at_the_very_end_count_however_often_one_looks(looks, noisy):
+    """Four workers with equal constant times: four updates at each second, the last four at the last moment."""
+    constant = sg.Cluster(4, sg.times.Constant(1.0))
+    run = sg.simulate(sg.AsyncSGD(), noisy, constant, SGD, sg.Seconds(10), evaluate_every=looks)
+    assert (run.tape.updates, int(run.dataset.updates[-1]), float(run.dataset.time[-1])) == (40, 40, 10.0)
+    tape = sg.record(sg.AsyncSGD(), constant, sg.Updates(40), message_bytes=noisy.message_bytes)
+    assert sg.replay(tape, noisy, SGD, evaluate_every=looks).hashes["parameters"] == run.hashes["parameters"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("looks", [sg.Updates(9), sg.Seconds(2.0)])
+def test_replay_that_stops_early_is_simulate_that_stops_early(method, looks, cluster, noisy):
+    """The run's tape ends where the target was reached, with what was in flight at that moment."""
+    target = sg.Target("loss", at_most=0.2, within=sg.Seconds(500))
+    run = sg.simulate(METHODS[method], noisy, cluster, sg.optimizers.sgd(0.1), target, seed=1, evaluate_every=looks)
+    tape = sg.record(METHODS[method], cluster, sg.Seconds(500), seed=1, message_bytes=noisy.message_bytes)
+    again = sg.replay(tape, noisy, sg.optimizers.sgd(0.1), target, evaluate_every=looks)
+    assert run.status == "target reached"
+    assert run.tape.end < 400
+    assert again == run
+
+
 clusters = st.builds(
     lambda workers, law, latency: sg.Cluster(workers, law, sg.networks.Link(latency=latency, bandwidth=50.0)),
     workers=st.sampled_from([1, 2, 3, 5]),

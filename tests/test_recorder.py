@@ -1,5 +1,8 @@
 """The server's verbs, and what a recording does with protocols that misuse them or never go on."""
 
+import subprocess
+import sys
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +14,7 @@ import simsgd as sg
 from simsgd import recorder
 from simsgd.protocols import Gradient
 from simsgd.recorder import Recording
+from simsgd.tape import ROW_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -186,18 +190,53 @@ def test_cancel_and_assign_in_one_moment():
     assert np.isnan(tape.discarded.began).all()
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e-20])
+@dataclass(frozen=True)
+class Odd(sg.times.Law):
+    """A second at first, then always the same time."""
+
+    seconds: float
+
+    def sample(self, rng, worker, now):
+        return 1.0 if now == 0 else self.seconds
+
+    def moments(self, worker=0):
+        return sg.times.Moments(1.0, 0.0)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_a_law_of_one_s_own_must_draw_usable_times(seconds):
+    with pytest.raises(ValueError, match=r"Odd\(.*\) drew a compute time of .* seconds for worker 0 at 1 s"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd(seconds)), sg.Updates(10))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-20])
+def test_a_clock_that_stands_still_is_found(seconds, monkeypatch):
+    monkeypatch.setattr(recorder, "DRAWS_AT_ONE_MOMENT", 500)
+    with pytest.raises(
+        sg.StuckError, match=r"at 1 s and version .*, 500 jobs in a row took no time and the clock stands still"
+    ):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd(seconds)), sg.Seconds(10))
+
+
+def test_times_too_small_for_the_clock_are_no_mistake():
+    """Gamma times with a coefficient of variation of 3 are often below 1e-16 of the clock, and now and then long."""
+    law = sg.times.Gamma(mean=1.0, coefficient_of_variation=3.0)
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(8, law), sg.Seconds(300)).check()
+    assert tape.updates > 1000
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_network_of_one_s_own_must_take_usable_times(seconds):
     @dataclass(frozen=True)
-    class Odd(sg.times.Law):
-        def sample(self, rng, worker, now):
-            return 1.0 if now == 0 else seconds
+    class Wormhole(sg.networks.Network):
+        def download_seconds(self, worker, message_bytes):
+            return 0.0
 
-        def moments(self, worker=0):
-            return sg.times.Moments(1.0, 0.0)
+        def upload_seconds(self, worker, message_bytes):
+            return seconds
 
-    with pytest.raises(ValueError, match=r"Odd\(\) drew a compute time of .* seconds for worker 0 at 1 s"):
-        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd()), sg.Updates(10))
+    with pytest.raises(ValueError, match=r"Wormhole\(\) takes 0.0 seconds down and .* seconds up for 8 bytes of worker 0"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd(1.0), Wormhole()), sg.Updates(10), message_bytes=8)
 
 
 def test_notes_begin_empty_in_each_recording():
@@ -212,10 +251,21 @@ def test_notes_begin_empty_in_each_recording():
     assert first.weight.tolist() == second.weight.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_recording_imports_no_jax():
-    import subprocess
-    import sys
+def test_memory_is_the_tape_s_own_columns(cluster):
+    """Peak memory per further update: the packed row, its copy when it is handed out, and growth in steps of an eighth."""
 
+    def peak(updates):
+        tracemalloc.start()
+        sg.record(sg.AsyncSGD(), cluster, sg.Updates(updates))
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    row = np.dtype(list(ROW_COLUMNS.items())).itemsize
+    assert (peak(12_000) - peak(4_000)) / 8_000 <= (2 + 1 / 4) * row
+
+
+def test_recording_imports_no_jax():
     code = (
         "import sys, simsgd as sg; "
         "sg.record(sg.AsyncSGD(), sg.Cluster(2, sg.times.Constant(1.0)), sg.Updates(5)).check().content_hash; "

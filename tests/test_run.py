@@ -3,6 +3,7 @@
 import pathlib
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
@@ -90,6 +91,17 @@ def test_divergence_is_a_result():
     assert np.isfinite(run.dataset["loss"].values[:-1]).all()
     assert 0 < run.tape.updates < 5000
     assert "diverged" in run.summary()
+
+
+def test_a_model_that_starts_without_a_finite_loss_is_a_result(tmp_path):
+    problem = sg.Problem(
+        "log", lambda key: jnp.zeros(1), lambda w, batch: jnp.sum(jnp.log(w - 1)) + 0 * batch.mean(), np.ones((4, 1))
+    )
+    run = sg.simulate(sg.AsyncSGD(), problem, sg.Cluster(2, sg.times.Constant(1.0)), sg.optimizers.sgd(0.1), sg.Updates(10))
+    assert (run.status, run.tape.end, run.tape.updates) == ("diverged", 0.0, 0)
+    assert "diverged" in run.summary()
+    run.save(tmp_path / "run.nc")
+    assert sg.Run.load(tmp_path / "run.nc") == run
 
 
 def test_diverged_runs_save_and_load_equal(tmp_path):

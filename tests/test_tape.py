@@ -84,6 +84,14 @@ def test_check_names_rows_of_the_other_logs(log, column, value, cluster):
         dataclasses.replace(tape, **{log: wrong}).check()
 
 
+@pytest.mark.parametrize("log", ["discarded", "in_flight"])
+def test_a_job_is_in_one_log_only(log, cluster):
+    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    twice = with_value(with_value(getattr(tape, log), "worker", 1, tape.worker[3]), "job", 1, tape.job[3])
+    with pytest.raises(sg.TapeError, match=f"row 1 of the log '{log}' breaks law 1: job .* is logged twice"):
+        dataclasses.replace(tape, **{log: twice}).check()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_live_versions_are_few(method, cluster):
     """Law 4, counted: at no row are more than (workers + 1) versions still to be read or current."""
