@@ -332,7 +332,7 @@ def _at(rows: np.ndarray, broken: np.ndarray) -> np.ndarray:
 
 def _check_other_logs(tape: Tape) -> None:
     """Raise TapeError where the logs of discarded work and of jobs in flight do not fit the tape (law 6)."""
-    seen = set(zip(tape.worker.tolist(), tape.job.tolist(), strict=True))
+    used = _job_numbers(tape)
     for name, log in (("discarded", tape.discarded), ("in_flight", tape.in_flight)):
         odd = (log.worker < 0) | (log.worker >= tape.workers) | (log.read < 0) | (log.read > tape.updates)
         odd |= ~((log.assigned >= 0) & (log.assigned <= tape.end))
@@ -343,10 +343,18 @@ def _check_other_logs(tape: Tape) -> None:
                 f"one of 0 to {tape.updates}, assigned by {tape.end:g} s (worker={log.worker[row]}, read={log.read[row]}, "
                 f"assigned={log.assigned[row]})"
             )
-        for row, job in enumerate(zip(log.worker.tolist(), log.job.tolist(), strict=True)):
-            if job in seen:
-                raise TapeError(f"row {row} of the log {name!r} breaks law 1: job {job[1]} of worker {job[0]} is logged twice")
-            seen.add(job)
+        twice = np.isin(_job_numbers(log), used)
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise TapeError(
+                f"row {row} of the log {name!r} breaks law 1: job {log.job[row]} of worker {log.worker[row]} is logged twice"
+            )
+        used = np.concatenate([used, _job_numbers(log)])
+
+
+def _job_numbers(log: Jobs) -> np.ndarray:
+    """Return one number for each (worker, job)."""
+    return log.worker.astype(np.int64) * 2**32 + log.job
 
 
 def _check_types(tape: Tape) -> None:
