@@ -120,15 +120,15 @@ class Recording:
             "message_bytes": checks.not_negative("message_bytes", message_bytes, "bytes"),
         }
         self._environment = simpy.Environment()
-        self._inboxes = [self._environment.event() for _ in range(cluster.workers)]
-        self._server = _Server(protocol, self._environment, self._inboxes, observe)
+        messages = [self._message_seconds(worker, float(message_bytes)) for worker in range(cluster.workers)]
+        self._inboxes = [_Delivery(self._environment) for _ in range(cluster.workers)]
+        self._server = _Server(protocol, self._environment, self._inboxes, [down for down, _ in messages], observe)
         self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
         self._end = 0.0
         self._started = False
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
         self._server.processes.extend(
-            self._environment.process(self._work(worker, *self._message_seconds(worker, float(message_bytes))))
-            for worker in range(cluster.workers)
+            self._environment.process(self._work(worker, upload)) for worker, (_, upload) in enumerate(messages)
         )
 
     @property
@@ -192,16 +192,14 @@ class Recording:
             header=dict(self.header),
         )
 
-    def _work(self, worker: int, download: float, upload: float) -> Generator[simpy.Event, Any, None]:
-        """A worker's life: wait for a job, fetch the model, compute, send the gradient."""
+    def _work(self, worker: int, upload: float) -> Generator[simpy.Event, Any, None]:
+        """A worker's life: wait for a job's model to arrive, compute, send the gradient."""
         environment, server, inboxes = self._environment, self._server, self._inboxes
         draw = functools.partial(self.cluster.compute.sample, self._streams[worker], worker)
         timeout, drawn = environment.timeout, 0
         while True:
             try:
                 job = yield inboxes[worker]
-                if download:
-                    yield timeout(download)
                 job.began = environment.now
                 while drawn < job.job:  # jobs cancelled before they began leave their draws unused, so that
                     draw(job.began)  # a worker's k-th time belongs to its k-th job whatever the protocol does
@@ -214,7 +212,7 @@ class Recording:
             except simpy.Interrupt:  # the job was cancelled
                 continue
             job.arrived = environment.now
-            inboxes[worker] = environment.event()
+            inboxes[worker] = _Delivery(environment)
             server.receive(job)
 
     def _checked(self, seconds: float, worker: int, now: float) -> float:
@@ -244,6 +242,15 @@ class Recording:
                 f"worker {worker}: message times must be finite and not negative"
             )
         return times
+
+
+class _Delivery(simpy.Event):
+    """A worker's inbox, empty until the server sends a job's model, which arrives after the download."""
+
+    def send(self, job: Gradient, seconds: float) -> None:
+        self._ok = True
+        self._value = job
+        self.env.schedule(self, delay=seconds)
 
 
 class _Log:
@@ -286,7 +293,8 @@ class _Server:
         self,
         protocol: Protocol,
         environment: simpy.Environment,
-        inboxes: list[simpy.Event],
+        inboxes: list[_Delivery],
+        downloads: list[float],
         observe: Callable[[str], float] | None,
     ) -> None:
         self.workers = range(len(inboxes))
@@ -301,6 +309,7 @@ class _Server:
         self._protocol = protocol
         self._environment = environment
         self._inboxes = inboxes
+        self._downloads = downloads
         self._observe = observe
         self._next_job = [0] * len(inboxes)
         self.delivering: Gradient | None = None
@@ -325,13 +334,13 @@ class _Server:
             )
         job = self.jobs[worker] = Gradient(worker, self._next_job[worker], self.version, self._environment.now)
         self._next_job[worker] += 1
-        self._inboxes[worker].succeed(job)
+        self._inboxes[worker].send(job, self._downloads[worker])
 
     def cancel(self, worker: int) -> None:
         if worker not in self.jobs:
             raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
         self._discard(self.jobs.pop(worker))
-        self._inboxes[worker] = self._environment.event()
+        self._inboxes[worker] = _Delivery(self._environment)
         if self.processes[worker] is not self._environment.active_process:  # which has not begun the job yet
             self.processes[worker].interrupt()
 

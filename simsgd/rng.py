@@ -9,6 +9,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import numpy as np
@@ -16,9 +17,13 @@ import numpy as np
 from simsgd import checks
 
 
+@functools.cache
+def _number(purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+
+
 def _sequence(seed: int, purpose: str, worker: int) -> np.random.SeedSequence:
-    purpose_number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
-    return np.random.SeedSequence(checks.whole("seed", seed, 0), spawn_key=(purpose_number, worker))
+    return np.random.SeedSequence(checks.whole("seed", seed, 0), spawn_key=(_number(purpose), worker))
 
 
 def stream(seed: int, purpose: str, worker: int = 0) -> np.random.Generator:

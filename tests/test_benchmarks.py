@@ -126,14 +126,13 @@ def test_observing():
 
 
 def bare_loop(workers, updates):
-    """A hand-written SimPy loop with a recording's events (assigned, received, computed, sent) and draws, and nothing else."""
+    """A hand-written SimPy loop with a recording's events (model received, computed, gradient sent) and draws, no more."""
     environment = simpy.Environment()
     streams = [rng.stream(0, "compute time", worker) for worker in range(workers)]
     done = [0]
 
     def work(stream):
         while True:
-            yield environment.event().succeed()
             yield environment.timeout(0.001)
             yield environment.timeout(stream.exponential(0.1))
             yield environment.timeout(0.001)
