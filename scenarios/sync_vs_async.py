@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import matplotlib
@@ -76,7 +77,7 @@ class Measured:
         """Median seconds to the target at each step size."""
         return np.median(self.seconds, axis=0)
 
-    def median(self, measure) -> float:
+    def median(self, measure: Callable[[sg.Run], float]) -> float:
         """Return the median over the seeds of a measure of a run."""
         return float(np.median([measure(run) for run in self.runs]))
 

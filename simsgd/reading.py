@@ -143,28 +143,30 @@ def follow(
         checks.one_of("until.metric", until.metric, player.problem.metric_names)
     last_update, last_second = limits(end)
     every_update, every_second = limits(_spacing(end, evaluate_every))
-    looks: list[Mapping[str, float]] = []
-    values: dict[str, float] = {}
+    looks: list[Mapping[str, float]] = [{"time": 0.0, "updates": 0, "gradients": 0, **player.evaluate()}]
     with tqdm(total=100, desc="simulating", unit="%", disable=None if progress is None else not progress, leave=False) as bar:
-        for count in range(2**62):
-            wanted = _at_most(count * every_update, last_update) if count else 0
-            if count:
-                source.advance(wanted, _at_most(count * every_second, last_second))
-                player.play(source.rows(player.rows_played), source.live())
-            if not looks or source.version > looks[-1]["updates"]:
-                values = player.evaluate()
-            look = {"time": source.now, "updates": source.version, "gradients": player.rows_played, **values}
-            if not looks or look["time"] > looks[-1]["time"] or look["updates"] > looks[-1]["updates"]:
-                looks.append(look)
+        while not (ended := _ended(looks[-1], player.problem.metric_names, until)):
+            wanted = _at_most(len(looks) * every_update, last_update)
+            source.advance(wanted, _at_most(len(looks) * every_second, last_second))
+            player.play(source.rows(player.rows_played), source.live())
             bar.update(100 * max(source.version / last_update, source.now / last_second) - bar.n)
-            if not all(map(math.isfinite, values.values())):
-                return looks, "diverged"
-            if isinstance(until, Target) and until.reached(values[until.metric]):
-                return looks, "target reached"
+            if source.version > looks[-1]["updates"]:
+                looks.append(
+                    {"time": source.now, "updates": source.version, "gradients": player.rows_played, **player.evaluate()}
+                )
+            elif source.now > looks[-1]["time"]:
+                looks.append({**looks[-1], "time": source.now})
             # at the last second there may be more updates to look at, if this look stopped at one of them
             if source.version >= last_update or (source.now >= last_second and source.version < wanted):
-                return looks, "completed"
-    raise AssertionError("a bounded run has ended")
+                return looks, _ended(looks[-1], player.problem.metric_names, until) or "completed"
+    return looks, ended
+
+
+def _ended(look: Mapping[str, float], metrics: Iterable[str], until: Updates | Seconds | Target) -> str:
+    """Say how a look at the model ends the run, or nothing if it does not."""
+    if not all(math.isfinite(look[name]) for name in metrics):
+        return "diverged"
+    return "target reached" if isinstance(until, Target) and until.reached(look[until.metric]) else ""
 
 
 def _at_most(moment: float, last: float) -> float:

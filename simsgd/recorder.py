@@ -12,32 +12,20 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 from collections.abc import Callable, Generator
 from typing import Any
 
-import numpy as np
 import simpy
 
 from simsgd import checks, protocols, rng
 from simsgd.cluster import Cluster
-from simsgd.protocols import Gradient, Protocol
+from simsgd.protocols import Protocol
+from simsgd.server import Delivery, Log, Server, StuckError, life
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.tape import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Jobs, Rows, Tape
-
-GRADIENTS_WITHOUT_STEP = 1_000_000
-"""A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
+from simsgd.tape import JOB_COLUMNS, Discarded, Jobs, Rows, Tape
 
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
-
-
-class StuckError(RuntimeError):
-    """The simulation cannot go on; the message says who waits for whom."""
-
-
-class ProtocolError(RuntimeError):
-    """A protocol asked the server for something impossible; the message says what, and what would do."""
 
 
 def record(
@@ -121,8 +109,8 @@ class Recording:
         }
         self._environment = simpy.Environment()
         messages = [self._message_seconds(worker, float(message_bytes)) for worker in range(cluster.workers)]
-        self._inboxes = [_Delivery(self._environment) for _ in range(cluster.workers)]
-        self._server = _Server(protocol, self._environment, self._inboxes, [down for down, _ in messages], observe)
+        self._inboxes = [Delivery(self._environment) for _ in range(cluster.workers)]
+        self._server = Server(protocol, self._environment, self._inboxes, [down for down, _ in messages], observe)
         self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
         self._end = 0.0
         self._started = False
@@ -180,9 +168,9 @@ class Recording:
     def tape(self) -> Tape:
         """Return what has been recorded so far as a tape."""
         server = self._server
-        in_flight = _Log(JOB_COLUMNS)
+        in_flight = Log(JOB_COLUMNS)
         for worker in sorted(server.jobs):
-            in_flight.append(*_life(server.jobs[worker]))
+            in_flight.append(*life(server.jobs[worker]))
         return Tape(
             **server.rows.columns(),
             workers=self.workers,
@@ -212,7 +200,7 @@ class Recording:
             except simpy.Interrupt:  # the job was cancelled
                 continue
             job.arrived = environment.now
-            inboxes[worker] = _Delivery(environment)
+            inboxes[worker] = Delivery(environment)
             server.receive(job)
 
     def _checked(self, seconds: float, worker: int, now: float) -> float:
@@ -242,173 +230,3 @@ class Recording:
                 f"worker {worker}: message times must be finite and not negative"
             )
         return times
-
-
-class _Delivery(simpy.Event):
-    """A worker's inbox, empty until the server sends a job's model, which arrives after the download."""
-
-    def send(self, job: Gradient, seconds: float) -> None:
-        self._ok = True
-        self._value = job
-        self.env.schedule(self, delay=seconds)
-
-
-class _Log:
-    """A growing table of typed columns, packed as bytes: what a row takes on disk is all it takes in memory."""
-
-    def __init__(self, schema: dict[str, type]) -> None:
-        self._type = np.dtype(list(schema.items()))
-        self._format = "<" + "".join(self._type[name].char for name in schema)
-        self._pack = struct.Struct(self._format).pack
-        self._bytes = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._bytes) // self._type.itemsize
-
-    def append(self, *values: float) -> None:
-        self._bytes += self._pack(*values)
-
-    def mend_last(self, *values: float) -> None:
-        """Overwrite the first values of the last row."""
-        struct.pack_into(self._format[: 1 + len(values)], self._bytes, len(self._bytes) - self._type.itemsize, *values)
-
-    def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return a copy of rows [start, stop) of one column."""
-        return np.frombuffer(self._bytes, self._type)[name][start:stop].copy()
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return a copy of everything, column by column."""
-        return {name: self.column(name) for name in self._type.names or ()}
-
-
-def _life(job: Gradient) -> tuple[float, ...]:
-    """Return a job's values in the order of JOB_COLUMNS."""
-    return job.worker, job.job, job.read, job.assigned, job.began, job.ended, job.arrived
-
-
-class _Server:
-    """The parameter server: what `protocols.Server` promises, and the logs that it writes."""
-
-    def __init__(
-        self,
-        protocol: Protocol,
-        environment: simpy.Environment,
-        inboxes: list[_Delivery],
-        downloads: list[float],
-        observe: Callable[[str], float] | None,
-    ) -> None:
-        self.workers = range(len(inboxes))
-        self.version = 0
-        self.accumulated = 0
-        self.notes: dict[str, Any] = {}
-        self.rows = _Log(ROW_COLUMNS)
-        self.discarded = _Log(DISCARDED_COLUMNS)
-        self.stepped_rows = 0
-        self.jobs: dict[int, Gradient] = {}
-        self.processes: list[simpy.Process] = []
-        self._protocol = protocol
-        self._environment = environment
-        self._inboxes = inboxes
-        self._downloads = downloads
-        self._observe = observe
-        self._next_job = [0] * len(inboxes)
-        self.delivering: Gradient | None = None
-        self._arrived_since_step = 0
-
-    @property
-    def now(self) -> float:
-        return self._environment.now
-
-    def staleness(self, gradient: Gradient) -> int:
-        return self.version - gradient.read
-
-    def assign(self, worker: int) -> None:
-        if worker in self.jobs or worker not in self.workers:
-            raise ProtocolError(
-                f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but "
-                + (
-                    f"worker {worker} is still busy with job {self.jobs[worker].job}: cancel it first"
-                    if worker in self.jobs
-                    else f"the workers are 0 to {len(self.workers) - 1}"
-                )
-            )
-        job = self.jobs[worker] = Gradient(worker, self._next_job[worker], self.version, self._environment.now)
-        self._next_job[worker] += 1
-        self._inboxes[worker].send(job, self._downloads[worker])
-
-    def cancel(self, worker: int) -> None:
-        if worker not in self.jobs:
-            raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
-        self._discard(self.jobs.pop(worker))
-        self._inboxes[worker] = _Delivery(self._environment)
-        if self.processes[worker] is not self._environment.active_process:  # which has not begun the job yet
-            self.processes[worker].interrupt()
-
-    def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
-        if gradient is not self.delivering:
-            raise ProtocolError(
-                f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
-                "or was accumulated before: each can be used once, in the on_gradient call that delivers it"
-            )
-        if not math.isfinite(weight):
-            raise ProtocolError(f"{self._protocol!r} gave a gradient the weight {weight!r}: a weight must be finite")
-        self.delivering = None
-        self.accumulated += 1
-        self.rows.append(self._environment.now, False, weight, *_life(gradient))
-
-    def step(self) -> None:
-        if not self.accumulated:
-            raise ProtocolError(
-                f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
-                "accumulate at least one gradient"
-            )
-        self.rows.mend_last(self._environment.now, True)  # time, step
-        self.version += 1
-        self.accumulated = 0
-        self.stepped_rows = len(self.rows)
-        self._arrived_since_step = 0
-
-    def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
-        self.accumulate(gradient, weight)
-        self.step()
-
-    def observe(self, statistic: str) -> float:
-        if self._observe is None:
-            raise ProtocolError(
-                f"{self._protocol!r} observes {statistic!r}, but a recording has no gradients to observe: use simulate"
-            )
-        return self._observe(statistic)
-
-    def start(self) -> None:
-        """Let the protocol hand out the first jobs."""
-        self._protocol.start(self)
-        self.check_going("it started")
-
-    def receive(self, gradient: Gradient) -> None:
-        """Deliver a gradient that has arrived to the protocol; what it does not use is thrown away."""
-        del self.jobs[gradient.worker]
-        self.delivering = gradient
-        self._protocol.on_gradient(self, gradient)
-        if self.delivering is gradient:
-            self.delivering = None
-            self._discard(gradient)
-        self._arrived_since_step += 1
-        if not self.jobs or self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
-            self.check_going(f"worker {gradient.worker} delivered its job {gradient.job}")
-
-    def check_going(self, event: str) -> None:
-        """Raise StuckError if nothing can happen any more, or nothing but discarding happens."""
-        where = f"at {self.now:g} s and version {self.version}, after {event}"
-        if not self.jobs:
-            raise StuckError(
-                f"{where}, every worker (0 to {len(self.workers) - 1}) waits for the server to assign a job, and the server "
-                f"waits for a gradient: {self._protocol!r} must call server.assign"
-            )
-        if self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
-            raise StuckError(
-                f"{where}, {self._arrived_since_step} gradients have arrived since the last step and the model stands "
-                f"still ({self.accumulated} of them accumulated): {self._protocol!r} must call server.step"
-            )
-
-    def _discard(self, job: Gradient) -> None:
-        self.discarded.append(self._environment.now, self.version, *_life(job))

@@ -51,7 +51,7 @@ def simulate(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
-        simsgd.recorder.StuckError: if the simulation cannot go on.
+        simsgd.StuckError: if the simulation cannot go on.
 
     Example:
         >>> import optax, simsgd as sg

@@ -131,7 +131,25 @@ class ShiftedExponential(Law):
 
 
 @dataclass(frozen=True)
-class Gamma(Law):
+class _MeanAndVariation(Law):
+    """A law given by its mean m (seconds) and its coefficient of variation c, standard deviation over mean."""
+
+    mean: float
+    coefficient_of_variation: float
+
+    def __post_init__(self) -> None:
+        name, value = type(self).__name__, self.coefficient_of_variation
+        checks.positive(f"{name}.mean", self.mean, "seconds")
+        if not 1e-6 <= checks.positive(f"{name}.coefficient_of_variation", value) <= 1e3:
+            raise ValueError(f"{name}.coefficient_of_variation must be from 1e-6 (below: Constant) to 1e3, got {value!r}")
+
+    def moments(self, worker: int = 0) -> Moments:
+        """Mean m, variance (c·m)²."""
+        return Moments(self.mean, (self.coefficient_of_variation * self.mean) ** 2)
+
+
+@dataclass(frozen=True)
+class Gamma(_MeanAndVariation):
     """Gamma times with shape 1/c² and scale m·c², for mean m and coefficient of variation c.
 
     A coefficient of 0.1 is called homogeneous and 0.6 heterogeneous by Ali et al. (2000), "Task execution time
@@ -147,31 +165,14 @@ class Gamma(Law):
         Moments(mean=2.0, variance=1.0)
     """
 
-    mean: float
-    coefficient_of_variation: float
-
-    def __post_init__(self) -> None:
-        checks.positive("Gamma.mean", self.mean, "seconds")
-        _check_coefficient("Gamma.coefficient_of_variation", self.coefficient_of_variation)
-
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a gamma time."""
         squared = self.coefficient_of_variation**2
         return self.mean * squared * rng.standard_gamma(1 / squared)
 
-    def moments(self, worker: int = 0) -> Moments:
-        """Mean m, variance (c·m)²."""
-        return Moments(self.mean, (self.coefficient_of_variation * self.mean) ** 2)
-
-
-def _check_coefficient(name: str, value: float) -> None:
-    """Raise ValueError unless a coefficient of variation is one that float64 can draw with."""
-    if not 1e-6 <= checks.positive(name, value) <= 1e3:
-        raise ValueError(f"{name} must be from 1e-6 (use Constant below) to 1e3, got {value!r}")
-
 
 @dataclass(frozen=True)
-class Lognormal(Law):
+class Lognormal(_MeanAndVariation):
     """Lognormal times: log X is normal with variance s² = log(1 + c²) and mean log m − s²/2.
 
     Args:
@@ -184,21 +185,10 @@ class Lognormal(Law):
         Moments(mean=2.0, variance=1.0)
     """
 
-    mean: float
-    coefficient_of_variation: float
-
-    def __post_init__(self) -> None:
-        checks.positive("Lognormal.mean", self.mean, "seconds")
-        _check_coefficient("Lognormal.coefficient_of_variation", self.coefficient_of_variation)
-
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a lognormal time."""
         spread = math.log1p(self.coefficient_of_variation**2)
         return self.mean * math.exp(math.sqrt(spread) * rng.standard_normal() - spread / 2)
-
-    def moments(self, worker: int = 0) -> Moments:
-        """Mean m, variance (c·m)²."""
-        return Moments(self.mean, (self.coefficient_of_variation * self.mean) ** 2)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "cluster": {"checks", "networks", "times"},
     "protocols": {"checks"},
     "tape": {"checks", "files", "plots"},
-    "recorder": {"checks", "cluster", "protocols", "rng", "stopping", "tape"},
+    "server": {"protocols", "tape"},
+    "recorder": {"checks", "cluster", "protocols", "rng", "server", "stopping", "tape"},
     "problems": {"checks", "rng", "stopping"},
     "optimizers": {"checks"},
     "selftest": set(),
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 ONLY_USERS = {
-    "simpy": {"recorder"},
+    "simpy": {"recorder", "server"},
     "jax": {"optimizers", "player", "problems", "selftest"},
     "optax": {"optimizers", "player", "problems"},
     "matplotlib": {"plots"},

@@ -11,7 +11,7 @@ import pytest
 from methods import METHODS, FirstOfMany
 
 import simsgd as sg
-from simsgd import recorder
+from simsgd import recorder, server
 from simsgd.protocols import Gradient
 from simsgd.recorder import Recording
 from simsgd.tape import ROW_COLUMNS
@@ -151,7 +151,7 @@ def test_a_protocol_that_never_starts_anybody_is_stuck():
 
 
 def test_a_protocol_that_never_steps_is_stuck(monkeypatch):
-    monkeypatch.setattr(recorder, "GRADIENTS_WITHOUT_STEP", 500)
+    monkeypatch.setattr(server, "GRADIENTS_WITHOUT_STEP", 500)
     with pytest.raises(sg.StuckError, match="500 gradients have arrived since the last step and the model stands still"):
         recorded(lambda server, gradient: server.assign(gradient.worker))
     with pytest.raises(sg.StuckError, match=r"\(500 of them accumulated\)"):
