@@ -103,12 +103,14 @@ class Player:
             self._data, self._test_data = problem.arrays(dtype)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")))
             parameters = problem.start(seed, dtype)
-            self._carry = Carry(
+            carry = Carry(
                 snapshots=jax.tree.map(lambda p: jnp.stack([p] * FEW_SLOTS), parameters),
                 parameters=parameters,
                 optimizer_state=optimizers.build(self._recipe, self._numbers).init(parameters),
                 sum=jax.tree.map(jnp.zeros_like, parameters),
             )
+            # Copies, because some optimizers keep the parameters themselves, and no buffer can be donated twice
+            self._carry = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), carry)
 
     def play(self, rows: Rows, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.

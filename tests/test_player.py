@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,24 @@ def test_tunable_and_plain_optimizers_agree(cluster, noisy):
             sg.simulate(sg.AsyncSGD(), noisy, cluster, o, sg.Updates(50), dtype="float64").parameters for o in (plain, tunable)
         )
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.adamw(0.01),
+        optax.lion(0.01),
+        optax.lamb(0.01),
+        optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(optax.cosine_decay_schedule(0.1, 50))),
+        optax.contrib.schedule_free_sgd(0.1),
+        optax.MultiSteps(optax.sgd(0.1), 3).gradient_transformation(),
+        optax.inject_hyperparams(optax.sgd)(learning_rate=0.1),
+    ],
+    ids=["adamw", "lion", "lamb", "clip and schedule", "schedule-free", "multi-steps", "injected"],
+)
+def test_optimizers_of_all_kinds_learn(optimizer, cluster, noisy):
+    run = sg.simulate(sg.AsyncSGD(), noisy, cluster, optimizer, sg.Updates(120))
+    assert run.final("loss") < float(run.dataset["loss"][0])
 
 
 def test_a_piece_must_end_with_a_step(noisy, cluster):
