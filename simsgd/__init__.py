@@ -22,7 +22,7 @@ _HOME = {
     "Seconds": "stopping",
     "StuckError": "server",
     "Tape": "tape",
-    "TapeError": "tape",
+    "TapeError": "laws",
     "Target": "stopping",
     "Updates": "stopping",
     "record": "recorder",

@@ -1,6 +1,7 @@
 """Checks of arguments: every refusal names the argument, its value and what would do.
 
-Laws of this module: it imports nothing of simsgd, and each check returns the value in the type that the caller stores.
+Laws of this module: it imports nothing of simsgd, and each check returns the value in the type that the caller stores, so
+that a float32 argument never makes a float32 clock.
 """
 
 from __future__ import annotations
@@ -61,8 +62,14 @@ def sequence(name: str, value: object, example: str) -> tuple:
     return tuple(value)
 
 
-def one_of(name: str, value: object, known: object) -> None:
+def store(frozen: object, **values: object) -> None:
+    """Put checked values into the fields of a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def one_of(name: str, value: object, known: Iterable[object]) -> None:
     """Raise ValueError unless `value` is among the `known` names, which the error lists."""
-    names = list(known)  # type: ignore[call-overload]
+    names = list(known)
     if value not in names:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}, got {value!r}")

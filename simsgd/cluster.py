@@ -38,7 +38,7 @@ class Cluster:
     network: Network = field(default_factory=Link)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "workers", checks.whole("Cluster.workers", self.workers, 1))
+        checks.store(self, workers=checks.whole("Cluster.workers", self.workers, 1))
         checks.instance("Cluster.compute", self.compute, Law, "times.Exponential(mean=0.1)")
         checks.instance("Cluster.network", self.network, Network, "networks.Link(latency=1e-3, bandwidth=1.25e9)")
         self.compute.check_workers(self.workers)

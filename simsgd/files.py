@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import tempfile
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -40,16 +40,14 @@ def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> No
         raise FileNotFoundError(f"cannot save {path}: the folder {path.parent} does not exist; make it first")
     marks = {"format": f"{FORMAT} {kind}", "format_version": VERSION, "checksum": _checksum(dataset)}
     marked = dataset.assign_attrs(marks)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         marked.to_netcdf(temporary, engine="h5netcdf", format="NETCDF4")
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files private; a result is as readable as any other file
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())  # before the move: a crash must not leave the name with half the data
         os.replace(temporary, path)
     except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -52,10 +52,10 @@ class Link(Network):
     bandwidth: float = math.inf
 
     def __post_init__(self) -> None:
-        checks.not_negative("Link.latency", self.latency, "seconds")
+        checks.store(self, latency=checks.not_negative("Link.latency", self.latency, "seconds"))
         unlimited = isinstance(self.bandwidth, numbers.Real) and self.bandwidth == math.inf
-        if not unlimited:
-            checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
+        checked = math.inf if unlimited else checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
+        checks.store(self, bandwidth=checked)
 
     def seconds(self, message_bytes: float) -> float:
         """Return the seconds that one message of `message_bytes` takes."""
@@ -112,7 +112,7 @@ class PerWorker(Network):
 
     def __post_init__(self) -> None:
         networks = checks.sequence("PerWorker.networks", self.networks, "(Link(latency=1e-3), Link(latency=0.1))")
-        object.__setattr__(self, "networks", networks)
+        checks.store(self, networks=networks)
         for i, network in enumerate(self.networks):
             checks.instance(f"PerWorker.networks[{i}]", network, Network, "Link(latency=1e-3)")
 

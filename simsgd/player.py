@@ -6,9 +6,10 @@ Laws of this module:
    step (at most 128), so it is a fact of the tape: 1 for asynchronous SGD, n for synchronous SGD.
 2. One executable plays rows [start, stop) of a table of fixed shape; both bounds are traced, so chunks, evaluations and
    runs of any length share it. Its carry is donated.
-3. Everything about a block depends on its own rows alone, so chunks of any size give the same bits.
+3. Everything about a block depends on its own rows alone, so chunks of any size give the same bits. (How many slots there are
+   may depend on the chunks; it decides where versions are kept and takes part in no arithmetic.)
 
-Measured choices (the digits MLP, batch 32, 2 CPU cores; see DESIGN.md and `tests/benchmarks.py`): a step's gradients
+Measured choices (the digits MLP, batch 32, 2 CPU cores; see DESIGN.md and `tests/test_benchmarks.py`): a step's gradients
 at one version are one gradient of the weighted mean loss, 1.5 times as fast as one after the other; batches are drawn for
 64 blocks at once, which doubles the speed of drawing inside the loop.
 """
@@ -38,7 +39,7 @@ TILE = 64
 TABLE_ROWS = 4096
 """About how many gradients one table holds."""
 FEW_SLOTS = 4
-"""Slots to begin with, enough for synchronous methods; when more are needed, all there can ever be are made."""
+"""Slots for tapes that begin with a step of all workers, as synchronous methods do; others get workers + 2 at once."""
 
 
 class Table(NamedTuple):
@@ -104,7 +105,7 @@ class Player:
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")))
             parameters = problem.start(seed, dtype)
             carry = Carry(
-                snapshots=jax.tree.map(lambda p: jnp.stack([p] * FEW_SLOTS), parameters),
+                snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), parameters),  # the spare slot and version 0
                 parameters=parameters,
                 optimizer_state=optimizers.build(self._recipe, self._numbers).init(parameters),
                 sum=jax.tree.map(jnp.zeros_like, parameters),
@@ -176,7 +177,7 @@ class Player:
 
     def describe(self) -> dict[str, Any]:
         """Return what the bits depend on besides the tape: problem, optimizer, dtype, shapes, device."""
-        device = jax.devices()[0]
+        device = next(iter(jax.tree.leaves(self._carry.parameters)[0].devices()))
         return {
             "problem": self.problem.name,
             "batch_size": self.problem.batch_size,
@@ -192,9 +193,12 @@ class Player:
         return len(jax.tree.leaves(self._carry.snapshots)[0])
 
     def _make_room(self) -> None:
-        """Enlarge the snapshots if more versions are alive than there are slots: at most once in a run."""
-        if self.slots.size > self._capacity:
-            more = max(self.slots.size, self.workers + 2) - self._capacity
+        """Make the slots, and more of them if a method that began like a synchronous one turns out to need more."""
+        assert self.width is not None
+        begins_synchronous = self.width >= min(self.workers, LARGEST_WIDTH) and self.workers > 1
+        wanted = FEW_SLOTS if begins_synchronous and self.slots.size <= FEW_SLOTS else self.workers + 2
+        if wanted > self._capacity:
+            more = wanted - self._capacity
 
             def enlarge(leaf: jax.Array) -> jax.Array:
                 return jnp.concatenate([leaf, jnp.zeros((more, *leaf.shape[1:]), leaf.dtype)])

@@ -109,7 +109,11 @@ class Problem:
     @property
     def message_bytes(self) -> int:
         """Bytes of the model, and of a gradient, in float32: 4 for each parameter."""
-        return 4 * self.parameter_count
+        return self.message_bytes_in("float32")
+
+    def message_bytes_in(self, dtype: str) -> int:
+        """Return the bytes of the model, and of a gradient, in "float32" or "float64"."""
+        return self.parameter_count * np.dtype(dtype).itemsize
 
     def start(self, seed: int, dtype: str) -> Parameters:
         """Return version 0 of the parameters for a seed, in `dtype`."""

@@ -126,7 +126,7 @@ class MinibatchSGD(Protocol):
 
     w ← w − η · (1/n) Σ_i g_i(w). Every gradient has staleness 0, and each step takes as long as the slowest worker.
 
-    Source: Chen et al. (2016), "Revisiting distributed synchronous SGD", section 2.
+    Source: Chen et al. (2016), "Revisiting distributed synchronous SGD".
 
     Example:
         >>> import simsgd as sg
@@ -152,7 +152,7 @@ class AsyncSGD(Protocol):
     A step is made of one gradient, not of an average over n: at the same step size it moves n times as far per sample
     as `MinibatchSGD`.
 
-    Source: Recht et al. (2011), "Hogwild!", and Dean et al. (2012), "Large scale distributed deep networks".
+    Source: Dean et al. (2012), "Large scale distributed deep networks".
 
     Example:
         >>> import simsgd as sg

@@ -13,15 +13,16 @@ from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
-from tqdm import tqdm
 
 from simsgd import checks
+from simsgd.laws import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS
 from simsgd.optimizers import Optimizer
 from simsgd.player import Player
 from simsgd.problems import Problem
+from simsgd.progress import bar
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound, limits
-from simsgd.tape import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Jobs, Rows, Tape
+from simsgd.tape import Discarded, Jobs, Rows, Tape
 
 EVALUATIONS = 100
 """How often a run looks at the model, unless told otherwise."""
@@ -144,12 +145,12 @@ def follow(
     last_update, last_second = limits(end)
     every_update, every_second = limits(_spacing(end, evaluate_every))
     looks: list[Mapping[str, float]] = [{"time": 0.0, "updates": 0, "gradients": 0, **player.evaluate()}]
-    with tqdm(total=100, desc="simulating", unit="%", disable=None if progress is None else not progress, leave=False) as bar:
+    with bar(None, "simulating", progress, total=100, unit="%") as shown:
         while not (ended := _ended(looks[-1], player.problem.metric_names, until)):
             wanted = _at_most(len(looks) * every_update, last_update)
             source.advance(wanted, _at_most(len(looks) * every_second, last_second))
             player.play(source.rows(player.rows_played), source.live())
-            bar.update(100 * max(source.version / last_update, source.now / last_second) - bar.n)
+            shown.update(100 * max(source.version / last_update, source.now / last_second) - shown.n)
             if source.version > looks[-1]["updates"]:
                 looks.append(
                     {"time": source.now, "updates": source.version, "gradients": player.rows_played, **player.evaluate()}
@@ -222,6 +223,8 @@ def replay(
         True
     """
     source = Reading(tape)
+    if tape.end == 0:
+        raise ValueError("tape is empty: it ends at 0 s, before anything happened; record for longer")
     until = Seconds(tape.end) if until is None else until
     updates, seconds = limits(bound(until))
     if updates > tape.updates if updates < math.inf else seconds > tape.end:

@@ -19,10 +19,12 @@ import simpy
 
 from simsgd import checks, protocols, rng
 from simsgd.cluster import Cluster
+from simsgd.laws import JOB_COLUMNS
+from simsgd.progress import bar
 from simsgd.protocols import Protocol
-from simsgd.server import Delivery, Log, Server, StuckError, life
+from simsgd.server import Delivery, Log, Server, StuckError, job_values
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.tape import JOB_COLUMNS, Discarded, Jobs, Rows, Tape
+from simsgd.tape import Discarded, Jobs, Rows, Tape
 
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
@@ -61,16 +63,9 @@ def record(
     checks.instance("until", until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate")
     recording = Recording(protocol, cluster, seed, message_bytes)
     updates, seconds = limits(until)
-    for part in progress_bar(range(1, 101), progress, "recording"):
+    for part in bar(range(1, 101), "recording", progress):
         recording.advance(updates * (part / 100), seconds * (part / 100))
     return recording.tape()
-
-
-def progress_bar(items: Any, progress: bool | None, label: str) -> Any:
-    """Return `items` with a progress bar around them; `progress` None shows it only if output is a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=label, disable=None if progress is None else not progress, leave=False)
 
 
 class Recording:
@@ -170,7 +165,7 @@ class Recording:
         server = self._server
         in_flight = Log(JOB_COLUMNS)
         for worker in sorted(server.jobs):
-            in_flight.append(*life(server.jobs[worker]))
+            in_flight.append(*job_values(server.jobs[worker]))
         return Tape(
             **server.rows.columns(),
             workers=self.workers,

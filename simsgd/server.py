@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import simpy
 
+from simsgd.laws import DISCARDED_COLUMNS, ROW_COLUMNS
 from simsgd.protocols import Gradient, Protocol
-from simsgd.tape import DISCARDED_COLUMNS, ROW_COLUMNS
 
 GRADIENTS_WITHOUT_STEP = 1_000_000
 """A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
@@ -58,7 +58,7 @@ class Log:
         """Add a row, its values in the order of the schema."""
         self._bytes += self._pack(*values)
 
-    def mend_last(self, *values: float) -> None:
+    def overwrite_last(self, *values: float) -> None:
         """Overwrite the first values of the last row."""
         struct.pack_into(self._format[: 1 + len(values)], self._bytes, len(self._bytes) - self._type.itemsize, *values)
 
@@ -71,7 +71,7 @@ class Log:
         return {name: self.column(name) for name in self._type.names or ()}
 
 
-def life(job: Gradient) -> tuple[float, ...]:
+def job_values(job: Gradient) -> tuple[float, ...]:
     """Return a job's values in the order of JOB_COLUMNS."""
     return job.worker, job.job, job.read, job.assigned, job.began, job.ended, job.arrived
 
@@ -157,7 +157,7 @@ class Server:
             raise ProtocolError(f"{self._protocol!r} gave a gradient the weight {weight!r}: a weight must be finite")
         self.delivering = None
         self.accumulated += 1
-        self.rows.append(self._environment.now, False, weight, *life(gradient))
+        self.rows.append(self._environment.now, False, weight, *job_values(gradient))
 
     def step(self) -> None:
         """Make a new version of what was accumulated."""
@@ -166,7 +166,7 @@ class Server:
                 f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
                 "accumulate at least one gradient"
             )
-        self.rows.mend_last(self._environment.now, True)  # time, step
+        self.rows.overwrite_last(self._environment.now, True)  # time, step
         self.version += 1
         self.accumulated = 0
         self.stepped_rows = len(self.rows)
@@ -217,4 +217,4 @@ class Server:
             )
 
     def _discard(self, job: Gradient) -> None:
-        self.discarded.append(self._environment.now, self.version, *life(job))
+        self.discarded.append(self._environment.now, self.version, *job_values(job))

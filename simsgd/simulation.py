@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from simsgd import checks
 from simsgd.cluster import Cluster
 from simsgd.optimizers import Optimizer
@@ -64,7 +62,7 @@ def simulate(
     """
     player = Player(problem, optimizer, checks.whole("cluster.workers", cluster.workers, 1), seed, dtype, width)
     if message_bytes is None:
-        message_bytes = problem.parameter_count * np.dtype(dtype).itemsize
+        message_bytes = problem.message_bytes_in(dtype)
 
     def observe(statistic: str) -> float:
         checks.one_of("observe: statistic", statistic, problem.metric_names)

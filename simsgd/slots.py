@@ -11,7 +11,7 @@ Laws of this module:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -52,30 +52,43 @@ class Slots:
             live: the versions that later rows may still read, besides the last one made.
             piece: about how many rows a piece should have; pieces end with a step. All in one by default.
         """
-        versions, steps = read.tolist(), step.tolist()
-        last_reader = dict(zip(versions, range(len(versions)), strict=True))  # later rows overwrite earlier ones
-        kept = live | {self._version + int(np.count_nonzero(step))}
-        for version in [v for v in self._slot_of if v not in last_reader and v not in kept]:
+        made = self._version + np.cumsum(step)  # the version that a row makes, if it steps
+        kept = np.array([*live, made[-1]])
+        dying, wanted = _last_readers(read, kept), step & (np.isin(made, read) | np.isin(made, kept))
+        for version in np.setdiff1d(list(self._slot_of), np.concatenate([read, kept])).tolist():
             self._free.append(self._slot_of.pop(version))
+        self._version = int(made[-1])
         for start, stop in itertools.pairwise(_cuts(step, piece)):
-            reads = np.empty(stop - start, np.int32)
-            writes = np.full(stop - start, SPARE, np.int32)
-            for row in range(start, stop):
-                version = versions[row]
-                reads[row - start] = self._slot_of[version]
-                if last_reader[version] == row and version not in kept:
-                    self._free.append(self._slot_of.pop(version))
-                if steps[row]:
-                    self._version += 1
-                    if self._version in last_reader or self._version in kept:
-                        writes[row - start] = self._slot_of[self._version] = self._take()
-            yield start, stop, reads, writes
+            columns = (column[start:stop].tolist() for column in (read, dying, wanted, made))
+            yield start, stop, *self._place_piece(zip(*columns, strict=True), stop - start)
+
+    def _place_piece(self, rows: Iterable[tuple[int, bool, bool, int]], count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Hand out slots row by row: (version read, whether that dies, whether a version is made and wanted, which)."""
+        slot_of, free = self._slot_of, self._free
+        reads, writes = [SPARE] * count, [SPARE] * count
+        for row, (version, dies, makes, made) in enumerate(rows):
+            if dies:
+                reads[row] = slot = slot_of.pop(version)
+                free.append(slot)
+            else:
+                reads[row] = slot_of[version]
+            if makes:
+                writes[row] = slot_of[made] = self._take()
+        return np.array(reads, np.int32), np.array(writes, np.int32)
 
     def _take(self) -> int:
         if self._free:
             return self._free.pop()
         self.size += 1
         return self.size - 1
+
+
+def _last_readers(read: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Say which rows are the last to read their version, of those versions that are not kept."""
+    oldest = read.min()
+    last_reader = np.empty(read.max() - oldest + 1, np.int64)
+    last_reader[read - oldest] = np.arange(len(read))  # the last of several assignments stays
+    return (last_reader[read - oldest] == np.arange(len(read))) & ~np.isin(read, kept)
 
 
 def _cuts(step: np.ndarray, piece: int | None) -> list[int]:

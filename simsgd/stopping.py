@@ -30,7 +30,7 @@ class Updates:
     count: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "count", checks.whole("Updates.count", self.count, 1))
+        checks.store(self, count=checks.whole("Updates.count", self.count, 1))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Seconds:
     seconds: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", checks.positive("Seconds.seconds", self.seconds, "seconds"))
+        checks.store(self, seconds=checks.positive("Seconds.seconds", self.seconds, "seconds"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Target:
                 f"Target({self.metric!r}) needs exactly one of at_most and at_least, "
                 f"got at_most={self.at_most!r} and at_least={self.at_least!r}"
             )
-        checks.number("Target.at_most or Target.at_least", self.at_most if self.at_least is None else self.at_least)
+        given = "at_most" if self.at_least is None else "at_least"
+        checks.store(self, **{given: checks.number(f"Target.{given}", getattr(self, given))})
         if self.within is not None:
             checks.instance("Target.within", self.within, (Updates, Seconds), "Seconds(60)")
 

@@ -16,9 +16,10 @@ from simsgd import checks, optimizers
 from simsgd.cluster import Cluster
 from simsgd.optimizers import Tunable
 from simsgd.problems import Problem
+from simsgd.progress import bar
 from simsgd.protocols import Protocol
 from simsgd.reading import replay
-from simsgd.recorder import progress_bar, record
+from simsgd.recorder import record
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
 
@@ -55,8 +56,10 @@ class Tuning:
 
     def usable(self, factor: float = 2.0) -> tuple[float, float] | None:
         """Return the least and the greatest step size within `factor` of the best time; None if no run got there."""
-        good = [s for s, t in zip(self.step_sizes, self.seconds, strict=True) if t <= factor * np.nanmin(self.seconds)]
-        return (min(good), max(good)) if good else None
+        if np.isnan(self.seconds).all():
+            return None
+        good = np.flatnonzero(self.seconds <= factor * np.nanmin(self.seconds))
+        return self.step_sizes[good[0]], self.step_sizes[good[-1]]
 
 
 def _distance(run: Run) -> float:
@@ -106,8 +109,9 @@ def tune(
     sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size, "") for i, size in enumerate(step_sizes)))
     if not sizes:
         raise ValueError("step_sizes must hold at least one step size, got none")
-    message_bytes = problem.message_bytes if message_bytes is None else message_bytes
+    if message_bytes is None:
+        message_bytes = problem.message_bytes_in(replaying.get("dtype", "float32"))
     tape = record(protocol, cluster, bound(until), seed, message_bytes, progress=False)
     replaying |= {"until": until, "evaluate_every": evaluate_every, "progress": False}
-    bar = progress_bar(sizes, progress, "step sizes")
-    return Tuning(sizes, tuple(replay(tape, problem, optimizer(size), **replaying) for size in bar))
+    shown = bar(sizes, "step sizes", progress)
+    return Tuning(sizes, tuple(replay(tape, problem, optimizer(size), **replaying) for size in shown))

@@ -3,14 +3,15 @@
 One row for each gradient that the method used, in the order of use. Discrete-event simulation calls replaying it
 trace-driven simulation; here it is always "tape", because JAX owns the word "trace".
 
-Laws of this module, which `Tape.check` enforces:
+Laws of this module, which `Tape.check` enforces (`simsgd.laws`):
 
 1. The tape alone determines the numerics. Data randomness is keyed by (worker, job), never by order of arrival; so each
    (worker, job) is on the tape at most once, and a worker's jobs follow one another without overlapping.
 2. Time never decreases, along the rows (ties are first in, first out) and along a job's life: assigned, began, ended,
    arrived, used.
-3. A row reads a version that existed when its job was assigned.
-4. At most (jobs in flight + 1) versions are alive at any row, whatever the staleness.
+3. A row reads a version that existed when its job was assigned,
+4. and it was the newest then. So, with law 1, at most (jobs in flight + 1) versions are alive at any row, whatever the
+   staleness.
 5. A version is made of at least one gradient: rows up to the first `step` make version 1, and so on. Playing the rows in
    chunks of any size gives the same result.
 6. Work that was thrown away, or was still in flight at the end, has its time in a log of its own, never a row.
@@ -28,30 +29,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd import checks
+from simsgd import laws
+from simsgd.laws import JOB_COLUMNS, LOGS, TapeError
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import xarray
-
-JOB_COLUMNS: dict[str, type] = {
-    "worker": np.int32,
-    "job": np.int32,
-    "read": np.int32,
-    "assigned": np.float64,
-    "began": np.float64,
-    "ended": np.float64,
-    "arrived": np.float64,
-}
-"""The columns that every log of jobs has, with their types; see `Jobs`."""
-ROW_COLUMNS: dict[str, type] = {"time": np.float64, "step": np.bool_, "weight": np.float64} | JOB_COLUMNS
-"""The columns of the tape's rows; see `Tape`."""
-DISCARDED_COLUMNS: dict[str, type] = {"time": np.float64, "version": np.int32} | JOB_COLUMNS
-"""The columns of the log of discarded work; see `Discarded`."""
-
-
-class TapeError(ValueError):
-    """A tape breaks one of its laws; the message names the row and the law."""
 
 
 class Rows(NamedTuple):
@@ -193,7 +176,7 @@ class Tape(Jobs):
         Raises:
             TapeError: naming the first row that breaks a law, and the law.
         """
-        _check(self)
+        laws.check(self)
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -244,7 +227,7 @@ class Tape(Jobs):
         try:
             logs: dict[str, dict[str, Any]] = {
                 log: {name: dataset[f"{log}_{name}"].values.astype(kind) for name, kind in schema.items()}
-                for log, schema in _LOGS.items()
+                for log, schema in LOGS.items()
             }
             tape = Tape(
                 **logs["row"],
@@ -285,86 +268,7 @@ class Tape(Jobs):
         )
 
 
-_LOGS = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMNS, "in_flight": JOB_COLUMNS}
-"""The tape's three logs, with the names that their columns and their dimension have in a Dataset."""
-
-
 def _flat_columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
     """Return every column of the three logs by (log, name)."""
     source: dict[str, Jobs] = {"row": tape, "discarded": tape.discarded, "in_flight": tape.in_flight}
-    return {(log, name): getattr(source[log], name) for log, schema in _LOGS.items() for name in schema}
-
-
-def _check(tape: Tape) -> None:
-    """Raise TapeError at the first row that breaks a law."""
-    _check_types(tape)
-    _check_other_logs(tape)
-    version = tape.version
-    made_at = np.concatenate([[0.0], tape.update_times])
-
-    def law(number: int, broken: np.ndarray, sentence: str) -> None:
-        if broken.any():
-            row = int(np.argmax(broken))
-            values = ", ".join(f"{f}={getattr(tape, f)[row]}" for f in ROW_COLUMNS)
-            raise TapeError(f"row {row} breaks law {number}: {sentence} ({values})")
-
-    law(1, (tape.worker < 0) | (tape.worker >= tape.workers), f"worker is not one of 0 to {tape.workers - 1}")
-    law(1, ~np.isfinite(tape.weight), "weight is not finite")
-    law(2, np.diff(tape.time, prepend=0.0) < 0, "time is before the row before it")
-    life = np.stack([tape.assigned, tape.began, tape.ended, tape.arrived, tape.time])
-    law(2, ~(np.diff(life, axis=0, prepend=0.0) >= 0).all(axis=0), "assigned ≤ began ≤ ended ≤ arrived ≤ time fails")
-    law(2, tape.time > tape.end, f"time is after the tape's end, {tape.end}")
-    order = np.lexsort((tape.job, tape.worker))
-    same_worker = np.diff(tape.worker[order]) == 0
-    law(1, _at(order[1:], same_worker & (np.diff(tape.job[order]) == 0)), "the same (worker, job) is on an earlier row")
-    early = tape.assigned[order][1:] < tape.arrived[order][:-1]
-    law(1, _at(order[1:], same_worker & early), "assigned before the worker's job before it had arrived")
-    law(3, (tape.read < 0) | (tape.read > version), "read is not a version that existed when the row was used")
-    law(3, made_at[np.clip(tape.read, 0, tape.updates)] > tape.assigned, "read was made only after its job was assigned")
-
-
-def _at(rows: np.ndarray, broken: np.ndarray) -> np.ndarray:
-    """Return the flags `broken`, given for the tape's rows `rows`, in the order of the tape."""
-    flags = np.zeros(len(rows) + 1, bool)
-    flags[rows] = broken
-    return flags
-
-
-def _check_other_logs(tape: Tape) -> None:
-    """Raise TapeError where the logs of discarded work and of jobs in flight do not fit the tape (law 6)."""
-    used = _job_numbers(tape)
-    for name, log in (("discarded", tape.discarded), ("in_flight", tape.in_flight)):
-        odd = (log.worker < 0) | (log.worker >= tape.workers) | (log.read < 0) | (log.read > tape.updates)
-        odd |= ~((log.assigned >= 0) & (log.assigned <= tape.end))
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise TapeError(
-                f"row {row} of the log {name!r} breaks law 6: its worker must be one of 0 to {tape.workers - 1}, its version "
-                f"one of 0 to {tape.updates}, assigned by {tape.end:g} s (worker={log.worker[row]}, read={log.read[row]}, "
-                f"assigned={log.assigned[row]})"
-            )
-        twice = np.isin(_job_numbers(log), used)
-        if twice.any():
-            row = int(np.argmax(twice))
-            raise TapeError(
-                f"row {row} of the log {name!r} breaks law 1: job {log.job[row]} of worker {log.worker[row]} is logged twice"
-            )
-        used = np.concatenate([used, _job_numbers(log)])
-
-
-def _job_numbers(log: Jobs) -> np.ndarray:
-    """Return one number for each (worker, job)."""
-    return log.worker.astype(np.int64) * 2**32 + log.job
-
-
-def _check_types(tape: Tape) -> None:
-    """Raise TapeError unless all columns of a log have one length and the right types."""
-    checks.whole("Tape.workers", tape.workers, 1)
-    checks.not_negative("Tape.end", tape.end, "seconds")
-    lengths: dict[str, int] = {}
-    for (log, name), column in _flat_columns(tape).items():
-        wanted = np.dtype(_LOGS[log][name])
-        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype != wanted:
-            raise TapeError(f"column {name} of log {log!r} must be a 1-d array of {wanted}, got {column!r:.60}")
-        if lengths.setdefault(log, len(column)) != len(column):
-            raise TapeError(f"column {name} of log {log!r} has {len(column)} rows, others have {lengths[log]}")
+    return {(log, name): getattr(source[log], name) for log, schema in LOGS.items() for name in schema}

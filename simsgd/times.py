@@ -57,7 +57,7 @@ class Constant(Law):
     seconds: float
 
     def __post_init__(self) -> None:
-        checks.positive("Constant.seconds", self.seconds, "seconds")
+        checks.store(self, seconds=checks.positive("Constant.seconds", self.seconds, "seconds"))
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Return `seconds`; nothing is drawn."""
@@ -84,7 +84,7 @@ class Exponential(Law):
     mean: float
 
     def __post_init__(self) -> None:
-        checks.positive("Exponential.mean", self.mean, "seconds")
+        checks.store(self, mean=checks.positive("Exponential.mean", self.mean, "seconds"))
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw an exponential time."""
@@ -113,8 +113,8 @@ class ShiftedExponential(Law):
     mean: float
 
     def __post_init__(self) -> None:
-        checks.not_negative("ShiftedExponential.shift", self.shift, "seconds")
-        checks.positive("ShiftedExponential.mean", self.mean, "seconds")
+        checks.store(self, shift=checks.not_negative("ShiftedExponential.shift", self.shift, "seconds"))
+        checks.store(self, mean=checks.positive("ShiftedExponential.mean", self.mean, "seconds"))
         if self.mean <= self.shift:
             raise ValueError(
                 f"ShiftedExponential.mean is the mean of the whole job and must be above shift={self.shift!r}, "
@@ -138,10 +138,12 @@ class _MeanAndVariation(Law):
     coefficient_of_variation: float
 
     def __post_init__(self) -> None:
-        name, value = type(self).__name__, self.coefficient_of_variation
-        checks.positive(f"{name}.mean", self.mean, "seconds")
-        if not 1e-6 <= checks.positive(f"{name}.coefficient_of_variation", value) <= 1e3:
-            raise ValueError(f"{name}.coefficient_of_variation must be from 1e-6 (below: Constant) to 1e3, got {value!r}")
+        name = type(self).__name__
+        mean = checks.positive(f"{name}.mean", self.mean, "seconds")
+        variation = checks.positive(f"{name}.coefficient_of_variation", self.coefficient_of_variation)
+        if not 1e-6 <= variation <= 1e3:
+            raise ValueError(f"{name}.coefficient_of_variation must be from 1e-6 (below: Constant) to 1e3, got {variation!r}")
+        checks.store(self, mean=mean, coefficient_of_variation=variation)
 
     def moments(self, worker: int = 0) -> Moments:
         """Mean m, variance (c·m)²."""
@@ -209,8 +211,8 @@ class Pareto(Law):
     exponent: float
 
     def __post_init__(self) -> None:
-        checks.positive("Pareto.minimum", self.minimum, "seconds")
-        checks.positive("Pareto.exponent", self.exponent)
+        minimum = checks.positive("Pareto.minimum", self.minimum, "seconds")
+        checks.store(self, minimum=minimum, exponent=checks.positive("Pareto.exponent", self.exponent))
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw a Pareto time."""
@@ -248,8 +250,7 @@ class Speeds(Law):
     def __post_init__(self) -> None:
         checks.instance("Speeds.law", self.law, Law, "Exponential(mean=1.0)")
         speeds = checks.sequence("Speeds.speeds", self.speeds, "(1.0, 1.0, 0.2)")
-        speeds = tuple(checks.positive(f"Speeds.speeds[{i}]", speed) for i, speed in enumerate(speeds))
-        object.__setattr__(self, "speeds", speeds)
+        checks.store(self, speeds=tuple(checks.positive(f"Speeds.speeds[{i}]", speed) for i, speed in enumerate(speeds)))
 
     def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
         """Draw from the law and divide by the worker's speed."""
@@ -287,7 +288,7 @@ class PerWorker(Law):
     laws: tuple[Law, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "laws", checks.sequence("PerWorker.laws", self.laws, "(Constant(1.0), Constant(2.0))"))
+        checks.store(self, laws=checks.sequence("PerWorker.laws", self.laws, "(Constant(1.0), Constant(2.0))"))
         for i, law in enumerate(self.laws):
             checks.instance(f"PerWorker.laws[{i}]", law, Law, "Exponential(mean=1.0)")
 

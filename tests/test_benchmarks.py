@@ -22,9 +22,9 @@ import simpy
 
 import simsgd as sg
 from simsgd import rng
+from simsgd.laws import ROW_COLUMNS
 from simsgd.player import TABLE_ROWS, TILE, Player
 from simsgd.problems import draw
-from simsgd.tape import ROW_COLUMNS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 9

@@ -12,9 +12,9 @@ from methods import METHODS, FirstOfMany
 
 import simsgd as sg
 from simsgd import recorder, server
+from simsgd.laws import ROW_COLUMNS
 from simsgd.protocols import Gradient
 from simsgd.recorder import Recording
-from simsgd.tape import ROW_COLUMNS
 
 
 @dataclass(frozen=True)
