@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 AXES = ("time", "updates", "samples", "bytes")
 """What a metric can be followed along: simulated seconds, server steps, training samples used, bytes moved."""
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Which quantiles of each worker's staleness a run keeps: a share q of its gradients is at most that stale."""
 
 
 class Cost(NamedTuple):
@@ -49,8 +51,9 @@ class Run:
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
             `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `waiting` (shares of time),
-            `gradients` (used), `discarded_gradients`, `mean_staleness`. Along `parameter`: the final model, flat. Along `row`,
-            `discarded` and `in_flight`: the tape's columns, named `row_time`, `discarded_time` and so on.
+            `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also `staleness`. Along
+            `parameter`: the final model, flat. Along `row`, `discarded` and `in_flight`: the tape's columns, named
+            `row_time`, `discarded_time` and so on.
 
     Example:
         >>> import simsgd as sg
@@ -96,9 +99,10 @@ class Run:
             {
                 **{name: ("evaluation", values) for name, values in table.items()},
                 **{name: ("worker", values) for name, values in _per_worker(tape).items()},
+                "staleness": (("worker", "quantile"), _staleness_quantiles(tape)),
                 "parameters": ("parameter", parameters),
             },
-            coords=along,
+            coords={**along, "quantile": list(QUANTILES)},
             attrs={
                 "status": status,
                 "metrics": json.dumps(list(table)),
@@ -278,6 +282,16 @@ def _per_worker(tape: Tape) -> dict[str, np.ndarray]:
         "discarded_gradients": np.bincount(tape.discarded.worker, minlength=tape.workers),
         "mean_staleness": np.divide(stale, used, out=np.full(tape.workers, np.nan), where=used > 0),
     }
+
+
+def _staleness_quantiles(tape: Tape) -> np.ndarray:
+    """Return the quantiles of each worker's staleness, shape (workers, quantiles), NaN for a worker without gradients."""
+    used = np.bincount(tape.worker, minlength=tape.workers)
+    by_worker = tape.staleness[np.lexsort((tape.staleness, tape.worker))].astype(float)
+    first = np.cumsum(used) - used
+    place = first[:, None] + np.ceil(np.array(QUANTILES) * used[:, None]).astype(int) - 1
+    found = np.append(by_worker, np.nan)[np.clip(np.maximum(place, first[:, None]), 0, len(by_worker))]
+    return np.where(used[:, None] > 0, found, np.nan)
 
 
 def _bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:

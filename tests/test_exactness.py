@@ -76,28 +76,32 @@ def test_bits_do_not_depend_on_total_length(method, cluster, noisy):
     rows = len(short.tape)
     for column in ("time", "worker", "job", "read", "weight", "step", "assigned", "began", "ended", "arrived"):
         np.testing.assert_array_equal(getattr(short.tape, column), getattr(long.tape, column)[:rows])
+    assert sg.replay(long.tape, noisy, SGD, sg.Updates(100)).hashes["parameters"] == short.hashes["parameters"]
     for metric in short.metrics:
         np.testing.assert_array_equal(short.dataset[metric], long.dataset[metric][: short.dataset.sizes["evaluation"]])
 
 
 @dataclass(frozen=True)
 class Watching(sg.Protocol):
-    """Asynchronous SGD that looks at the loss before every so many gradients."""
+    """Another protocol, with a look at the loss before and after every so many gradients."""
 
+    watched: sg.Protocol
     every: int
 
     def on_gradient(self, server, gradient):
-        if server.version % self.every == 0:
-            server.notes[server.version] = server.observe("loss")
-        server.apply(gradient)
-        server.assign(gradient.worker)
+        looks = gradient.job % self.every == 0
+        before = server.observe("loss") if looks else None
+        version = server.version
+        self.watched.on_gradient(server, gradient)
+        if looks:
+            assert (server.observe("loss") == before) == (server.version == version)
 
 
-def test_observing_changes_no_bit(cluster, noisy):
-    runs = [
-        sg.simulate(protocol, noisy, cluster, SGD, sg.Updates(120))
-        for protocol in (sg.AsyncSGD(), Watching(1), Watching(10), Watching(1000))
-    ]
+@pytest.mark.parametrize("method", METHODS)
+def test_observing_changes_no_bit(method, cluster, noisy):
+    runs = [sg.simulate(METHODS[method], noisy, cluster, SGD, sg.Updates(120))]
+    for every in (1, 10, 1000):
+        runs.append(sg.simulate(Watching(METHODS[method], every), noisy, cluster, SGD, sg.Updates(120)))
     assert len({tuple(run.hashes.values()) for run in runs}) == 1
 
 

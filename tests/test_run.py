@@ -52,6 +52,15 @@ def test_bytes_count_messages_that_have_arrived(run):
     assert float(run.dataset.bytes[50]) == 2600 * messages
 
 
+def test_each_worker_s_staleness_is_told_by_its_quantiles(run):
+    """A share q of the worker's gradients is at most as stale as its quantile q says, and not all of them are less."""
+    for worker in range(4):
+        own = run.tape.staleness[run.tape.worker == worker]
+        assert float(run.dataset["mean_staleness"][worker]) == pytest.approx(own.mean())
+        for q, value in zip(run.dataset["quantile"].values, run.dataset["staleness"][worker].values, strict=True):
+            assert value == np.quantile(own, q, method="inverted_cdf")
+
+
 def test_never_reached_is_not_a_number(run):
     assert all(np.isnan(run.to_target(sg.Target("loss", at_most=1e-9))))
     assert "not reached in 20 s" in run.summary(sg.Target("loss", at_most=1e-9))
