@@ -277,16 +277,17 @@ def main() -> None:
     """Measure, print, draw and save."""
     flags = tyro.cli(Flags)
     try:
+        build_cluster(flags)
+        flags.output.mkdir(parents=True, exist_ok=True)  # before the work: better to fail now than after it
         measured = {name: measure(method, flags) for name, method in METHODS.items()}
         runs = long_runs(measured, flags)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")
     rows = [("", "synchronous", "asynchronous"), *trade_offs(measured["synchronous"], measured["asynchronous"])]
     widths = [max(len(row[k]) for row in rows) for k in range(3)]
     table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     report = f"{table}\n\n{verdict(measured['synchronous'], measured['asynchronous'], flags)}\n"
     print(report)
-    flags.output.mkdir(parents=True, exist_ok=True)
     (flags.output / "trade_offs.txt").write_text(report)
     for name, run in runs.items():
         run.save(flags.output / f"{name}.nc")

@@ -74,6 +74,13 @@ class Link(Network):
 class Duplex(Network):
     """A link for each direction: models come `down`, gradients go `up`.
 
+    Args:
+        down: the link from the server to each worker.
+        up: the link from each worker to the server.
+
+    Raises:
+        TypeError: if one of them is not a `Link`.
+
     Example:
         >>> import simsgd as sg
         >>> network = sg.networks.Duplex(down=sg.networks.Link(latency=1.0), up=sg.networks.Link(latency=3.0))
@@ -100,6 +107,12 @@ class Duplex(Network):
 @dataclass(frozen=True)
 class PerWorker(Network):
     """A network of its own for each worker, so that one of them may sit behind a slow link.
+
+    Args:
+        networks: one `Network` for each worker.
+
+    Raises:
+        TypeError: if one of them is not a `Network`; ValueError, in `Cluster`, if there is not one for each worker.
 
     Example:
         >>> import simsgd as sg

@@ -209,6 +209,9 @@ def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Proble
 
     Metrics: "loss", "test_loss" (mean cross-entropy, nats) and "accuracy" (on the test samples). Target: accuracy ≥ 0.9.
 
+    Raises:
+        ValueError: if `model` is unknown, or `hidden` or `batch_size` not a whole number of at least 1.
+
     Source: Alpaydin and Kaynak (1998), "Optical recognition of handwritten digits", as shipped with scikit-learn.
 
     Example:
@@ -262,6 +265,9 @@ def quadratic(
         batch_size: samples in one worker's batch.
 
     Metrics: "loss", f(w), and "distance", ‖w − 1‖.
+
+    Raises:
+        TypeError: if `spectrum` is not a sequence. ValueError: if a number is outside its range.
 
     Example:
         >>> import simsgd as sg

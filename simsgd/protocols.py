@@ -44,7 +44,13 @@ class Gradient:
 
 
 class Server(Interface):
-    """What a protocol may say to the server and ask of it."""
+    """What a protocol may say to the server and ask of it.
+
+    Raises:
+        simsgd.ProtocolError: from any verb that makes no sense: assigning to a busy worker, cancelling an idle one,
+            accumulating a gradient that is not being delivered, stepping with nothing accumulated, observing while
+            recording without gradients.
+    """
 
     @property
     def workers(self) -> Sequence[int]:

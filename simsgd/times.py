@@ -48,6 +48,12 @@ class Law(ABC):
 class Constant(Law):
     """Every job takes exactly `seconds`.
 
+    Args:
+        seconds: what a job takes, above 0.
+
+    Raises:
+        ValueError: if `seconds` is not a finite number above 0.
+
     Example:
         >>> import simsgd as sg
         >>> sg.times.Constant(0.1).moments()
@@ -74,6 +80,9 @@ class Exponential(Law):
 
     Args:
         mean: mean seconds of a job, above 0.
+
+    Raises:
+        ValueError: if `mean` is not a finite number above 0.
 
     Example:
         >>> import simsgd as sg
@@ -102,6 +111,9 @@ class ShiftedExponential(Law):
     Args:
         shift: the least seconds a job takes, at least 0.
         mean: mean seconds of the whole job, above `shift`.
+
+    Raises:
+        ValueError: if `shift` is negative or `mean` not above it.
 
     Example:
         >>> import simsgd as sg
@@ -161,6 +173,9 @@ class Gamma(_MeanAndVariation):
         mean: mean seconds of a job, above 0.
         coefficient_of_variation: standard deviation over mean, from 1e-6 to 1e3.
 
+    Raises:
+        ValueError: if `mean` is not above 0 or `coefficient_of_variation` outside its range.
+
     Example:
         >>> import simsgd as sg
         >>> sg.times.Gamma(mean=2.0, coefficient_of_variation=0.5).moments()
@@ -181,6 +196,9 @@ class Lognormal(_MeanAndVariation):
         mean: mean seconds m of a job, above 0.
         coefficient_of_variation: standard deviation over mean, c, from 1e-6 to 1e3.
 
+    Raises:
+        ValueError: if `mean` is not above 0 or `coefficient_of_variation` outside its range.
+
     Example:
         >>> import simsgd as sg
         >>> sg.times.Lognormal(mean=2.0, coefficient_of_variation=0.5).moments()
@@ -200,6 +218,9 @@ class Pareto(Law):
     Args:
         minimum: the least seconds a job takes, above 0.
         exponent: the tail's exponent α, above 0; the mean is infinite for α ≤ 1, the variance for α ≤ 2.
+
+    Raises:
+        ValueError: if either is not a finite number above 0.
 
     Example:
         >>> import simsgd as sg

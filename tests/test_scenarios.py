@@ -96,7 +96,16 @@ def test_nonsense_is_refused_in_one_line(name, flags, message, tmp_path):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_output_that_is_no_folder_is_refused_at_once(name, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run(name, SMALL[name], tmp_path / "file")
+    assert done.returncode != 0
+    assert "file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_staleness_by_hand_tells_the_textbook_s_numbers(tmp_path):
