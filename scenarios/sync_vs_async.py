@@ -96,10 +96,16 @@ class Measured:
 
 def build_cluster(flags: Flags) -> sg.Cluster:
     """Return the cluster that the flags describe; its last workers are the stragglers."""
+    if not flags.straggler >= 1:
+        raise ValueError(f"--straggler must be at least 1, got {flags.straggler}")
+    if flags.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {flags.workers}")
     if not 0 <= flags.slow_workers <= flags.workers:
         raise ValueError(f"--slow-workers must be from 0 to --workers ({flags.workers}), got {flags.slow_workers}")
-    if not flags.straggler > 0:
-        raise ValueError(f"--straggler must be above 0, got {flags.straggler}")
+    if not 0 < flags.target_accuracy <= 1:
+        raise ValueError(f"--target-accuracy must be above 0 and at most 1, got {flags.target_accuracy}")
+    if not flags.compute > 0:
+        raise ValueError(f"--compute must be above 0 (seconds), got {flags.compute}")
     law = sg.times.ShiftedExponential(shift=flags.compute / 2, mean=flags.compute)
     speeds = (1.0,) * (flags.workers - flags.slow_workers) + (1 / flags.straggler,) * flags.slow_workers
     network = sg.networks.Link(latency=flags.latency, bandwidth=flags.bandwidth)
@@ -174,9 +180,11 @@ def verdict(synchronous: Measured, asynchronous: Measured, flags: Flags) -> str:
         lambda run: run.throughput["updates"]
     )
     first, factor = ("asynchronous", ratio) if ratio > 1 else ("synchronous", 1 / ratio)
+    outcome = f"{first} SGD reaches accuracy ≥ {flags.target_accuracy:g} first, {factor:.2f} times sooner"
+    if ratio == 1:
+        outcome = f"both reach accuracy ≥ {flags.target_accuracy:g} at the same moment"
     lines = [
-        f"{first} SGD reaches accuracy ≥ {flags.target_accuracy:g} first, {factor:.2f} times sooner "
-        f"(medians of {flags.seeds} seeds).",
+        f"{outcome} (medians of {flags.seeds} seeds).",
         f"Why: asynchronous makes {rate:.1f} times as many updates per second and needs {more_updates:.1f} times as many.",
         f"(Reached: at the first look, one every {flags.compute:g} s. At step sizes this large the accuracy may fall again, as "
         "the figures show.)",
@@ -265,6 +273,7 @@ def draw_step_sizes(measured: dict[str, Measured]) -> plt.Figure:
             "x",
             color=colour,
             transform=ax.get_xaxis_transform(),
+            clip_on=False,
         )
     ax.set(xscale="log", yscale="log", xlabel="step size", ylabel="simulated seconds to the target")
     ax.set_title("time to the target; × at the top: not reached in time", fontsize=10)

@@ -35,12 +35,14 @@ def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> No
     Raises:
         OSError: if the folder does not exist or cannot be written.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).resolve()  # through a link, so that it stays one
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"cannot save {path}: it is there already and is no file; choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: the folder {path.parent} does not exist; make it first")
     marks = {"format": f"{FORMAT} {kind}", "format_version": VERSION, "checksum": _checksum(dataset)}
     marked = dataset.assign_attrs(marks)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
         marked.to_netcdf(temporary, engine="h5netcdf", format="NETCDF4")
         with open(temporary, "rb") as file:

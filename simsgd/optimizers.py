@@ -2,8 +2,9 @@
 
 Laws of this module:
 
-1. Any optax transformation works as it is. `tunable` ones share a compiled player whatever their numbers are: a sweep over
-   step sizes compiles once.
+1. Any optax transformation works as it is, if gradients, parameters and staleness are all it asks for (line searches and
+   others that ask for the loss do not). `tunable` ones share a compiled player whatever their numbers are: a sweep over step
+   sizes compiles once.
 2. Each step offers the optimizer `staleness` as an extra argument (optax's `update(..., **extra_args)`): versions between
    reading and stepping, a float; for a step of several gradients, their mean.
 """
@@ -11,6 +12,7 @@ Laws of this module:
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,10 +48,12 @@ def tunable(factory: Callable[..., optax.GradientTransformation], **arguments: A
 
     Args:
         factory: a function that returns an optax transformation, for example `optax.adam`.
-        arguments: its arguments by name; real numbers stay outside the compiled code, everything else is part of it.
+        arguments: its arguments by name; floating-point numbers stay outside the compiled code, everything else (whole
+            numbers, which often are counts, included) is part of it.
 
     Raises:
-        TypeError: if `factory` is not callable. ValueError: if a number is not finite.
+        TypeError: if `factory` is not callable, knows no such argument, or returns no optax transformation. ValueError: if
+            a number is not finite.
 
     Example:
         >>> import optax, simsgd as sg
@@ -58,12 +62,13 @@ def tunable(factory: Callable[..., optax.GradientTransformation], **arguments: A
     """
     if not callable(factory):
         raise TypeError(f"factory must be a function such as optax.adam, got {factory!r}: pass it without calling it")
-    numeric = {n: v for n, v in arguments.items() if isinstance(v, numbers.Real) and not isinstance(v, bool)}
-    return Tunable(
-        factory,
-        tuple((name, checks.number(name, value)) for name, value in sorted(numeric.items())),
-        tuple((name, value) for name, value in sorted(arguments.items()) if name not in numeric),
-    )
+    plain = {name: value.item() if getattr(value, "shape", None) == () else value for name, value in arguments.items()}
+    numeric = {n: checks.number(n, v) for n, v in plain.items() if isinstance(v, numbers.Real) and not isinstance(v, int)}
+    settings = {name: value for name, value in plain.items() if name not in numeric}
+    made = factory(**plain)
+    if not isinstance(made, optax.GradientTransformation):
+        raise TypeError(f"factory must return an optax transformation, but {factory!r} returned {made!r:.80}")
+    return Tunable(factory, tuple(sorted(numeric.items())), tuple(sorted(settings.items())))
 
 
 def sgd(step_size: float, momentum: float | None = None) -> Tunable:
@@ -81,10 +86,10 @@ def sgd(step_size: float, momentum: float | None = None) -> Tunable:
         >>> sg.optimizers.sgd(0.1)
         sgd(learning_rate=0.1)
     """
-    settings = {"learning_rate": checks.positive("step_size", step_size)}
+    settings: dict[str, float] = {"learning_rate": checks.positive("step_size", step_size)}
     if momentum is not None and checks.not_negative("momentum", momentum) >= 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum!r}")
-    return tunable(optax.sgd, **settings, **({} if momentum is None else {"momentum": momentum}))
+    return tunable(optax.sgd, **settings, **({} if momentum is None else {"momentum": float(momentum)}))
 
 
 class _NoState(NamedTuple):
@@ -127,6 +132,8 @@ def split(optimizer: Optimizer) -> tuple[Any, dict[str, float]]:
     Raises:
         TypeError: if `optimizer` is not an optax transformation or a `tunable`.
     """
+    if isinstance(optimizer, optax.MultiSteps):
+        raise TypeError("optimizer must be an optax transformation: call .gradient_transformation() of the MultiSteps")
     checks.instance("optimizer", optimizer, (optax.GradientTransformation, Tunable), "optimizers.sgd(0.1) or optax.adam(1e-3)")
     if isinstance(optimizer, Tunable):
         return (optimizer.factory, optimizer.settings), dict(optimizer.numbers)
@@ -144,5 +151,5 @@ def build(recipe: Any, values: dict[str, jax.Array]) -> optax.GradientTransforma
 def describe(optimizer: Optimizer) -> str:
     """Return what a run's configuration calls an optimizer: a `tunable` with its numbers, others by what made them."""
     if isinstance(optimizer, Tunable):
-        return repr(optimizer)
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(optimizer))
     return f"{optimizer.update.__qualname__.split('.')[0]}(…), an optax transformation"

@@ -16,6 +16,7 @@ at one version are one gradient of the weighted mean loss, 1.5 times as fast as 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ class Player:
         selftest.run_once()
         checks.instance("problem", problem, Problem, "problems.digits()")
         checks.one_of("dtype", dtype, ("float32", "float64"))
-        self.problem, self.workers, self.seed, self.dtype = problem, workers, seed, dtype
+        self.problem, self.workers, self.seed, self.dtype = problem, workers, checks.whole("seed", seed, 0), str(dtype)
         self.width = None if width is None else checks.whole("width", width, 1)
         self.rows_played = 0
         self.version = 0
@@ -102,7 +103,7 @@ class Player:
         with self._precision():
             self._numbers = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
             self._data, self._test_data = problem.arrays(dtype)
-            self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")))
+            self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             parameters = problem.start(seed, dtype)
             carry = Carry(
                 snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), parameters),  # the spare slot and version 0
@@ -110,8 +111,9 @@ class Player:
                 optimizer_state=optimizers.build(self._recipe, self._numbers).init(parameters),
                 sum=jax.tree.map(jnp.zeros_like, parameters),
             )
-            # Copies, because some optimizers keep the parameters themselves, and no buffer can be donated twice
-            self._carry = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), carry)
+            # Copies, because an optimizer's state may hold the parameters themselves or arrays of the user's, and what is
+            # donated is gone
+            self._carry = jax.tree.map(jnp.copy, carry)
 
     def play(self, rows: Rows, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.
@@ -206,8 +208,11 @@ class Player:
             with self._precision():
                 self._carry = self._carry._replace(snapshots=jax.tree.map(enlarge, self._carry.snapshots))
 
-    def _precision(self) -> Any:
-        return jax.enable_x64(self.dtype == "float64")
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """Run with the settings that the bits depend on, whatever the process has set."""
+        with jax.enable_x64(self.dtype == "float64"), jax.threefry_partitionable(True):
+            yield
 
 
 # --- from rows to tables, on the host ------------------------------------------------------------------------------------

@@ -22,6 +22,18 @@ import optax
 from simsgd import checks, rng
 from simsgd.stopping import Target
 
+RESERVED = frozenset(
+    (
+        *("loss", "test_loss", "time", "updates", "samples", "bytes", "gradients", "discarded_gradients", "parameters"),
+        *("staleness", "mean_staleness", "computing", "sending", "waiting"),
+        *("evaluation", "worker", "quantile", "parameter", "row", "discarded", "in_flight"),
+    )
+)
+"""Names that a run uses for other things than a problem's own metrics."""
+
+LOG_COLUMNS = ("row_", "discarded_", "in_flight_")
+"""How the columns of its tape are called begins so."""
+
 Parameters = Any
 Batch = Any
 Metric = Callable[[Parameters, Batch], jax.Array]
@@ -67,7 +79,13 @@ class Problem:
     target: Target | None = None
 
     def __post_init__(self) -> None:
-        checks.whole("Problem.batch_size", self.batch_size, 1)
+        checks.store(self, batch_size=checks.whole("Problem.batch_size", self.batch_size, 1))
+        for name in self.metrics:
+            if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or name.startswith(LOG_COLUMNS):
+                raise ValueError(
+                    f"Problem.metrics must have names like variables', other than those a run uses itself "
+                    f"({', '.join(sorted(RESERVED))}), got {name!r}"
+                )
         object.__setattr__(self, "data", _checked_data("Problem.data", self.data))
         if self.test_data is not None:
             object.__setattr__(self, "test_data", _checked_data("Problem.test_data", self.test_data))
@@ -117,8 +135,10 @@ class Problem:
 
     def start(self, seed: int, dtype: str) -> Parameters:
         """Return version 0 of the parameters for a seed, in `dtype`."""
-        with jax.enable_x64(False):
-            parameters = self.init(jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "parameters"))))
+        with jax.enable_x64(False), jax.threefry_partitionable(True):
+            parameters = self.init(
+                jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "parameters")), impl="threefry2x32")
+            )
         with jax.enable_x64(dtype == "float64"):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf), dtype), parameters)
 
@@ -150,7 +170,7 @@ def draw(key: jax.Array, worker: jax.Array, job: jax.Array, batch_size: int, sam
 
 def _checked_data(name: str, data: Batch) -> Batch:
     """Return the data as NumPy arrays, or raise ValueError."""
-    arrays = jax.tree.map(np.asarray, data)
+    arrays = jax.tree.map(np.array, data)  # copies: what the caller does with the originals later changes no result
     leaves = jax.tree.leaves(arrays)
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
     if len(lengths) != 1 or 0 in lengths:
@@ -158,6 +178,8 @@ def _checked_data(name: str, data: Batch) -> Batch:
     for path, leaf in jax.tree.leaves_with_path(arrays):
         if leaf.dtype.kind not in "fiub":
             raise ValueError(f"{name}{jax.tree_util.keystr(path)} must hold numbers, got {leaf.dtype}")
+        if leaf.dtype.kind in "iu" and np.abs(leaf.astype(float)).max() >= 2**31:
+            raise ValueError(f"{name}{jax.tree_util.keystr(path)} must fit 32-bit integers: use floating-point data for larger")
         if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
             raise ValueError(f"{name}{jax.tree_util.keystr(path)} must be finite, but holds NaN or infinity: drop such samples")
     return arrays

@@ -80,7 +80,7 @@ class Reading:
         steps = int(np.searchsorted(self._ends_of_steps, known, side="right"))
         before, self.version = self.version, max(self.version, min(steps, int(min(updates, self._tape.updates))))
         self._by_time = self.version < updates
-        self.now = seconds if self._by_time else float(self._tape.time[self._rows_read - 1])
+        self.now = seconds if self._by_time else float(self._tape.time[self._rows_read - 1]) if self.version else 0.0
         alive = np.concatenate([self._alive, np.arange(before + 1, self.version + 1)])
         self._alive = alive[self._last_reader[alive] >= self._rows_read]
 
@@ -99,32 +99,42 @@ class Reading:
     def tape(self) -> Tape:
         """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here.
 
-        (What happened at the very moment of stopping, but after the last update, counts as not yet happened.)
+        Where it stopped at an update, what else happened at that very moment counts as not yet happened.
         """
         whole = self._tape
         if self.now >= whole.end and self.version == whole.updates:
             return whole
         rows = self._rows_read if not self._by_time else int(np.searchsorted(whole.time, self.now, side="right"))
         lost = int(np.searchsorted(whole.discarded.time, self.now, side="right"))
+        if not self._by_time:  # gradients that arrived just after the update are still to be thrown away
+            lost -= int(np.count_nonzero(_lost_after(whole.discarded, self.now, self.version)))
         later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
         return dataclasses.replace(
             whole,
             **{name: getattr(whole, name)[:rows] for name in ROW_COLUMNS},
             end=self.now,
             discarded=Discarded(**{name: getattr(whole.discarded, name)[:lost] for name in DISCARDED_COLUMNS}),
-            in_flight=_under_way(later, self.now, self.version),
+            in_flight=_under_way(later, self.now, self.version, self._by_time),
         )
 
 
-def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int) -> Jobs:
+def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
+    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
+    cancelled = np.isnan(discarded.arrived)
+    return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
+
+
+def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int, by_time: bool) -> Jobs:
     """Return, of jobs that ended later, those that were in flight at `now`, with what had not happened yet unknown."""
     jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
-    assigned = (jobs["assigned"] <= now) & (jobs["read"] <= version)
-    order = np.flatnonzero(assigned)[np.argsort(jobs["worker"][assigned], kind="stable")]
-    known = {name: column[order] for name, column in jobs.items()}
+    order = np.lexsort((jobs["job"], jobs["worker"]))
+    order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
+    first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
+    known = {name: column[order[first]] for name, column in jobs.items()}
     for name in ("began", "ended"):
-        known[name] = np.where(known[name] <= now, known[name], np.nan)
-    return Jobs(**known | {"arrived": np.full(len(order), np.nan)})
+        happened = (known[name] <= now) if by_time else (known[name] < now)
+        known[name] = np.where(happened, known[name], np.nan)
+    return Jobs(**known | {"arrived": np.full(int(first.sum()), np.nan)})
 
 
 def follow(
@@ -144,6 +154,7 @@ def follow(
         checks.one_of("until.metric", until.metric, player.problem.metric_names)
     last_update, last_second = limits(end)
     every_update, every_second = limits(_spacing(end, evaluate_every))
+    source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
     looks: list[Mapping[str, float]] = [{"time": 0.0, "updates": 0, "gradients": 0, **player.evaluate()}]
     with bar(None, "simulating", progress, total=100, unit="%") as shown:
         while not (ended := _ended(looks[-1], player.problem.metric_names, until)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -97,8 +98,8 @@ class Recording:
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
         self.cluster = cluster
         self.header = {
-            "protocol": repr(protocol),
-            "cluster": repr(cluster),
+            "protocol": _plainly(protocol),
+            "cluster": _plainly(cluster),
             "seed": checks.whole("seed", seed, 0),
             "message_bytes": checks.not_negative("message_bytes", message_bytes, "bytes"),
         }
@@ -109,6 +110,8 @@ class Recording:
         self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
         self._end = 0.0
         self._started = False
+        self._by_time = True
+        self._failure: BaseException | None = None
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
         self._server.processes.extend(
             self._environment.process(self._work(worker, upload)) for worker, (_, upload) in enumerate(messages)
@@ -136,12 +139,18 @@ class Recording:
             self._started = True
             server.start()
         step, peek = environment.step, environment.peek
-        if seconds == math.inf:  # the common case, without a look at the clock before each event
-            while server.version < updates:
+        try:
+            if seconds == math.inf:  # the common case, without a look at the clock before each event
+                while server.version < updates:
+                    step()
+            while server.version < updates and peek() <= seconds:
                 step()
-        while server.version < updates and peek() <= seconds:
-            step()
-        if server.version < updates:
+        except BaseException:
+            if self._failure is not None:  # a protocol's own error, of which SimPy would raise a copy
+                raise self._failure from None
+            raise
+        self._by_time = server.version < updates
+        if self._by_time:
             self._end = seconds
 
     def rows(self, start: int = 0) -> Rows:
@@ -161,17 +170,24 @@ class Recording:
         return live.union(server.rows.column("read", server.stepped_rows).tolist())
 
     def tape(self) -> Tape:
-        """Return what has been recorded so far as a tape."""
+        """Return what has been recorded so far as a tape.
+
+        Where the recording stopped at an update, what else began or ended at that very moment counts as not yet happened.
+        """
         server = self._server
         in_flight = Log(JOB_COLUMNS)
         for worker in sorted(server.jobs):
             in_flight.append(*job_values(server.jobs[worker]))
+        columns = in_flight.columns()
+        if not self._by_time:
+            for name in ("began", "ended"):
+                columns[name][columns[name] == self.now] = math.nan
         return Tape(
             **server.rows.columns(),
             workers=self.workers,
             end=self.now,
             discarded=Discarded(**server.discarded.columns()),
-            in_flight=Jobs(**in_flight.columns()),
+            in_flight=Jobs(**columns),
             header=dict(self.header),
         )
 
@@ -196,16 +212,21 @@ class Recording:
                 continue
             job.arrived = environment.now
             inboxes[worker] = Delivery(environment)
-            server.receive(job)
+            try:
+                server.receive(job)
+            except BaseException as error:
+                self._failure = self._failure or error  # SimPy goes on to the end of this moment: the first one counts
+                raise
 
-    def _checked(self, seconds: float, worker: int, now: float) -> float:
+    def _checked(self, drawn: float, worker: int, now: float) -> float:
         """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
+        seconds = _as_float(drawn)
         if now < now + seconds < math.inf:
             return seconds
         if not 0 <= seconds < math.inf:
             raise ValueError(
-                f"{self.cluster.compute!r} drew a compute time of {seconds!r} seconds for worker {worker} at {now:g} s: a "
-                "time must be finite and not negative"
+                f"{self.cluster.compute!r} drew a compute time of {drawn!r} seconds for worker {worker} at {now:g} s: a "
+                "time must be one finite number and not negative"
             )
         self._stood_still = (now, self._stood_still[1] + 1 if self._stood_still[0] == now else 1)
         if self._stood_still[1] >= DRAWS_AT_ONE_MOMENT:
@@ -218,10 +239,24 @@ class Recording:
     def _message_seconds(self, worker: int, message_bytes: float) -> tuple[float, float]:
         """Return how long the model takes down to a worker, and a gradient up, or raise ValueError."""
         network = self.cluster.network
-        times = network.download_seconds(worker, message_bytes), network.upload_seconds(worker, message_bytes)
-        if not all(0 <= seconds < math.inf for seconds in times):
+        given = network.download_seconds(worker, message_bytes), network.upload_seconds(worker, message_bytes)
+        down, up = map(_as_float, given)
+        if not (0 <= down < math.inf and 0 <= up < math.inf):
             raise ValueError(
-                f"{network!r} takes {times[0]!r} seconds down and {times[1]!r} seconds up for {message_bytes:g} bytes of "
-                f"worker {worker}: message times must be finite and not negative"
+                f"{network!r} takes {given[0]!r} seconds down and {given[1]!r} seconds up for {message_bytes:g} bytes of "
+                f"worker {worker}: message times must be finite numbers and not negative"
             )
-        return times
+        return down, up
+
+
+def _as_float(seconds: Any) -> float:
+    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
+    try:
+        return float(seconds)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _plainly(thing: object) -> str:
+    """Return the repr of a protocol or cluster without memory addresses, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

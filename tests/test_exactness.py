@@ -142,17 +142,39 @@ def test_updates_at_the_very_end_count_however_often_one_looks(looks, noisy):
     assert sg.replay(tape, noisy, SGD, evaluate_every=looks).hashes["parameters"] == run.hashes["parameters"]
 
 
+CLUSTERS = {
+    "with links": sg.Cluster(5, sg.times.Exponential(mean=1.0), sg.networks.Link(latency=0.1, bandwidth=100.0)),
+    "free network": sg.Cluster(4, sg.times.Exponential(mean=1.0)),
+    "all at once": sg.Cluster(4, sg.times.Constant(1.0)),
+    "all at once, with links": sg.Cluster(4, sg.times.Constant(1.0), sg.networks.Link(latency=0.5)),
+}
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("looks", [sg.Updates(9), sg.Seconds(2.0)])
-def test_replay_that_stops_early_is_simulate_that_stops_early(method, looks, cluster, noisy):
+@pytest.mark.parametrize("where", CLUSTERS)
+def test_replay_that_stops_early_is_simulate_that_stops_early(method, looks, where, noisy):
     """The run's tape ends where the target was reached, with what was in flight at that moment."""
-    target = sg.Target("loss", at_most=0.2, within=sg.Seconds(500))
+    cluster, target = CLUSTERS[where], sg.Target("loss", at_most=0.2, within=sg.Seconds(500))
     run = sg.simulate(METHODS[method], noisy, cluster, sg.optimizers.sgd(0.1), target, seed=1, evaluate_every=looks)
     tape = sg.record(METHODS[method], cluster, sg.Seconds(500), seed=1, message_bytes=noisy.message_bytes)
     again = sg.replay(tape, noisy, sg.optimizers.sgd(0.1), target, evaluate_every=looks)
     assert run.status == "target reached"
     assert run.tape.end < 400
     assert again == run
+    if isinstance(looks, sg.Updates):
+        ends = sg.record(METHODS[method], cluster, sg.Updates(run.tape.updates), seed=1, message_bytes=noisy.message_bytes)
+        assert ends == run.tape
+
+
+def test_a_target_reached_at_once_ends_a_run_before_anything_happens(noisy):
+    target = sg.Target("loss", at_most=100, within=sg.Seconds(3))
+    run = sg.simulate(sg.AsyncSGD(), noisy, CLUSTERS["free network"], SGD, target)
+    tape = sg.record(sg.AsyncSGD(), CLUSTERS["free network"], sg.Seconds(3), message_bytes=noisy.message_bytes)
+    assert (run.status, run.tape.end, len(run.tape.in_flight)) == ("target reached", 0.0, 4)
+    assert sg.replay(tape, noisy, SGD, target) == run
+    with pytest.raises(ValueError, match="tape is empty: it ends at 0 s"):
+        sg.replay(run.tape, noisy, SGD)
 
 
 clusters = st.builds(

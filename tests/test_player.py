@@ -1,5 +1,6 @@
 """Slots by liveness, one compilation for many runs, extra arguments for optimizers, and refusals."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -157,6 +158,43 @@ def test_optimizers_of_all_kinds_agree_with_the_slow_reference(optimizer, cluste
     expected = play_slowly(run.tape, noisy, optimizer)[-1]
     np.testing.assert_allclose(run.parameters, np.asarray(expected), rtol=0, atol=1e-12)
     assert run.final("loss") != float(run.dataset["loss"][0])
+
+
+def test_arrays_of_the_user_s_survive(cluster, noisy):
+    """What an optimizer keeps in its state, the user's own key or the parameters themselves, is not given away."""
+    key = jax.random.key(0)
+    noise = optax.chain(optax.add_noise(0.1, 0.55, key=key), optax.sgd(0.1))
+    first, second = (sg.simulate(sg.AsyncSGD(), noisy, cluster, noise, sg.Updates(20)) for _ in range(2))
+    assert first == second
+    assert jax.random.uniform(key) >= 0
+    sg.simulate(sg.AsyncSGD(), noisy, cluster, optax.contrib.prodigy(1.0), sg.Updates(20))
+
+
+def test_bits_do_not_depend_on_the_settings_of_the_process(cluster):
+    problem = sg.problems.digits("logistic")
+    plain = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(30))
+    with jax.enable_x64(True), jax.threefry_partitionable(False), jax.default_prng_impl("rbg"):
+        other = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(30))
+    assert other == plain
+
+
+def test_numpy_numbers_are_numbers(cluster, noisy, tmp_path):
+    run = sg.simulate(sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(np.float32(0.5)), sg.Updates(np.int64(9)), np.int64(3))
+    run.save(tmp_path / "run.nc")
+    assert run == sg.simulate(sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(0.5), sg.Updates(9), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sg.optimizers.tunable(optax.sgd, step_size=0.1), "step_size"),
+        (lambda: sg.optimizers.tunable(dict, learning_rate=0.1), "must return an optax transformation"),
+        (lambda: sg.optimizers.split(optax.MultiSteps(optax.sgd(0.1), 3)), r"call \.gradient_transformation\(\)"),
+    ],
+)
+def test_impossible_optimizers_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_a_piece_must_end_with_a_step(noisy, cluster):

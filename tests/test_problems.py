@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import simsgd as sg
-from simsgd.problems import draw
+from simsgd.problems import LOG_COLUMNS, RESERVED, draw
 
 
 def mean_square(parameters, batch):
@@ -58,12 +58,30 @@ def test_a_problem_of_one_s_own_learns():
             ValueError,
             "Problem's residual must return one floating-point number",
         ),
+        ({"metrics": {"time": mean_square}}, ValueError, "other than those a run uses itself .* got 'time'"),
+        ({"metrics": {"loss": mean_square}}, ValueError, "other than those a run uses itself .* got 'loss'"),
+        ({"metrics": {"a/b": mean_square}}, ValueError, "must have names like variables', .* got 'a/b'"),
+        ({"metrics": {"row_time": mean_square}}, ValueError, "got 'row_time'"),
+        ({"data": {"x": np.full((5, 3), 2**40), "y": np.ones(5)}}, ValueError, r"\['x'\] must fit 32-bit integers"),
         ({"target": sg.Target("accuracy", at_least=0.9)}, ValueError, "target.metric must be one of 'loss', got 'accuracy'"),
     ],
 )
 def test_impossible_problems_are_refused_at_once(changes, error, message):
     with pytest.raises(error, match=message):
         problem(**changes)
+
+
+def test_reserved_names_are_those_a_run_uses():
+    run = sg.simulate(sg.AsyncSGD(), problem(), sg.Cluster(2, sg.times.Constant(1.0)), sg.optimizers.sgd(0.01), sg.Updates(5))
+    names = {*map(str, run.dataset.variables), *map(str, run.dataset.dims)}
+    assert {name for name in names if not name.startswith(LOG_COLUMNS)} | {"test_loss"} <= RESERVED
+
+
+def test_what_the_caller_does_with_the_data_later_changes_nothing():
+    x = np.ones((4, 3))
+    mine = sg.Problem("mine", lambda key: jnp.zeros(3), lambda w, batch: jnp.mean(batch @ w), x)
+    x[:] = np.nan
+    assert (mine.data == 1).all()
 
 
 def test_digits_are_split_and_scaled():

@@ -239,6 +239,37 @@ def test_a_network_of_one_s_own_must_take_usable_times(seconds):
         sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd(1.0), Wormhole()), sg.Updates(10), message_bytes=8)
 
 
+def test_a_protocol_s_own_error_arrives_as_it_is():
+    class OwnError(Exception):
+        def __init__(self, first, second):
+            super().__init__(f"{first} and {second}")
+
+    def fail(server, gradient):
+        raise OwnError("one", "two")
+
+    with pytest.raises(OwnError, match="one and two"):
+        recorded(fail)
+
+
+@pytest.mark.parametrize("drawn", [None, "a while", 1j, np.ones(2)])
+def test_what_is_no_number_is_no_time(drawn):
+    with pytest.raises(ValueError, match=r"Odd\(.*\) drew a compute time of .* seconds for worker 0 at 1 s: a time must"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Odd(drawn)), sg.Updates(10))
+
+
+def test_descriptions_hold_no_addresses():
+    class Plain(sg.times.Law):
+        def sample(self, rng, worker, now):
+            return np.float32(0.1)
+
+        def moments(self, worker=0):
+            return sg.times.Moments(0.1, 0.0)
+
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(1, Plain()), sg.Updates(10_000))
+    assert "0x" not in tape.header["cluster"]
+    assert tape.end == pytest.approx(10_000 * float(np.float32(0.1)), rel=1e-9)
+
+
 def test_notes_begin_empty_in_each_recording():
     protocol = Doing(
         lambda server, g: (

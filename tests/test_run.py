@@ -137,6 +137,17 @@ def test_nothing_half_written_is_left(run, tmp_path, monkeypatch):
     assert (tmp_path / "run.nc").read_bytes() == before
 
 
+def test_saving_goes_through_links_and_spares_what_is_no_file(run, tmp_path):
+    (tmp_path / "real.nc").write_bytes(b"old")
+    (tmp_path / "link.nc").symlink_to(tmp_path / "real.nc")
+    run.save(tmp_path / "link.nc")
+    assert (tmp_path / "link.nc").is_symlink()
+    assert sg.Run.load(tmp_path / "real.nc") == run
+    with pytest.raises(FileExistsError, match="it is there already and is no file"):
+        run.save(tmp_path)
+    run.save(tmp_path / ("n" * 250 + ".nc"))
+
+
 def test_damaged_and_foreign_files_are_refused(run, tmp_path):
     path = tmp_path / "file.nc"
     with pytest.raises(FileNotFoundError, match=r"no file .*file\.nc"):

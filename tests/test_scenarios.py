@@ -44,8 +44,9 @@ FLAGS = {
 }
 REFUSED = {
     "sync_vs_async": [
-        ("--workers 0", "workers"),
-        ("--straggler 0", "--straggler must be above 0, got 0"),
+        ("--workers 0", "--workers must be at least 1, got 0"),
+        ("--target-accuracy 1.5", "--target-accuracy must be above 0 and at most 1, got 1.5"),
+        ("--straggler 0.5", "--straggler must be at least 1, got 0.5"),
         ("--slow-workers 20", "--slow-workers must be from 0 to --workers (16), got 20"),
         ("--bandwidth -1", "Link.bandwidth must be a finite number above 0"),
         ("--seeds 0", "--seeds must be a whole number of at least 1, got 0"),
