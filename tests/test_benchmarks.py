@@ -25,6 +25,7 @@ from simsgd import rng
 from simsgd.laws import ROW_COLUMNS
 from simsgd.player import TABLE_ROWS, TILE, Player
 from simsgd.problems import draw
+from simsgd.recorder import Recording
 
 pytestmark = pytest.mark.slow
 ROUNDS = 9
@@ -153,11 +154,18 @@ def test_recording_against_a_bare_loop():
 
 
 def test_ten_thousand_workers_against_a_hundred():
-    def recording(workers):
-        cluster = sg.Cluster(workers, EXPONENTIAL, sg.networks.Link(latency=0.001))
-        return functools.partial(sg.record, sg.AsyncSGD(), cluster, sg.Updates(200_000))
+    """Per update, of recordings under way; and what making the workers costs, once."""
 
-    compare("record 10,000 workers, against 100", recording(10_000), recording(100), 200_000, "updates/s")
+    def cluster(workers):
+        return sg.Cluster(workers, EXPONENTIAL, sg.networks.Link(latency=0.001))
+
+    def going_on(workers):
+        recording = Recording(sg.AsyncSGD(), cluster(workers))
+        return lambda: recording.advance(updates=recording.version + 100_000)
+
+    compare("record 10,000 workers, against 100", going_on(10_000), going_on(100), 100_000, "updates/s")
+    starting = [functools.partial(Recording, sg.AsyncSGD(), cluster(workers)) for workers in (10_000, 1_000)]
+    compare("make 10,000 workers, against 1,000", *starting, 1, "recordings/s")
 
 
 def test_memory_of_a_recording():
