@@ -70,8 +70,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for flag in ("severities", "latencies", "step_sizes"):
-            if not getattr(self, flag):
-                raise ValueError(f"--{flag.replace('_', '-')} must hold at least one number, got none")
+            values = getattr(self, flag)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"--{flag.replace('_', '-')} must hold at least one number and none twice, got {values}")
         _within("--target-accuracy", self.target_accuracy, 0, 1)
         _within("--straggler-share", self.straggler_share, 0, 1)
         _within("--seeds", self.seeds, 1, math.inf)

@@ -11,7 +11,7 @@ Laws of this module:
 
 Measured choices (the digits MLP, batch 32, 2 CPU cores; see DESIGN.md and `tests/test_benchmarks.py`): a step's gradients
 at one version are one gradient of the weighted mean loss, 1.5 times as fast as one after the other; batches are drawn for
-64 blocks at once, which doubles the speed of drawing inside the loop.
+64 blocks at once, 1.2 to 2 times as fast as one at a time (it varies from process to process).
 """
 
 from __future__ import annotations
@@ -153,11 +153,6 @@ class Player:
                 )
         self.rows_played += len(rows.step)
         self.version += int(np.count_nonzero(rows.step))
-
-    @property
-    def parameters(self) -> Parameters:
-        """The current model, a pytree of JAX arrays (copies)."""
-        return jax.tree.map(jnp.copy, self._carry.parameters)
 
     @property
     def flat_parameters(self) -> np.ndarray:

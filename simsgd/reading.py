@@ -59,7 +59,7 @@ class Reading:
         tape: the tape.
 
     Raises:
-        simsgd.tape.TapeError: if the tape breaks one of its laws.
+        simsgd.TapeError: if the tape breaks one of its laws.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -223,7 +223,7 @@ def replay(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end.
-        simsgd.tape.TapeError: if the tape breaks one of its laws.
+        simsgd.TapeError: if the tape breaks one of its laws.
 
     Example:
         >>> import simsgd as sg

@@ -106,7 +106,8 @@ def tune(
         0.1
     """
     checks.instance("until", until, Target, 'Target("loss", at_most=0.1, within=Seconds(60))')
-    sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size, "") for i, size in enumerate(step_sizes)))
+    step_sizes = checks.sequence("step_sizes", step_sizes, "[0.01, 0.1, 1.0]")
+    sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size) for i, size in enumerate(step_sizes)))
     if not sizes:
         raise ValueError("step_sizes must hold at least one step size, got none")
     if message_bytes is None:

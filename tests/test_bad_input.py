@@ -138,6 +138,11 @@ REFUSED = {
         ValueError,
         "Pareto … drew a compute time of inf seconds",
     ),
+    "one step size": (
+        lambda: sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, 0.1, sg.Target("loss", 0.1, within=UNTIL)),
+        TypeError,
+        "step_sizes must be a sequence such as [0.01, 0.1, 1.0], got 0.1",
+    ),
     "no step sizes": (
         lambda: sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, [], sg.Target("loss", 0.1, within=UNTIL)),
         ValueError,

@@ -20,11 +20,11 @@ def problem(**changes):
 
 
 def test_a_problem_of_one_s_own_learns():
-    """Least squares without noise: the parameters go to the true ones."""
+    """Least squares without noise: the parameters go to the true ones, to float32's rounding (2^-24 ≈ 6e-8, relative)."""
     run = sg.simulate(
         sg.AsyncSGD(), problem(), sg.Cluster(4, sg.times.Exponential(mean=1.0)), sg.optimizers.sgd(0.05), sg.Updates(500)
     )
-    np.testing.assert_allclose(run.parameters, [1, 2, 3], atol=1e-3)
+    np.testing.assert_allclose(run.parameters, [1, 2, 3], atol=1e-5)
     assert run.metrics == ("loss",)
 
 
@@ -98,7 +98,10 @@ def test_digits_are_split_and_scaled():
 
 @pytest.mark.parametrize(("model", "accuracy"), [("mlp", 0.95), ("logistic", 0.93)])
 def test_digits_can_be_learned(model, accuracy):
-    """Plain sequential SGD (one worker) for 50 passes over the data."""
+    """Plain sequential SGD (one worker) for 50 passes over the data reaches what the data are known to allow.
+
+    The bounds are floors well above chance (0.1), not measurements: a broken model, split or gradient does not come near.
+    """
     run = sg.simulate(
         sg.AsyncSGD(),
         sg.problems.digits(model),

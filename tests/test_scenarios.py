@@ -53,7 +53,11 @@ REFUSED = {
         ("--within 0.5 --seeds 1 --step-sizes 0.1", "did not reach accuracy ≥ 0.95 within 0.5 s"),
     ],
     "staleness_by_hand": [("--seconds-a 0", "above 0")],
-    "where_each_wins": [("--workers 0", "workers"), ("--severities -1", "severit")],
+    "where_each_wins": [
+        ("--workers 0", "workers"),
+        ("--severities -1", "severit"),
+        ("--latencies 0.1 0.1", "--latencies must hold"),
+    ],
 }
 
 
