@@ -29,7 +29,7 @@ _HOME = {
     "replay": "reading",
     "simulate": "simulation",
 }
-_MODULES = ("networks", "optimizers", "plots", "problems", "protocols", "study", "times")
+_MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")
 
 __version__ = "0.1.0"
 __all__ = [*_HOME, *_MODULES]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = "simsgd"
-VERSION = 1
+VERSION = 2
 
 
 class FileFormatError(ValueError):
@@ -35,16 +35,28 @@ def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> No
     Raises:
         OSError: if the folder does not exist or cannot be written.
     """
+    with writing(path) as temporary:
+        marks = {"format": f"{FORMAT} {kind}", "format_version": VERSION, "checksum": _checksum(dataset)}
+        dataset.assign_attrs(marks).to_netcdf(temporary, engine="h5netcdf", format="NETCDF4")
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Give the block a temporary file, beside `path`, to write; it takes the name `path` once the block has ended well.
+
+    So the file is written whole or not at all, and what was there before stays until then.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be written, or `path` is there already and is no file.
+    """
     path = pathlib.Path(path).resolve()  # through a link, so that it stays one
     if path.exists() and not path.is_file():
         raise FileExistsError(f"cannot save {path}: it is there already and is no file; choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: the folder {path.parent} does not exist; make it first")
-    marks = {"format": f"{FORMAT} {kind}", "format_version": VERSION, "checksum": _checksum(dataset)}
-    marked = dataset.assign_attrs(marks)
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        marked.to_netcdf(temporary, engine="h5netcdf", format="NETCDF4")
+        yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())  # before the move: a crash must not leave the name with half the data
         os.replace(temporary, path)
@@ -73,8 +85,9 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     version, checksum = (dataset.attrs.pop(name, 0) for name in ("format_version", "checksum"))
     if found != f"{FORMAT} {kind}":
         raise FileFormatError(f"{path} is not a simsgd {kind}: it is {found}")
-    if version > VERSION:
-        raise FileFormatError(f"{path} has format version {version}, this simsgd reads up to {VERSION}: use a newer simsgd")
+    if version != VERSION:
+        fitting = "a newer simsgd" if version > VERSION else "the simsgd that wrote it, or record anew from its seed"
+        raise FileFormatError(f"{path} has format version {version}, this simsgd reads version {VERSION}: use {fitting}")
     if checksum != _checksum(dataset):
         raise FileFormatError(f"{path} is damaged: its data were changed after simsgd wrote them")
     return dataset

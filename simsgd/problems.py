@@ -25,13 +25,24 @@ from simsgd.stopping import Target
 RESERVED = frozenset(
     (
         *("loss", "test_loss", "time", "updates", "samples", "bytes", "gradients", "discarded_gradients", "parameters"),
-        *("staleness", "mean_staleness", "computing", "sending", "waiting"),
-        *("evaluation", "worker", "quantile", "parameter", "row", "discarded", "in_flight"),
+        *("staleness", "mean_staleness", "computing", "sending", "queueing", "waiting", "down"),
+        *(
+            "evaluation",
+            "worker",
+            "quantile",
+            "parameter",
+            "row",
+            "update",
+            "update_time",
+            "discarded",
+            "in_flight",
+            "down_spell",
+        ),
     )
 )
 """Names that a run uses for other things than a problem's own metrics."""
 
-LOG_COLUMNS = ("row_", "discarded_", "in_flight_")
+LOG_COLUMNS = ("row_", "discarded_", "in_flight_", "down_spell_")
 """How the columns of its tape are called begins so."""
 
 Parameters = Any

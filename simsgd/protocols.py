@@ -10,11 +10,12 @@ Laws of this module:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from typing import Protocol as Interface
 
 from simsgd import checks
@@ -29,17 +30,21 @@ class Gradient:
         job: which of the worker's jobs, counted from 0.
         read: the version of the model that the server handed out for it.
         assigned: when the server handed the model out, simulated seconds.
-        began: when the model had reached the worker and computing began; not a number until then.
-        ended: when computing ended; not a number until then.
-        arrived: when the gradient reached the server; not a number until then.
+        departed: when the model was on its way, after what queueing there was; not a number (NaN) until it has arrived.
+        began: when it had reached the worker and computing began; NaN until then.
+        ended: when computing ended; NaN until then.
+        sent: when the gradient was on its way, after what queueing there was; NaN until it has arrived.
+        arrived: when the gradient reached the server; NaN until then.
     """
 
     worker: int
     job: int
     read: int
     assigned: float
+    departed: float = math.nan
     began: float = math.nan
     ended: float = math.nan
+    sent: float = math.nan
     arrived: float = math.nan
 
 
@@ -54,7 +59,15 @@ class Server(Interface):
 
     @property
     def workers(self) -> Sequence[int]:
-        """The workers' numbers, 0 to n−1."""
+        """The numbers of the workers that belong to the cluster: 0 to n−1, unless some have left or are yet to join."""
+
+    @property
+    def busy(self) -> Collection[int]:
+        """The workers that have a job, or are owed one: asked for a gradient that has not been delivered."""
+
+    @property
+    def down(self) -> Collection[int]:
+        """Those of `workers` that are down at the moment, and will be back."""
 
     @property
     def version(self) -> int:
@@ -73,16 +86,20 @@ class Server(Interface):
         """The protocol's own memory, empty when a recording begins."""
 
     def assign(self, worker: int) -> None:
-        """Hand the current model to an idle worker, which begins its next job."""
+        """Hand the current model to an idle worker, which begins its next job.
+
+        What is asked for is one gradient. A worker that is down, or crashes on the way, is handed the then newest model when
+        it is back.
+        """
 
     def cancel(self, worker: int) -> None:
-        """Stop the worker's job at once and throw it away; the worker is idle again."""
+        """Stop the worker's job at once and throw it away, and ask for its gradient no longer; the worker is idle again."""
 
     def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Add weight·gradient to the next step; only the gradient being delivered can be accumulated."""
 
-    def step(self) -> None:
-        """Update the model with what was accumulated: one new version."""
+    def step(self, scale: float = 1.0) -> None:
+        """Update the model with `scale` times what was accumulated: one new version."""
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Accumulate and step."""
@@ -116,6 +133,9 @@ class Protocol(ABC):
         2
     """
 
+    synchronous: ClassVar[bool] = False
+    """Whether each step needs the gradients of all workers at one version, so that an all-reduce can sum them on the way."""
+
     def start(self, server: Server) -> None:
         """Hand out the first jobs; unless overridden, one to each worker in the order of their numbers."""
         for worker in server.workers:
@@ -125,12 +145,38 @@ class Protocol(ABC):
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
         """Answer a gradient that has just arrived."""
 
+    def on_lost(self, server: Server, worker: int) -> None:
+        """Answer that a worker has crashed with a job in hand. Unless overridden, wait: its gradient is still asked for."""
 
-@dataclass(frozen=True)
+    def on_return(self, server: Server, worker: int) -> None:
+        """Answer that a worker is back after a crash. Unless overridden, do nothing: what is asked of it, it was handed."""
+
+    def on_leave(self, server: Server, worker: int) -> None:
+        """Answer that a worker has left for good, and what was asked of it with it. Unless overridden, do nothing."""
+
+    def on_join(self, server: Server, worker: int) -> None:
+        """Answer that a new worker has joined. Unless overridden, hand it the model."""
+        server.assign(worker)
+
+    def __repr__(self) -> str:
+        """Show what is not as it is by default; a dataclass with `repr=False` is shown like that."""
+        shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={value!r}' for f, value in shown if value != f.default)})"
+
+
+@dataclass(frozen=True, repr=False)
 class MinibatchSGD(Protocol):
     """Synchronous SGD: wait for every worker, step with the average, hand the new model to all.
 
-    w ← w − η · (1/n) Σ_i g_i(w). Every gradient has staleness 0, and each step takes as long as the slowest worker.
+    w ← w − η · (1/n) Σ_i g_i(w). Every gradient has staleness 0, and each step takes as long as the slowest worker. An
+    all-reduce can carry it as well as a server.
+
+    A worker that crashes is waited for: when it is back it computes its gradient anew. Told not to wait, the others go on
+    without it, and step with the average of those there are; it takes part again from the next step that begins after its
+    return. Workers that leave for good are not waited for, those that join take part from the next step on.
+
+    Args:
+        wait: whether to wait for workers that have crashed.
 
     Source: Chen et al. (2016), "Revisiting distributed synchronous SGD".
 
@@ -141,12 +187,39 @@ class MinibatchSGD(Protocol):
         [2.0, 2.0, 2.0, 4.0, 4.0, 4.0]
     """
 
+    wait: bool = True
+    synchronous: ClassVar[bool] = True
+
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate with weight 1/n; with the last of the n, step and hand out."""
-        server.accumulate(gradient, weight=1 / len(server.workers))
-        if server.accumulated == len(server.workers):
-            server.step()
-            for worker in server.workers:
+        """Accumulate; with the last that was asked for, step and hand out."""
+        server.accumulate(gradient)
+        self._step_when_all_are_in(server)
+
+    def on_lost(self, server: Server, worker: int) -> None:
+        """Wait for the worker, or, told not to, go on with the others."""
+        if not self.wait:
+            server.cancel(worker)
+            self._step_when_all_are_in(server)
+
+    def on_return(self, server: Server, worker: int) -> None:
+        """Go on, if nobody else was left."""
+        self._step_when_all_are_in(server)
+
+    def on_leave(self, server: Server, worker: int) -> None:
+        """Go on with the others."""
+        self._step_when_all_are_in(server)
+
+    def on_join(self, server: Server, worker: int) -> None:
+        """Take the worker in from the next step on."""
+        self._step_when_all_are_in(server)
+
+    def _step_when_all_are_in(self, server: Server) -> None:
+        if server.busy:
+            return
+        if server.accumulated:
+            server.step(scale=1 / server.accumulated)
+        for worker in server.workers:
+            if self.wait or worker not in server.down:
                 server.assign(worker)
 
 
@@ -157,6 +230,9 @@ class AsyncSGD(Protocol):
     w ← w − η · g_i(w_read). With one job in flight for each of n workers the mean staleness is n−1, whatever the timing.
     A step is made of one gradient, not of an average over n: at the same step size it moves n times as far per sample
     as `MinibatchSGD`.
+
+    A crash stops nobody else: the job in hand is lost, and the worker is handed the newest model when it is back. Workers
+    may leave and join at any time.
 
     Source: Dean et al. (2012), "Large scale distributed deep networks".
 

@@ -15,14 +15,14 @@ from typing import Protocol as Interface
 import numpy as np
 
 from simsgd import checks
-from simsgd.laws import DISCARDED_COLUMNS, JOB_COLUMNS, ROW_COLUMNS
+from simsgd.laws import DISCARDED_COLUMNS, JOB_COLUMNS, REASONS, ROW_COLUMNS
 from simsgd.optimizers import Optimizer
 from simsgd.player import Player
 from simsgd.problems import Problem
 from simsgd.progress import bar
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound, limits
-from simsgd.tape import Discarded, Jobs, Rows, Tape
+from simsgd.tape import Discarded, Down, Jobs, Rows, Tape
 
 EVALUATIONS = 100
 """How often a run looks at the model, unless told otherwise."""
@@ -76,11 +76,10 @@ class Reading:
 
     def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
         """Read on until there are so many updates, or so many seconds have passed, whichever comes first."""
-        known = int(np.searchsorted(self._tape.time, seconds, side="right"))
-        steps = int(np.searchsorted(self._ends_of_steps, known, side="right"))
+        steps = int(np.searchsorted(self._tape.update_times, seconds, side="right"))
         before, self.version = self.version, max(self.version, min(steps, int(min(updates, self._tape.updates))))
         self._by_time = self.version < updates
-        self.now = seconds if self._by_time else float(self._tape.time[self._rows_read - 1]) if self.version else 0.0
+        self.now = seconds if self._by_time else float(self._tape.update_times[self.version - 1]) if self.version else 0.0
         alive = np.concatenate([self._alive, np.arange(before + 1, self.version + 1)])
         self._alive = alive[self._last_reader[alive] >= self._rows_read]
 
@@ -109,18 +108,22 @@ class Reading:
         if not self._by_time:  # gradients that arrived just after the update are still to be thrown away
             lost -= int(np.count_nonzero(_lost_after(whole.discarded, self.now, self.version)))
         later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
+        columns = {name: getattr(whole, name)[:rows] for name in ROW_COLUMNS}
+        unstepped = np.arange(rows) >= self._rows_read  # their step may yet scale their weights
         return dataclasses.replace(
             whole,
-            **{name: getattr(whole, name)[:rows] for name in ROW_COLUMNS},
+            **columns | {"weight": np.where(unstepped, np.nan, columns["weight"]), "step": columns["step"] & ~unstepped},
+            update_times=whole.update_times[: self.version],
             end=self.now,
+            down=_down_until(whole.down, self.now),
             discarded=Discarded(**{name: getattr(whole.discarded, name)[:lost] for name in DISCARDED_COLUMNS}),
             in_flight=_under_way(later, self.now, self.version, self._by_time),
         )
 
 
 def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
-    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
-    cancelled = np.isnan(discarded.arrived)
+    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled or lost when it was)."""
+    cancelled = discarded.reason != REASONS.index("unused")
     return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
 
 
@@ -131,10 +134,18 @@ def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: i
     order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
     first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
     known = {name: column[order[first]] for name, column in jobs.items()}
-    for name in ("began", "ended"):
+    for name in ("began", "ended", "arrived"):
         happened = (known[name] <= now) if by_time else (known[name] < now)
         known[name] = np.where(happened, known[name], np.nan)
-    return Jobs(**known | {"arrived": np.full(int(first.sum()), np.nan)})
+    for moment, later_one in (("departed", "began"), ("sent", "arrived")):  # known only when the message is through
+        known[moment] = np.where(np.isnan(known[later_one]), np.nan, known[moment])
+    return Jobs(**known)
+
+
+def _down_until(down: Down, now: float) -> Down:
+    """Return the log of workers that were down as it was at `now`."""
+    begun = down.start <= now
+    return Down(down.worker[begun], down.start[begun], np.where(down.end[begun] <= now, down.end[begun], np.nan))
 
 
 def follow(

@@ -6,26 +6,30 @@ Laws of this module:
 2. A worker's compute times come from its own stream; nothing a protocol does changes the k-th time that a worker draws.
 3. A recording continues exactly where it stopped: advancing in small steps or in one writes the same tape.
 4. A recording that cannot go on says who waits for whom.
+5. Faults come first in their moment.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+import numpy as np
 import simpy
 
-from simsgd import checks, protocols, rng
+from simsgd import checks, faults, protocols, rng
 from simsgd.cluster import Cluster
-from simsgd.laws import JOB_COLUMNS
+from simsgd.laws import DOWN_COLUMNS, JOB_COLUMNS
+from simsgd.networks import AllReduce, Network
 from simsgd.progress import bar
-from simsgd.protocols import Protocol
-from simsgd.server import Delivery, Log, Server, StuckError, job_values
+from simsgd.protocols import Gradient, Protocol
+from simsgd.server import Log, Server, StuckError, job_values
+from simsgd.stations import delay
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.tape import Discarded, Jobs, Rows, Tape
+from simsgd.tape import Discarded, Down, Jobs, Rows, Tape
+from simsgd.traffic import Ends, as_float, traffic
 
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
@@ -36,7 +40,7 @@ def record(
     cluster: Cluster,
     until: Updates | Seconds,
     seed: int = 0,
-    message_bytes: float = 0,
+    message_bytes: float | None = None,
     progress: bool | None = None,
 ) -> Tape:
     """Play time: run a protocol on a cluster and return the tape of what happened, without computing a gradient.
@@ -46,13 +50,15 @@ def record(
         cluster: workers, compute times and network.
         until: `Updates(n)` or `Seconds(s)`.
         seed: names all random draws; the same seed gives the same tape.
-        message_bytes: bytes of the model, and of a gradient. With the default, 0, a message takes its link's latency
-            only; `problem.message_bytes` is the size of a problem's parameters.
+        message_bytes: bytes of the model, and of a gradient; `problem.message_bytes` is the size of a problem's parameters.
+            By default a message on an uncontended network takes its link's latency only (0 bytes); a `ParameterServer` or an
+            `AllReduce`, whose point is what messages cost, has to be told.
         progress: show a progress bar; by default only if output is a terminal.
 
     Raises:
-        TypeError, ValueError: for arguments that make no sense, named in the message.
-        StuckError: if the protocol leaves every worker idle, or never steps.
+        TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
+            cannot carry.
+        StuckError: if the protocol leaves every worker idle, or never steps, or waits for somebody who never comes.
         ProtocolError: if the protocol asks for something impossible.
 
     Example:
@@ -91,31 +97,43 @@ class Recording:
         protocol: Protocol,
         cluster: Cluster,
         seed: int = 0,
-        message_bytes: float = 0,
+        message_bytes: float | None = None,
         observe: Callable[[str], float] | None = None,
     ) -> None:
         protocols.check(protocol)
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
+        _check_fabric(protocol, cluster, message_bytes)
         self.cluster = cluster
+        size = checks.not_negative("message_bytes", 0 if message_bytes is None else message_bytes, "bytes")
         self.header = {
             "protocol": _plainly(protocol),
             "cluster": _plainly(cluster),
             "seed": checks.whole("seed", seed, 0),
-            "message_bytes": checks.not_negative("message_bytes", message_bytes, "bytes"),
+            "message_bytes": size,
         }
-        self._environment = simpy.Environment()
-        messages = [self._message_seconds(worker, float(message_bytes)) for worker in range(cluster.workers)]
-        self._inboxes = [Delivery(self._environment) for _ in range(cluster.workers)]
-        self._server = Server(protocol, self._environment, self._inboxes, [down for down, _ in messages], observe)
-        self._streams = [rng.stream(seed, "compute time", worker) for worker in range(cluster.workers)]
+        self._environment = environment = simpy.Environment()
+        everybody, joins = range(cluster.workers), faults.moments(cluster.faults, faults.Join)
+        members = [worker for worker in everybody if worker not in joins] if joins else everybody
+        self._server = server = Server(protocol, environment, members, observe)
+        server.expected.update(joins)
+        ends = Ends(self._deliver, self._receive, lambda: len(server.busy), server.check_going)
+        self._traffic = traffic(environment, cluster, size, seed, ends)
+        server.connect(self._traffic.download, self._take_back, self._traffic.settle, self._traffic.held)
+        self._streams = [rng.stream(seed, "compute time", worker) for worker in everybody]
+        self._downs: list[tuple[int, float, float]] = []
+        self._down_row: dict[int, int] = {}
         self._end = 0.0
         self._started = False
         self._by_time = True
         self._failure: BaseException | None = None
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
-        self._server.processes.extend(
-            self._environment.process(self._work(worker, upload)) for worker, (_, upload) in enumerate(messages)
-        )
+        self._inboxes = [_Inbox(environment) for _ in everybody]
+        self._processes = [environment.process(self._work(worker)) for worker in everybody]
+        for worker in everybody if cluster.faults else ():
+            turns = faults.turns(cluster.faults, seed, worker)
+            if worker in joins:
+                self._goes_down(worker)
+            environment.process(self._suffer(worker, turns))
 
     @property
     def workers(self) -> int:
@@ -145,6 +163,8 @@ class Recording:
                     step()
             while server.version < updates and peek() <= seconds:
                 step()
+        except simpy.core.EmptySchedule:
+            raise StuckError(f"at {self.now:g} s and version {server.version}, nothing is going to happen any more") from None
         except BaseException:
             if self._failure is not None:  # a protocol's own error, of which SimPy would raise a copy
                 raise self._failure from None
@@ -175,52 +195,97 @@ class Recording:
         Where the recording stopped at an update, what else began or ended at that very moment counts as not yet happened.
         """
         server = self._server
-        in_flight = Log(JOB_COLUMNS)
+        rows, in_flight = server.rows.columns(), Log(JOB_COLUMNS)
+        rows["weight"][server.stepped_rows :] = math.nan  # a step may yet scale it
         for worker in sorted(server.jobs):
             in_flight.append(*job_values(server.jobs[worker]))
         columns = in_flight.columns()
-        if not self._by_time:
-            for name in ("began", "ended"):
-                columns[name][columns[name] == self.now] = math.nan
+        happened = math.inf if self._by_time else self.now
+        for name in ("began", "ended", "arrived"):
+            columns[name][columns[name] >= happened] = math.nan
+        for moment, known in (("departed", "began"), ("sent", "arrived")):
+            columns[moment][np.isnan(columns[known])] = math.nan
+        downs = np.array(self._downs).reshape(-1, 3).T
         return Tape(
-            **server.rows.columns(),
+            **rows,
+            update_times=server.updates.column("time"),
             workers=self.workers,
             end=self.now,
             discarded=Discarded(**server.discarded.columns()),
             in_flight=Jobs(**columns),
+            down=Down(*(column.astype(kind) for column, kind in zip(downs, DOWN_COLUMNS.values(), strict=True))),
+            collective=self._traffic.collective,
             header=dict(self.header),
         )
 
-    def _work(self, worker: int, upload: float) -> Generator[simpy.Event, Any, None]:
+    def _work(self, worker: int) -> Generator[simpy.Event, Any, None]:
         """A worker's life: wait for a job's model to arrive, compute, send the gradient."""
-        environment, server, inboxes = self._environment, self._server, self._inboxes
-        draw = functools.partial(self.cluster.compute.sample, self._streams[worker], worker)
+        environment, inboxes, upload, handle = self._environment, self._inboxes, self._traffic.upload, self._traffic.handle
+        draw = self.cluster.compute.sampler(self._streams[worker], worker)
         timeout, drawn = environment.timeout, 0
         while True:
             try:
                 job = yield inboxes[worker]
                 job.began = environment.now
-                while drawn < job.job:  # jobs cancelled before they began leave their draws unused, so that
+                while drawn < job.job:  # jobs that ended before they began leave their draws unused, so that
                     draw(job.began)  # a worker's k-th time belongs to its k-th job whatever the protocol does
                     drawn += 1
                 drawn += 1
                 yield timeout(self._checked(draw(job.began), worker, job.began))
                 job.ended = environment.now
-                if upload:
-                    yield timeout(upload)
-            except simpy.Interrupt:  # the job was cancelled
+                arrival = upload(job)
+                if arrival is not None:
+                    yield arrival
+            except simpy.Interrupt:  # the job was cancelled, or lost
                 continue
-            job.arrived = environment.now
-            inboxes[worker] = Delivery(environment)
-            try:
-                server.receive(job)
             except BaseException as error:
-                self._failure = self._failure or error  # SimPy goes on to the end of this moment: the first one counts
+                self._failure = self._failure or error
                 raise
+            job.arrived = environment.now
+            inboxes[worker] = _Inbox(environment)
+            handle(job)
+
+    def _deliver(self, job: Gradient, seconds: float) -> None:
+        self._inboxes[job.worker].send(job, seconds)
+
+    def _receive(self, job: Gradient) -> None:
+        try:
+            self._server.receive(job)
+        except BaseException as error:
+            self._failure = self._failure or error  # SimPy goes on to the end of this moment: the first one counts
+            raise
+
+    def _take_back(self, job: Gradient) -> None:
+        """Stop a job, and its worker if that is at it."""
+        self._traffic.drop(job)
+        self._inboxes[job.worker] = _Inbox(self._environment)
+        process = self._processes[job.worker]
+        if process is not self._environment.active_process:  # which has not begun the job yet
+            process.interrupt()
+
+    def _suffer(self, worker: int, turns: Iterator[faults.Turn]) -> Generator[simpy.Event, Any, None]:
+        """What befalls a worker: it crashes and returns, joins and leaves."""
+        environment, server = self._environment, self._server
+        for turn in turns:
+            yield _first_at(environment, turn.moment)
+            if turn.down and worker not in self._down_row:
+                self._goes_down(worker)
+            elif not turn.down:
+                row = self._down_row.pop(worker)
+                self._downs[row] = (*self._downs[row][:2], environment.now)
+            try:
+                getattr(server, turn.verb)(worker, **turn.known)
+            except BaseException as error:
+                self._failure = self._failure or error
+                raise
+
+    def _goes_down(self, worker: int) -> None:
+        self._down_row[worker] = len(self._downs)
+        self._downs.append((worker, self._environment.now, math.nan))
 
     def _checked(self, drawn: float, worker: int, now: float) -> float:
         """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
-        seconds = _as_float(drawn)
+        seconds = as_float(drawn)
         if now < now + seconds < math.inf:
             return seconds
         if not 0 <= seconds < math.inf:
@@ -236,25 +301,38 @@ class Recording:
             )
         return seconds
 
-    def _message_seconds(self, worker: int, message_bytes: float) -> tuple[float, float]:
-        """Return how long the model takes down to a worker, and a gradient up, or raise ValueError."""
-        network = self.cluster.network
-        given = network.download_seconds(worker, message_bytes), network.upload_seconds(worker, message_bytes)
-        down, up = map(_as_float, given)
-        if not (0 <= down < math.inf and 0 <= up < math.inf):
-            raise ValueError(
-                f"{network!r} takes {given[0]!r} seconds down and {given[1]!r} seconds up for {message_bytes:g} bytes of "
-                f"worker {worker}: message times must be finite numbers and not negative"
-            )
-        return down, up
+
+class _Inbox(simpy.Event):
+    """Where a worker waits for its next job's model: empty until the model is sent, which arrives some seconds later."""
+
+    def send(self, job: Gradient, seconds: float) -> None:
+        """Put a job in, to arrive after so many seconds."""
+        self._ok = True
+        self._value = job
+        self.env.schedule(self, delay=seconds)
 
 
-def _as_float(seconds: Any) -> float:
-    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
-    try:
-        return float(seconds)
-    except (TypeError, ValueError):
-        return math.nan
+def _first_at(environment: simpy.Environment, moment: float) -> simpy.Event:
+    """Return an event at a moment, before all others of that moment."""
+    event = simpy.Event(environment)
+    event._ok = True
+    event._value = None
+    environment.schedule(event, priority=simpy.events.URGENT, delay=delay(environment.now, moment))
+    return event
+
+
+def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | None) -> None:
+    """Raise ValueError for a protocol that the fabric cannot carry, or a message whose size the fabric has to know."""
+    fabric = cluster.network
+    if isinstance(fabric, AllReduce) and not protocol.synchronous:
+        raise ValueError(
+            f"protocol must be synchronous on {type(fabric).__name__}, which sums the gradients of all workers at once, got "
+            f"{protocol!r}: use MinibatchSGD, or a networks.ParameterServer (a protocol of your own says synchronous = True)"
+        )
+    if message_bytes is None and not isinstance(fabric, Network):
+        raise ValueError(
+            f"message_bytes is needed on {type(fabric).__name__}, for example message_bytes=problem.message_bytes or 1e8"
+        )
 
 
 def _plainly(thing: object) -> str:

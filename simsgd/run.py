@@ -23,7 +23,7 @@ import numpy as np
 
 from simsgd import checks, files
 from simsgd.stopping import Target
-from simsgd.tape import Tape
+from simsgd.tape import SHARES, Tape
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -50,10 +50,10 @@ class Run:
 
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
-            `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `waiting` (shares of time),
-            `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also `staleness`. Along
-            `parameter`: the final model, flat. Along `row`, `discarded` and `in_flight`: the tape's columns, named
-            `row_time`, `discarded_time` and so on.
+            `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
+            (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
+            `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight` and `down_spell`: the
+            tape's columns, named `row_time`, `discarded_time` and so on.
 
     Example:
         >>> import simsgd as sg
@@ -159,7 +159,8 @@ class Run:
     @property
     def wasted(self) -> dict[str, float]:
         """Thrown-away work: "gradients", "seconds" computed for them, and the "share" of all computing they took."""
-        lost = float(np.nansum(self.tape.discarded.stages(self.tape.discarded.time)[:, 1]))
+        stretches = self.tape.stretches()
+        lost = float((stretches["discarded"][2] - stretches["discarded"][1]).sum())
         used = float((self.tape.ended - self.tape.began).sum())
         return {"gradients": len(self.tape.discarded), "seconds": lost, "share": lost / (lost + used or 1.0)}
 
@@ -263,7 +264,9 @@ class Run:
             quantiles = np.quantile(tape.staleness, [0.5, 0.95])
             spread = f"median {quantiles[0]:.0f}, 95% {quantiles[1]:.0f}, max {tape.staleness.max()}"
             rows.append(("staleness", f"mean {tape.staleness.mean():.3g}, {spread}"))
-        shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in ("computing", "sending", "waiting"))
+        usual = ("computing", "sending", "waiting")
+        shown = [name for name in SHARES if name in usual or data[name].values.any()]
+        shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in shown)
         rows.append(("workers", shares))
         rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
         made, hashes = self.configuration, self.hashes
@@ -295,10 +298,15 @@ def _staleness_quantiles(tape: Tape) -> np.ndarray:
 
 
 def _bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:
-    """Return the bytes of the messages, models and gradients, that had arrived by each of the moments."""
+    """Return the bytes of the messages that had arrived by each of the moments: models and gradients, each once.
+
+    An all-reduce moves 2(n−1)/n messages for each gradient, whatever the algorithm, and no model.
+    """
     logs = (tape, tape.discarded, tape.in_flight)
-    arrivals = np.concatenate([getattr(log, column) for log in logs for column in ("began", "arrived")])
-    return message_bytes * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
+    columns = ("arrived",) if tape.collective else ("began", "arrived")
+    arrivals = np.concatenate([getattr(log, column) for log in logs for column in columns])
+    each = message_bytes * (2 * (tape.workers - 1) / tape.workers if tape.collective else 1)
+    return each * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
 
 
 def _versions() -> dict[str, str]:

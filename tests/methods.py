@@ -16,12 +16,9 @@ class FirstOfMany(sg.Protocol):
         if server.accumulated == self.needed:
             server.step()
             for worker in server.workers:
-                if worker in server.notes.setdefault("busy", set(server.workers)) - {gradient.worker}:
+                if worker in server.busy:
                     server.cancel(worker)
                 server.assign(worker)
-            server.notes["busy"] = set(server.workers)
-        else:
-            server.notes.setdefault("busy", set(server.workers)).discard(gradient.worker)
 
 
 @dataclass(frozen=True)

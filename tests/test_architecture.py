@@ -1,6 +1,7 @@
 """The shape of the library: who may import whom, what is public, and that everything public explains itself."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 import pathlib
@@ -17,19 +18,39 @@ PACKAGE = pathlib.Path(sg.__file__).parent
 # that it imports. recorder (SimPy) and player (JAX) are siblings that never meet; both stand on the tape.
 MAY_IMPORT = {
     "checks": set(),
+    "units": set(),
     "rng": {"checks"},
     "stopping": {"checks"},
     "files": set(),
     "progress": set(),
     "plots": {"checks"},
-    "times": {"checks"},
-    "networks": {"checks"},
-    "cluster": {"checks", "networks", "times"},
+    "chrome_trace": {"checks", "files"},
+    "times": {"checks", "files", "units"},
+    "networks": {"checks", "times", "units"},
+    "faults": {"checks", "rng", "times", "units"},
+    "cluster": {"checks", "faults", "networks", "times"},
     "protocols": {"checks"},
     "laws": set(),
     "tape": {"files", "laws", "plots"},
     "server": {"laws", "protocols"},
-    "recorder": {"checks", "cluster", "laws", "progress", "protocols", "rng", "server", "stopping", "tape"},
+    "luck": {"cluster", "faults", "rng", "times"},
+    "stations": {"protocols"},
+    "traffic": {"cluster", "luck", "networks", "protocols", "rng", "server", "stations", "times"},
+    "recorder": {
+        "checks",
+        "cluster",
+        "faults",
+        "laws",
+        "networks",
+        "progress",
+        "protocols",
+        "rng",
+        "server",
+        "stations",
+        "stopping",
+        "tape",
+        "traffic",
+    },
     "problems": {"checks", "rng", "stopping"},
     "optimizers": {"checks"},
     "selftest": set(),
@@ -53,26 +74,33 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 ONLY_USERS = {
-    "simpy": {"recorder", "server"},
+    "simpy": {"recorder", "server", "stations", "traffic"},
     "jax": {"optimizers", "player", "problems", "selftest"},
     "optax": {"optimizers", "player", "problems"},
     "matplotlib": {"plots"},
     "sklearn": {"problems"},
     "tqdm": {"progress"},
     "xarray": {"files", "run", "tape"},
+    "scipy": {"times"},
+    "pandas": {"times"},
     "h5netcdf": set(),
     "h5py": set(),
     "pickle": set(),
-    "scipy": set(),
     "tyro": set(),
 }
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = sorted({name if name == "__init__" else name.split(".")[0] for name in FILES})
 
 
-def imports(module):
-    """Return what a module imports at run time: (modules of simsgd, other top-level packages)."""
+def files_of(module):
+    """The files of a module: one, or those of a package of modules that stands in the table as one."""
+    return {name: path for name, path in FILES.items() if name.split(".")[0] == module}
+
+
+def imported(path):
+    """Return what a file imports at run time: (modules of simsgd, dotted; other top-level packages)."""
     own, others = set(), set()
-    pending = [ast.parse((PACKAGE / f"{module}.py").read_text())]
+    pending = [ast.parse(path.read_text())]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -81,11 +109,22 @@ def imports(module):
             own |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names = (node.module or "").split(".")
-            (own if names[0] == "simsgd" else others).add(names[1] if names[0] == "simsgd" else names[0])
+            if names[0] == "simsgd":
+                package = ".".join(names[1:])
+                own |= {f"{package}.{a.name}" if f"{package}.{a.name}" in FILES else package for a in node.names}
+            else:
+                others.add(names[0])
         elif isinstance(node, ast.Import):
             others |= {alias.name.split(".")[0] for alias in node.names}
         pending.extend(ast.iter_child_nodes(node))
     return own, others
+
+
+def imports(module):
+    """Return what a module, or package, imports at run time: (others of the table, other top-level packages)."""
+    found = [imported(path) for path in files_of(module).values()]
+    own, others = (set().union(*sets) for sets in zip(*found, strict=True))
+    return {name.split(".")[0] for name in own} - {module}, others
 
 
 def test_the_table_names_every_module():
@@ -97,6 +136,12 @@ def test_the_table_goes_one_way():
     for module, allowed in MAY_IMPORT.items():
         for other in allowed:
             assert order.index(other) < order.index(module), f"{module} stands above {other}, which it imports"
+
+
+def test_no_files_import_each_other():
+    """Within packages too: a topological order exists."""
+    graph = {name.removesuffix(".__init__"): imported(path)[0] for name, path in FILES.items() if name != "__init__"}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -113,16 +158,18 @@ def test_scenarios_use_the_public_face():
     """They import simsgd as a whole and use the names that it offers (the notebooks' own test says the same of them)."""
     for path in PACKAGE.parent.glob("scenarios/*.py"):
         tree = ast.parse(path.read_text())
-        imported = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)}
-        assert {line for line in imported if "simsgd" in line} == {"import simsgd as sg"}
+        lines = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)}
+        assert {line for line in lines if "simsgd" in line} == {"import simsgd as sg"}
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "sg"}
         assert used <= {*sg.__all__, "__version__"}
 
 
 def public_objects():
     """Yield (qualified name, object) for everything public: modules, functions, classes and their methods."""
-    for module_name in MODULES:
-        module = importlib.import_module("simsgd" if module_name == "__init__" else f"simsgd.{module_name}")
+    for module_name in FILES:
+        module = importlib.import_module(
+            "simsgd" if module_name == "__init__" else f"simsgd.{module_name.removesuffix('.__init__')}"
+        )
         yield module.__name__, module
         for name, value in vars(module).items():
             if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:

@@ -39,17 +39,27 @@ class ListServer:
 
     def __init__(self, workers):
         self.workers, self.version, self.accumulated, self.notes, self.said = range(workers), 0, 0, {}, []
+        self.busy, self.down = set(), set()
+
+    def deliver(self, protocol, worker):
+        self.busy.discard(worker)
+        protocol.on_gradient(self, Gradient(worker, 0, 0, 0.0))
 
     def assign(self, worker):
+        self.busy.add(worker)
         self.said.append(f"assign {worker}")
 
     def accumulate(self, gradient, weight=1.0):
         self.accumulated += 1
         self.said.append(f"accumulate {gradient.worker} × {weight:g}")
 
-    def step(self):
+    def cancel(self, worker):
+        self.busy.discard(worker)
+        self.said.append(f"cancel {worker}")
+
+    def step(self, scale=1.0):
         self.version, self.accumulated = self.version + 1, 0
-        self.said.append("step")
+        self.said.append(f"step × {scale:g}")
 
     def apply(self, gradient, weight=1.0):
         self.accumulate(gradient, weight)
@@ -59,16 +69,31 @@ class ListServer:
 def test_async_answers_each_gradient():
     server = ListServer(2)
     sg.AsyncSGD().start(server)
-    sg.AsyncSGD().on_gradient(server, Gradient(1, 0, 0, 0.0))
-    assert server.said == ["assign 0", "assign 1", "accumulate 1 × 1", "step", "assign 1"]
+    server.deliver(sg.AsyncSGD(), 1)
+    assert server.said == ["assign 0", "assign 1", "accumulate 1 × 1", "step × 1", "assign 1"]
 
 
 def test_sync_waits_for_all():
     server = ListServer(2)
-    sg.MinibatchSGD().on_gradient(server, Gradient(1, 0, 0, 0.0))
-    assert server.said == ["accumulate 1 × 0.5"]
-    sg.MinibatchSGD().on_gradient(server, Gradient(0, 0, 0, 0.0))
-    assert server.said[1:] == ["accumulate 0 × 0.5", "step", "assign 0", "assign 1"]
+    sg.MinibatchSGD().start(server)
+    server.deliver(sg.MinibatchSGD(), 1)
+    assert server.said[2:] == ["accumulate 1 × 1"]
+    server.deliver(sg.MinibatchSGD(), 0)
+    assert server.said[3:] == ["accumulate 0 × 1", "step × 0.5", "assign 0", "assign 1"]
+
+
+def test_sync_told_not_to_wait_goes_on_without_the_lost():
+    server, protocol = ListServer(3), sg.MinibatchSGD(wait=False)
+    protocol.start(server)
+    server.deliver(protocol, 0)
+    server.down.add(2)
+    protocol.on_lost(server, 2)
+    assert server.said[3:] == ["accumulate 0 × 1", "cancel 2"]
+    server.deliver(protocol, 1)
+    assert server.said[5:] == ["accumulate 1 × 1", "step × 0.5", "assign 0", "assign 1"]
+    server.down.discard(2)
+    protocol.on_return(server, 2)
+    assert len(server.said) == 9  # it takes part from the next step on
 
 
 def test_ties_are_first_in_first_out():
@@ -114,7 +139,7 @@ def test_step_after_a_discarded_gradient_happens_at_that_moment():
 
     law = sg.times.PerWorker((sg.times.Constant(1.0), sg.times.Constant(1.5)))
     tape = recorded(second_arrival_steps, sg.Updates(1), sg.Cluster(2, law))
-    assert (tape.time.tolist(), tape.arrived.tolist(), tape.discarded.worker.tolist()) == ([1.5], [1.0], [1])
+    assert (tape.time.tolist(), tape.update_times.tolist(), tape.discarded.worker.tolist()) == ([1.0], [1.5], [1])
 
 
 def test_advancing_in_small_steps_writes_the_same_tape(cluster):

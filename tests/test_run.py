@@ -198,10 +198,10 @@ def test_truncated_files_are_refused(run, tmp_path):
 
 
 def test_files_of_a_newer_format_are_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "VERSION", 2)
+    monkeypatch.setattr(files, "VERSION", 3)
     run.save(tmp_path / "run.nc")
     monkeypatch.undo()
-    with pytest.raises(sg.FileFormatError, match="has format version 2, this simsgd reads up to 1"):
+    with pytest.raises(sg.FileFormatError, match="has format version 3, this simsgd reads version 2: use a newer"):
         sg.Run.load(tmp_path / "run.nc")
 
 

@@ -34,9 +34,9 @@ def test_recordings_keep_the_laws(method, cluster):
         ("worker", -1, "breaks law 1: worker is not one of 0 to 4"),
         ("weight", np.nan, "breaks law 1: weight is not finite"),
         ("time", 0.0, "breaks law 2: time is before the row before it"),
-        ("began", np.nan, "breaks law 2: assigned ≤ began"),
-        ("ended", 0.0, "breaks law 2: assigned ≤ began"),
-        ("arrived", 1e9, "breaks law 2: assigned ≤ began"),
+        ("began", np.nan, "breaks law 2: assigned ≤ departed"),
+        ("ended", 0.0, "breaks law 2: assigned ≤ departed"),
+        ("arrived", 1e9, "breaks law 2: assigned ≤ departed"),
         ("read", -1, "breaks law 3: read is not a version that existed"),
         ("read", 39, "breaks law 3: read was made only after its job was assigned"),
     ],
@@ -176,7 +176,7 @@ def test_hash_sees_the_other_logs(cluster):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_shares_account_for_all_time(method, cluster):
-    """Computing + sending + waiting = 1 for each worker, and computing is the sum of all its jobs' times by hand."""
+    """Computing + sending + queueing + waiting + down = 1 for each worker, and computing is the sum of all its jobs' times by hand."""
     tape = sg.record(METHODS[method], cluster, sg.Seconds(50), message_bytes=10)
     shares = tape.shares()
     np.testing.assert_allclose(sum(shares.values()), 1.0, rtol=1e-12)
@@ -195,5 +195,7 @@ def test_a_lone_worker_without_links_computes_all_the_time():
     assert {name: share.tolist() for name, share in tape.shares().items()} == {
         "computing": [1.0],
         "sending": [0.0],
+        "queueing": [0.0],
         "waiting": [0.0],
+        "down": [0.0],
     }

@@ -19,11 +19,11 @@ def lognormal(mean, coefficient_of_variation):
     return stats.lognorm(s, scale=mean * math.exp(-(s**2) / 2))
 
 
-def scaled(distribution, factor):
-    """The same distribution of a variable `factor` times as large."""
+def scaled(distribution, factor, shift=0):
+    """The distribution of shift + factor·X."""
     positional, named = distribution.args, distribution.kwds
     return distribution.dist(
-        *positional, **named | {"loc": named.get("loc", 0) * factor, "scale": named.get("scale", 1) * factor}
+        *positional, **named | {"loc": named.get("loc", 0) * factor + shift, "scale": named.get("scale", 1) * factor}
     )
 
 
@@ -31,8 +31,9 @@ EXPONENTIAL, GAMMA, PARETO = stats.expon(scale=2.0), stats.gamma(1 / 0.6**2, sca
 SPEEDS = (1.0, 0.2, 5.0)
 EVERYBODY = times.PerWorker((times.Constant(0.3), times.Gamma(0.5, 0.6), times.Pareto(0.3, 10.0)))
 
-# (law, worker, the textbook's distribution, or None where nothing is random). A sample variance needs a fourth moment to have a
-# standard error at all, and about an eighth for that error to be close to normal: hence a Pareto exponent of 10.
+# Independent draws: (law, worker, the textbook's distribution, or None where nothing is random). A sample variance needs a
+# fourth moment to have a standard error at all, and about an eighth for that error to be close to normal: hence a Pareto
+# exponent of 10.
 LAWS = {
     "constant": (times.Constant(0.3), 0, None),
     "exponential": (times.Exponential(mean=2.0), 0, EXPONENTIAL),
@@ -42,6 +43,19 @@ LAWS = {
     "heterogeneous gamma": (times.Gamma(mean=0.5, coefficient_of_variation=0.6), 0, GAMMA),
     "lognormal": (times.Lognormal(mean=3.0, coefficient_of_variation=0.4), 0, lognormal(3.0, 0.4)),
     "pareto": (times.Pareto(minimum=0.3, exponent=10.0), 0, PARETO),
+    "weibull with a light tail": (times.Weibull(mean=2.0, shape=2.0), 0, stats.weibull_min(2, scale=4 / math.sqrt(math.pi))),
+    "weibull with a heavy tail": (times.Weibull(mean=math.gamma(2.25), shape=0.8), 0, stats.weibull_min(0.8, scale=1.0)),
+    "lognormal without memory": (times.AutocorrelatedLognormal(3.0, 0.4, 0.0), 0, lognormal(3.0, 0.4)),
+    "a batch": (times.Scaled(times.Gamma(0.5, 0.6), by=32, overhead=3.0), 0, scaled(GAMMA, 32, 3.0)),
+    "a batch of constants": (times.Scaled(times.Constant(0.25), by=2, overhead=0.5), 0, None),
+    "one local step": (times.LocalSteps(times.Pareto(0.3, 10.0), steps=1), 0, PARETO),
+    "exponential local steps": (times.LocalSteps(times.Exponential(2.0), steps=5), 0, stats.gamma(5, scale=2.0)),
+    "gamma local steps": (times.LocalSteps(times.Gamma(0.5, 0.5), steps=3), 0, stats.gamma(12, scale=0.125)),
+    "shifted local steps": (
+        times.LocalSteps(times.ShiftedExponential(0.5, 2.0), steps=3),
+        0,
+        stats.gamma(3, loc=1.5, scale=1.5),
+    ),
     "slow constant": (times.Speeds(times.Constant(0.3), SPEEDS), 1, None),
     "slow exponential": (times.Speeds(times.Exponential(2.0), SPEEDS), 1, scaled(EXPONENTIAL, 5.0)),
     "fast shifted exponential": (
@@ -63,7 +77,8 @@ everybody = pytest.mark.parametrize("name", LAWS)
 def draws_of(name):
     law, worker, _ = LAWS[name]
     stream = rng.stream(0, "compute time", worker)
-    return np.array([law.sample(stream, worker, 0.0) for _ in range(DRAWS)])
+    draw = law.sampler(stream, worker)
+    return np.array([draw(0.0) for _ in range(DRAWS)])
 
 
 @everybody
@@ -74,7 +89,7 @@ def test_draws_have_the_stated_moments(name):
     (κ + 2 = μ₄/σ⁴ − 1). The 1e-12 is the rounding of N sums, all that is left for a constant.
     """
     law, worker, textbook = LAWS[name]
-    mean, variance = law.moments(worker)
+    mean, variance, _ = law.moments(worker)
     kurtosis = float(textbook.stats("k")) if textbook else 0.0
     drawn = draws_of(name)
     assert drawn.mean() == pytest.approx(mean, rel=1e-12, abs=STANDARD_ERRORS * math.sqrt(variance / DRAWS))
@@ -85,9 +100,20 @@ def test_draws_have_the_stated_moments(name):
 @everybody
 def test_stated_moments_are_the_textbook_s(name):
     law, worker, textbook = LAWS[name]
-    constant = {"constant": 0.3, "slow constant": 1.5, "one's own constant": 0.3}
-    expected = (textbook.mean(), textbook.var()) if textbook else (constant[name], 0.0)
+    constant = {"constant": 0.3, "slow constant": 1.5, "one's own constant": 0.3, "a batch of constants": 1.0}
+    expected = (textbook.mean(), textbook.var(), 0.0) if textbook else (constant[name], 0.0, 0.0)
     assert law.moments(worker) == pytest.approx(expected, rel=1e-12)
+
+
+@everybody
+def test_the_stated_distribution_is_the_textbook_s(name):
+    law, worker, textbook = LAWS[name]
+    stated = law.distribution(worker)
+    if textbook is None:
+        assert stated is None
+    else:
+        x = textbook.ppf(np.linspace(0.01, 0.99, 25))
+        assert stated.cdf(x) == pytest.approx(textbook.cdf(x), rel=1e-12)
 
 
 @everybody
@@ -107,11 +133,206 @@ def test_draws_have_the_textbook_s_distribution(name):
 )
 def test_pareto_says_which_moments_do_not_exist(exponent, mean, variance):
     """Mean αx/(α−1) for α > 1, variance αx²/((α−1)²(α−2)) for α > 2; here x = 2."""
-    assert times.Pareto(minimum=2.0, exponent=exponent).moments() == (mean, variance)
+    assert times.Pareto(minimum=2.0, exponent=exponent).moments() == (mean, variance, 0.0)
+
+
+# --- laws that remember --------------------------------------------------------------------------------------------------
+
+GAMMA_WORK, HALF = times.Gamma(1.0, 0.5), times.Constant(0.5)
+LOGNORMAL = times.AutocorrelatedLognormal(mean=2.0, coefficient_of_variation=0.5, autocorrelation=0.7)
+DRAWN = times.DrawnSlowness(GAMMA_WORK, times.Gamma(mean=1.5, coefficient_of_variation=0.4))
+SPELLS = times.SlowSpells(GAMMA_WORK, slowness=4.0, normal_seconds=6.0, slow_seconds=5.0)
+TABLE = ((0.5, 1.0, 0.25, 0.25, 2.0), (1.0, 1.25, 1.5, 3.0, 2.5, 2.0, 0.5))
+LATE = (times.Slowdown(0, 5.0, 1.0, 4.0), times.Slowdown(0, 2.0, 3.0, math.inf), times.Slowdown(1, 9.0, 0.0, 5.0))
+
+# (law, worker, jobs until a worker has forgotten how it began, jobs to look at). Where a law repeats itself, the jobs looked at
+# are whole rounds of it. Work of 1 s among pauses after each 2.5 s of work comes round after 5 jobs.
+REMEMBERING = {
+    "autocorrelated lognormal": (LOGNORMAL, 0, 0, 12),
+    "barely varying, hardly forgetting": (times.AutocorrelatedLognormal(2.0, 0.001, 0.9), 0, 0, 12),
+    "wildly varying": (times.AutocorrelatedLognormal(1.0, 1.5, 0.3), 0, 0, 12),
+    "at a speed": (times.Speeds(LOGNORMAL, SPEEDS), 1, 0, 12),
+    "of one's own": (times.PerWorker((HALF, LOGNORMAL)), 1, 0, 12),
+    "scaled": (times.Scaled(LOGNORMAL, by=0.5, overhead=1.0), 0, 0, 12),
+    "local steps that remember": (times.LocalSteps(LOGNORMAL, steps=3), 0, 0, 12),
+    "drawn slowness": (DRAWN, 0, 0, 12),
+    "drawn slowness that is all": (times.DrawnSlowness(HALF, times.Gamma(1.5, 0.4)), 0, 0, 12),
+    "drawn slowness that remembers": (times.DrawnSlowness(LOGNORMAL, times.Lognormal(1.0, 0.3)), 0, 0, 12),
+    "local steps of a drawn slowness": (times.LocalSteps(DRAWN, steps=4), 0, 0, 12),
+    "spells of constant work": (times.SlowSpells(times.Constant(1.0), 5.0, 6.0, 4.0), 0, 40, 12),
+    "spells of gamma work": (SPELLS, 0, 40, 12),
+    "spells shorter than the work": (times.SlowSpells(times.Lognormal(2.0, 0.6), 8.0, 0.5, 0.25), 0, 10, 12),
+    "spells of being faster": (times.SlowSpells(times.Exponential(1.0), 0.25, 3.0, 3.0), 0, 40, 12),
+    "spells of work that remembers": (times.SlowSpells(LOGNORMAL, 3.0, 6.0, 5.0), 0, 40, 12),
+    "spells of local steps": (times.SlowSpells(times.LocalSteps(times.Exponential(0.25), 4), 4.0, 6.0, 5.0), 0, 40, 12),
+    "local steps of spells": (times.LocalSteps(times.SlowSpells(times.Exponential(0.25), 4.0, 6.0, 5.0), 4), 0, 40, 12),
+    "spells at a speed": (times.Speeds(times.PerWorker((HALF, SPELLS, HALF)), SPEEDS), 1, 20, 12),
+    "pauses of constant work": (times.Pauses(times.Constant(1.0), every=3.5, lasting=1.0), 0, 2, 20),
+    "pauses of exponential work": (times.Pauses(times.Exponential(1.0), every=2.0, lasting=0.75), 0, 30, 12),
+    "pauses shorter than the work": (times.Pauses(times.Gamma(3.0, 0.3), every=1.0, lasting=0.5, first=0.25), 0, 60, 12),
+    "pauses of work that remembers": (times.Pauses(LOGNORMAL, every=3.0, lasting=1.0), 0, 60, 12),
+    "pauses among spells": (times.Pauses(SPELLS, every=4.0, lasting=1.0), 0, 40, 12),
+    "a slow-down that passed": (times.Slowdowns(times.Gamma(0.5, 0.6), LATE[::2]), 0, 40, 12),
+    "a slow-down that stays": (times.Slowdowns(GAMMA_WORK, LATE), 0, 40, 12),
+    "spells after a slow-down": (times.SlowSpells(times.Slowdowns(GAMMA_WORK, LATE), 4.0, 6.0, 5.0), 0, 40, 12),
+    "a recording repeated": (times.Recorded(TABLE, at_end="repeat"), 1, 0, 14),
+    "a recording resampled": (times.Recorded(TABLE, at_end="resample", block=3), 1, 7, 12),
+    "a recording resampled one by one": (times.Recorded(TABLE, at_end="resample", block=1), 0, 5, 12),
+    "local steps of a recording": (times.LocalSteps(times.Recorded(TABLE, at_end="repeat"), steps=2), 0, 0, 10),
+}
+# What a law does not state: the numbers that its moments lack.
+UNSTATED = {
+    "spells of work that remembers": {"autocorrelation"},
+    "pauses of work that remembers": {"autocorrelation"},
+    "pauses among spells": {"variance", "autocorrelation"},
+}
+WORKERS, LAGS = 2000, (1, 2, 3)
+remembering = pytest.mark.parametrize("name", REMEMBERING)
+
+
+def jobs_of(name, workers=WORKERS):
+    """Seconds of jobs done one right after the other, shape (workers, jobs): each worker with a stream of its own."""
+    law, worker, before, jobs = REMEMBERING[name]
+    taken = np.empty((workers, before + jobs + max(LAGS)))
+    for replicate in range(workers):
+        draw, now = law.sampler(rng.stream(0, "compute time", replicate), worker), 0.0
+        for job in range(taken.shape[1]):
+            taken[replicate, job] = seconds = draw(now)
+            now += seconds
+    return taken[:, before:]
+
+
+def agrees(samples, stated):
+    """Whether the mean over workers is within 5 of its standard errors (taken from the independent workers) of `stated`."""
+    error = samples.std(ddof=1) / math.sqrt(len(samples))
+    return samples.mean() == pytest.approx(stated, rel=1e-9, abs=STANDARD_ERRORS * error + 1e-12)
+
+
+@remembering
+def test_jobs_in_a_row_have_the_stated_moments(name):
+    """Jobs of one worker are correlated, workers are not: each worker gives one estimate of each number.
+
+    With the stated mean μ, the mean square of (T − μ) is the variance and the mean product of (T − μ) with its successor is
+    autocorrelation × variance, without bias. An error in the mean itself is the first thing to be seen.
+    """
+    law, worker, _, jobs = REMEMBERING[name]
+    moments, taken = law.moments(worker), jobs_of(name)
+    unstated = {key for key, value in moments._asdict().items() if math.isnan(value)}
+    assert unstated == UNSTATED.get(name, set())
+    assert agrees(taken[:, :jobs].mean(1), moments.mean)
+    rest = taken - moments.mean
+    if "variance" not in unstated:
+        assert agrees((rest[:, :jobs] ** 2).mean(1), moments.variance)
+    for lag in LAGS:
+        stated = law.autocorrelation_at(lag, worker)
+        assert math.isnan(stated) == ("autocorrelation" in unstated or (lag > 1 and name.startswith("pauses")))
+        if not math.isnan(stated):
+            assert agrees((rest[:, :jobs] * rest[:, lag : lag + jobs]).mean(1), stated * moments.variance)
+    assert law.autocorrelation_at(1, worker) == pytest.approx(moments.autocorrelation, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", [name for name, row in REMEMBERING.items() if row[0].distribution(row[1]) is not None])
+def test_one_job_of_each_worker_has_the_stated_distribution(name):
+    law, worker, _, _ = REMEMBERING[name]
+    drawn = jobs_of(name)[:, 5]
+    assert stats.kstest(drawn, law.distribution(worker).cdf).statistic * math.sqrt(WORKERS) < 2.5
+
+
+def test_the_tables_hold_every_law():
+    laws = {
+        thing
+        for name, thing in vars(times).items()
+        if isinstance(thing, type) and issubclass(thing, times.Law) and thing is not times.Law
+    }
+    assert {type(row[0]) for row in [*LAWS.values(), *REMEMBERING.values()]} == laws
+
+
+def test_a_lognormal_without_memory_draws_what_the_lognormal_draws():
+    first, second = rng.stream(0, "compute time"), rng.stream(0, "compute time")
+    draw = times.AutocorrelatedLognormal(3.0, 0.4, 0.0).sampler(first, 0)
+    assert [draw(0.0) for _ in range(20)] == [times.Lognormal(3.0, 0.4).sample(second, 0, 0.0) for _ in range(20)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_local_steps_of_a_persistent_slowness_add_up(steps):
+    """By hand: of H steps at factor F, mean H·E[F]E[X], variance H·E[F²]Var X + H²·E[X]²Var F, and Var F·H²E[X]² in common."""
+    law = times.DrawnSlowness(times.Gamma(2.0, 0.5), times.Gamma(1.5, 0.4))
+    variance = steps * (1.5**2 * 1.16) * 1.0 + steps**2 * 4 * 0.36
+    expected = (steps * 3.0, variance, steps**2 * 4 * 0.36 / variance)
+    assert times.LocalSteps(law, steps).moments() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        times.LocalSteps(times.Pareto(1.0, 1.5), 3),
+        times.DrawnSlowness(times.Pareto(1.0, 1.5), times.Gamma(1.0, 0.5)),
+        times.SlowSpells(times.Pareto(1.0, 1.5), 2.0, 1.0, 1.0),
+        times.Pauses(times.Pareto(1.0, 1.5), 2.0, 1.0),
+    ],
+    ids=lambda law: type(law).__name__,
+)
+def test_an_infinite_variance_stays_infinite(law):
+    mean, variance, autocorrelation = law.moments()
+    assert math.isfinite(mean)
+    assert variance == math.inf
+    assert autocorrelation == 0 or math.isnan(autocorrelation)
+
+
+INNER = {
+    "exponential": times.Exponential(1.0),
+    "autocorrelated lognormal": LOGNORMAL,
+    "drawn slowness": DRAWN,
+    "recording": times.Recorded((TABLE[1],), at_end="resample", block=2),
+}
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_what_is_wrapped_draws_the_same_as_alone(inner):
+    """Common random numbers: what the wrapper draws for itself comes from another stream."""
+    law = INNER[inner]
+    alone = law.sampler(rng.stream(3, "compute time"), 0)
+    expected = np.array([alone(0.0) for _ in range(40)])
+    wrapped = {
+        times.Speeds(law, (0.5,)): 2 * expected,
+        times.PerWorker((law,)): expected,
+        times.Scaled(law, by=4.0): 4 * expected,
+        times.DrawnSlowness(law, times.Constant(2.0)): 2 * expected,
+        times.SlowSpells(law, 1.0, 2.0, 2.0): expected,
+        times.Pauses(law, every=1e6, lasting=1.0, first=1e5): expected,
+        times.Slowdowns(law, (times.Slowdown(0, 2.0, 0.0, math.inf),)): 2 * expected,
+        times.SlowSpells(times.DrawnSlowness(times.Speeds(law, (2.0,)), times.Constant(4.0)), 1.0, 2.0, 2.0): 2 * expected,
+    }
+    for outer, seconds in wrapped.items():
+        draw, now = outer.sampler(rng.stream(3, "compute time"), 0), 0.0
+        for second in seconds:
+            drawn = draw(now)
+            assert drawn == pytest.approx(second, rel=1e-12), outer  # a job across two spells adds up its parts
+            now += drawn
+    summed = times.LocalSteps(law, 4).sampler(rng.stream(3, "compute time"), 0)
+    assert [summed(0.0) for _ in range(10)] == pytest.approx(expected.reshape(10, 4).sum(1).tolist(), rel=1e-12)
+
+
+def test_a_drawn_slowness_is_kept_and_is_each_worker_s_own():
+    law = times.DrawnSlowness(times.Constant(1.0), times.Exponential(1.0))
+    draws = [law.sampler(rng.stream(0, "compute time", worker), worker) for worker in range(5)]
+    kept = [{draw(now) for now in (0.0, 1.0, 7.5)} for draw in draws]
+    assert [len(seconds) for seconds in kept] == [1] * 5
+    assert len(set.union(*kept)) == 5
+
+
+def test_a_drawn_slowness_that_is_no_factor_is_named():
+    law = times.DrawnSlowness(times.Constant(1.0), times.Recorded([[1.0], [0.0]], at_end="repeat"))
+    law.sampler(rng.stream(0, "compute time", 0), 0)
+    with pytest.raises(
+        ValueError, match=r"factor that Recorded\(.*\) drew for worker 1 must be a finite number above 0.*got 0\.0"
+    ):
+        law.sampler(rng.stream(0, "compute time", 1), 1)
 
 
 # --- bad arguments -------------------------------------------------------------------------------------------------------
 
+ONE = times.Constant(1.0)
 GOOD = {
     times.Constant: {"seconds": 1.0},
     times.Exponential: {"mean": 1.0},
@@ -119,14 +340,25 @@ GOOD = {
     times.Gamma: {"mean": 1.0, "coefficient_of_variation": 0.5},
     times.Lognormal: {"mean": 1.0, "coefficient_of_variation": 0.5},
     times.Pareto: {"minimum": 1.0, "exponent": 3.0},
+    times.Weibull: {"mean": 1.0, "shape": 2.0},
+    times.AutocorrelatedLognormal: {"mean": 1.0, "coefficient_of_variation": 0.5, "autocorrelation": 0.5},
+    times.Scaled: {"law": ONE, "by": 2.0, "overhead": 0.5},
+    times.SlowSpells: {"law": ONE, "slowness": 2.0, "normal_seconds": 1.0, "slow_seconds": 1.0},
+    times.Pauses: {"law": ONE, "every": 2.0, "lasting": 1.0, "first": 0.5},
+    times.Slowdown: {"worker": 0, "slowness": 2.0, "start": 1.0, "end": 2.0},
 }
+MAY_BE_0 = {"shift", "autocorrelation", "overhead", "start", "first"}
+MAY_BE_INFINITE = {(times.Slowdown, "slowness"), (times.Slowdown, "end")}
 NOT_A_NUMBER_ABOVE_0 = [0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, "1", None, True, [1.0], 1j]
 REFUSED = [
     (law, argument, value)
     for law, good in GOOD.items()
     for argument in good
     for value in NOT_A_NUMBER_ABOVE_0
-    if (argument, value) != ("shift", 0)  # there may be no shift
+    if argument not in ("law", "worker")
+    and not (argument in MAY_BE_0 and value == 0 and not isinstance(value, bool))
+    and not ((law, argument) in MAY_BE_INFINITE and value == math.inf)
+    and not (argument == "first" and value is None)
 ]
 
 
@@ -138,13 +370,10 @@ def test_a_bad_number_is_refused_by_name_and_value(law, argument, value):
 
 
 def test_the_table_of_arguments_is_complete():
-    """A new law, or a new number of an old one, must come with a row above."""
-    laws = {
-        thing
-        for name, thing in vars(times).items()
-        if isinstance(thing, type) and issubclass(thing, times.Law) and thing is not times.Law and not name.startswith("_")
-    }
-    assert laws == {*GOOD, times.Speeds, times.PerWorker}
+    """A new law, or a new number of an old one, must come with a row above, or with tests of its own below."""
+    tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.LocalSteps, times.Slowdowns, times.Recorded}
+    laws = {type(row[0]) for row in [*LAWS.values(), *REMEMBERING.values()]}
+    assert {*laws, times.Slowdown} == {*GOOD, *tested_below}
     assert {law: {field.name for field in dataclasses.fields(law)} for law in GOOD} == {
         law: set(good) for law, good in GOOD.items()
     }
@@ -154,6 +383,31 @@ def test_the_table_of_arguments_is_complete():
 def test_a_mean_that_the_shift_leaves_no_room_for_is_refused(mean):
     with pytest.raises(ValueError, match=rf"ShiftedExponential\.mean .* above shift=1\.0, got {mean}"):
         times.ShiftedExponential(shift=1.0, mean=mean)
+
+
+@pytest.mark.parametrize(
+    ("law", "arguments", "has"),
+    [
+        (times.Weibull, (1.0, 0.04), r"Weibull\.shape must be from 0\.05 to 1000 .*got 0\.04"),
+        (times.Weibull, (1.0, 1001.0), r"Weibull\.shape must be from 0\.05 to 1000 .*got 1001\.0"),
+        (
+            times.AutocorrelatedLognormal,
+            (1.0, 0.5, 1.0),
+            r"AutocorrelatedLognormal\.autocorrelation must be below 1 .*got 1\.0",
+        ),
+        (times.AutocorrelatedLognormal, (1.0, 1e4, 0.5), r"AutocorrelatedLognormal\.coefficient_of_variation .*got 10000\.0"),
+        (times.Pauses, (ONE, 2.0, 2.0), r"Pauses\.lasting must be below every=2\.0, got 2\.0"),
+        (times.Slowdown, (0, 2.0, 3.0, 3.0), r"Slowdown\.end must be after start=3\.0, got 3\.0"),
+        (times.Slowdown, (0, math.inf, 3.0, math.inf), r"Slowdown\.end must be finite where slowness is infinite"),
+        (times.Slowdown, (-1, 2.0, 3.0, 4.0), r"Slowdown\.worker must be a whole number of at least 0, got -1"),
+        (times.Slowdown, (1.0, 2.0, 3.0, 4.0), r"Slowdown\.worker must be a whole number of at least 0, got 1\.0"),
+        (times.LocalSteps, (ONE, 0), r"LocalSteps\.steps must be a whole number of at least 1, got 0"),
+        (times.LocalSteps, (ONE, 2.0), r"LocalSteps\.steps must be a whole number of at least 1, got 2\.0"),
+    ],
+)
+def test_numbers_that_make_no_sense_together_are_refused(law, arguments, has):
+    with pytest.raises(ValueError, match=has):
+        law(*arguments)
 
 
 @pytest.mark.parametrize("value", NOT_A_NUMBER_ABOVE_0, ids=repr)
@@ -169,6 +423,14 @@ def test_what_is_not_a_law_is_refused_by_name_and_value(law):
         (lambda: times.Speeds(law, speeds=(1.0,)), "Speeds.law"),
         (lambda: times.PerWorker((times.Constant(1.0), law)), "PerWorker.laws[1]"),
         (lambda: sg.Cluster(workers=1, compute=law), "Cluster.compute"),
+        (lambda: times.DrawnSlowness(law, ONE), "DrawnSlowness.law"),
+        (lambda: times.DrawnSlowness(ONE, law), "DrawnSlowness.slowness"),
+        (lambda: times.Scaled(law, 2.0), "Scaled.law"),
+        (lambda: times.LocalSteps(law, 2), "LocalSteps.law"),
+        (lambda: times.SlowSpells(law, 2.0, 1.0, 1.0), "SlowSpells.law"),
+        (lambda: times.Pauses(law, 2.0, 1.0), "Pauses.law"),
+        (lambda: times.Slowdowns(law, ()), "Slowdowns.law"),
+        (lambda: times.Slowdowns(ONE, (law,)), "Slowdowns.slowdowns[0]"),
     ):
         with pytest.raises(TypeError) as refusal:
             made()
@@ -190,6 +452,14 @@ def test_a_law_s_class_is_refused_with_what_is_missing():
         (times.PerWorker(()), r"PerWorker\.laws .* 3 workers, got 0"),
         (times.Speeds(times.PerWorker([times.Constant(1.0)] * 2), (1.0, 2.0, 3.0)), r"PerWorker\.laws .* 3 workers, got 2"),
         (times.PerWorker([times.Speeds(times.Constant(1.0), (1.0, 2.0))] * 3), r"Speeds\.speeds .* 3 workers, got 2"),
+        (times.Recorded([[1.0], [2.0]], at_end="stop"), r"Recorded\.seconds .* 3 workers, got 2"),
+        (times.DrawnSlowness(ONE, times.PerWorker([ONE])), r"PerWorker\.laws .* 3 workers, got 1"),
+        (times.LocalSteps(times.PerWorker([ONE]), 2), r"PerWorker\.laws .* 3 workers, got 1"),
+        (times.SlowSpells(times.PerWorker([ONE]), 2.0, 1.0, 1.0), r"PerWorker\.laws .* 3 workers, got 1"),
+        (
+            times.Slowdowns(ONE, (times.Slowdown(2, 2.0, 0.0, 1.0), times.Slowdown(3, 2.0, 0.0, 1.0))),
+            r"Slowdowns\.slowdowns\[1\]\.worker must be below the number of workers, 3, got 3",
+        ),
     ],
 )
 def test_a_law_for_another_number_of_workers_is_refused(law, has):

@@ -1,0 +1,368 @@
+"""What goes wrong in a cluster: workers crash and come back, leave and join; messages are lost; links are down for a while.
+
+Laws of this module:
+
+1. A fault is a frozen description of the cluster, and follows the clock alone: which worker is down when is the same
+   whatever the method does. Random ones draw from streams of their own, for each worker.
+2. A worker that crashes loses the job in hand: its time is spent, and logged as thrown away. A gradient that has reached the
+   server is safe.
+3. What a method does about it follows from its own rules, and stands in its docstring.
+4. Faults come first in their moment: a worker that crashes at second 10 does not deliver at second 10.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from simsgd import checks, rng
+from simsgd.times.law import Law
+from simsgd.units import Seconds
+
+
+class Fault:
+    """One of the kinds of faults of this module."""
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if the fault names a worker that a cluster of so many does not have."""
+        name = type(self).__name__
+        worker, several = getattr(self, "worker", None), getattr(self, "workers", None)
+        for number in [worker] if worker is not None else several or ():
+            if number >= workers:
+                raise ValueError(f"{name} names worker {number}, but the cluster's {workers} workers are 0 to {workers - 1}")
+
+    def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
+        """Yield (start, end) of the spells, simulated seconds, in which this fault keeps `worker` or its link down."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Crash(Fault):
+    """One worker crashes at one moment, and is back at another.
+
+    Args:
+        worker: who.
+        at: when it crashes, seconds.
+        back: when it is back, seconds, after `at`; infinity, the default, for never. A worker that is never back still
+            belongs to the cluster, and may be waited for; one that is to be forgotten leaves, see `Leave`.
+
+    Raises:
+        ValueError: if `worker` or `at` is negative, or `back` not after `at`.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(2, sg.times.Constant(1.0), faults=(sg.faults.Crash(worker=1, at=1.5, back=4.0),))
+        >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Updates(2)).update_times.tolist()
+        [1.0, 5.0]
+    """
+
+    worker: int
+    at: Seconds
+    back: Seconds = math.inf
+
+    def __post_init__(self) -> None:
+        _store_spell(self, "at", "back")
+
+    def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
+        """Yield the one spell, if the worker is this one."""
+        return iter([(self.at, self.back)] if worker == self.worker else [])
+
+
+@dataclass(frozen=True)
+class LinkDown(Fault):
+    """One worker's link is down for a while: messages wait until it is up again; those on their way get through.
+
+    Args:
+        worker: whose link.
+        start: since when, seconds.
+        end: until when, seconds, after `start`.
+
+    Raises:
+        ValueError: if `worker` or `start` is negative, or `end` not after `start`, or not finite.
+
+    Example:
+        >>> import simsgd as sg
+        >>> outage = sg.faults.LinkDown(worker=0, start=0.5, end=3.0)
+        >>> sg.record(sg.AsyncSGD(), sg.Cluster(1, sg.times.Constant(1.0), faults=(outage,)), sg.Updates(2)).time.tolist()
+        [3.0, 4.0]
+    """
+
+    worker: int
+    start: Seconds
+    end: Seconds
+
+    def __post_init__(self) -> None:
+        checks.not_negative("LinkDown.end", self.end, "seconds")
+        _store_spell(self, "start", "end")
+
+    def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
+        """Yield the one spell, if the worker is this one."""
+        return iter([(self.start, self.end)] if worker == self.worker else [])
+
+
+@dataclass(frozen=True)
+class _Recurring(Fault):
+    """Spells that come again and again, the seconds between them and those that they last drawn from laws."""
+
+    between: Law
+    lasting: Law
+    workers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        checks.instance(f"{name}.between", self.between, Law, "times.Exponential(mean=1000.0)")
+        checks.instance(f"{name}.lasting", self.lasting, Law, "times.Exponential(mean=60.0)")
+        _store_workers(self)
+
+    def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
+        """Yield spells without end, if the worker is among those concerned."""
+        if self.workers is not None and worker not in self.workers:
+            return
+        between = self.between.sampler(rng.stream(seed, f"seconds between {purpose}", worker), worker)
+        lasting = self.lasting.sampler(rng.stream(seed, f"seconds of {purpose}", worker), worker)
+        end = 0.0
+        while True:
+            start = end + between(end)
+            end = start + lasting(start)
+            if not 0 <= start <= end < math.inf:
+                raise ValueError(f"{self!r} drew a spell from {start!r} to {end!r} s: times must be finite and not negative")
+            yield start, end
+
+
+@dataclass(frozen=True)
+class Crashes(_Recurring):
+    """Workers crash again and again, each on its own.
+
+    Args:
+        between: the law of the seconds from a worker's start, or return, to its next crash.
+        lasting: the law of the seconds that it is down.
+        workers: which workers; all of them by default.
+
+    Raises:
+        TypeError: if `between` or `lasting` is not a `times.Law`.
+        ValueError: if `workers` holds anything but different workers' numbers.
+
+    Example:
+        >>> import simsgd as sg
+        >>> crashes = sg.faults.Crashes(between=sg.times.Exponential(mean=50.0), lasting=sg.times.Constant(5.0))
+        >>> cluster = sg.Cluster(8, sg.times.Exponential(mean=1.0), faults=(crashes,))
+        >>> tape = sg.record(sg.AsyncSGD(), cluster, until=sg.Seconds(1000))
+        >>> 0.05 < tape.shares()["down"].mean() < 0.15
+        True
+    """
+
+
+@dataclass(frozen=True)
+class LinkOutages(_Recurring):
+    """Workers' links are down again and again, each on its own; messages wait, those on their way get through.
+
+    Args:
+        between: the law of the seconds from one outage's end to the next.
+        lasting: the law of the seconds that an outage lasts.
+        workers: whose links; everybody's by default.
+
+    Raises:
+        TypeError: if `between` or `lasting` is not a `times.Law`.
+        ValueError: if `workers` holds anything but different workers' numbers.
+
+    Example:
+        >>> import simsgd as sg
+        >>> outages = sg.faults.LinkOutages(between=sg.times.Exponential(mean=50.0), lasting=sg.times.Constant(5.0))
+        >>> cluster = sg.Cluster(8, sg.times.Exponential(mean=1.0), faults=(outages,))
+        >>> sg.record(sg.AsyncSGD(), cluster, until=sg.Seconds(1000)).shares()["queueing"].mean() > 0
+        True
+    """
+
+
+@dataclass(frozen=True)
+class Leave(Fault):
+    """One worker leaves for good; its job in hand is lost, and so is a gradient of its that waits at the server.
+
+    Args:
+        worker: who.
+        at: when, seconds.
+
+    Raises:
+        ValueError: if `worker` or `at` is negative.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(2, sg.times.Constant(1.0), faults=(sg.faults.Leave(worker=1, at=2.5),))
+        >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Updates(4)).worker.tolist()
+        [0, 1, 0, 1, 0, 0]
+    """
+
+    worker: int
+    at: Seconds
+
+    def __post_init__(self) -> None:
+        _store_moment(self)
+
+
+@dataclass(frozen=True)
+class Join(Fault):
+    """One of the cluster's workers is not there from the start, but joins later.
+
+    Args:
+        worker: who.
+        at: when, seconds.
+
+    Raises:
+        ValueError: if `worker` or `at` is negative.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(2, sg.times.Constant(1.0), faults=(sg.faults.Join(worker=1, at=1.5),))
+        >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Updates(3)).worker.tolist()
+        [0, 0, 0, 1]
+    """
+
+    worker: int
+    at: Seconds
+
+    def __post_init__(self) -> None:
+        _store_moment(self)
+
+
+@dataclass(frozen=True)
+class LostMessages(Fault):
+    """Each message is lost with some probability, and is sent again when no receipt has come for a while.
+
+    A message of s seconds that is lost k times takes s + k·(s + timeout): each time it went its whole way, and then the
+    sender waited `timeout` seconds in vain.
+
+    Args:
+        probability: that a message is lost, at least 0 and below 1, each time it is sent.
+        timeout: seconds that the sender waits, after the message should have arrived, before it sends it again.
+        workers: whose messages, of either direction; everybody's by default.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import simsgd as sg
+        >>> lossy = sg.faults.LostMessages(probability=0.5, timeout=1.0)
+        >>> cluster = sg.Cluster(1, sg.times.Constant(1.0), faults=(lossy,))
+        >>> sg.record(sg.AsyncSGD(), cluster, until=sg.Updates(1000)).end > 2000  # two messages a job, lost once on average
+        True
+    """
+
+    probability: float
+    timeout: Seconds
+    workers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        probability = checks.not_negative("LostMessages.probability", self.probability)
+        if probability >= 1:
+            raise ValueError(f"LostMessages.probability must be below 1, or no message ever arrives, got {probability!r}")
+        checks.store(
+            self, probability=probability, timeout=checks.not_negative("LostMessages.timeout", self.timeout, "seconds")
+        )
+        _store_workers(self)
+
+
+def spells(faults: Sequence[Fault], kinds: type | tuple[type, ...], seed: int, worker: int) -> Iterator[tuple[float, float]]:
+    """Yield (start, end), simulated seconds, of all spells of some kinds of faults on one worker; overlapping ones joined.
+
+    Example:
+        >>> from simsgd.faults import Crash, spells
+        >>> list(spells([Crash(0, at=3, back=5), Crash(0, at=1, back=4), Crash(0, at=7, back=8)], Crash, seed=0, worker=0))
+        [(1.0, 5.0), (7.0, 8.0)]
+    """
+    several = [
+        fault.spells(seed, f"{type(fault).__name__} {number}", worker)
+        for number, fault in enumerate(faults)
+        if isinstance(fault, kinds)
+    ]
+    return _joined(heapq.merge(*several))
+
+
+class Turn(NamedTuple):
+    """A turn in a worker's life, at a `moment` (seconds): what happens to the server, and whether the worker is `down` then."""
+
+    moment: float
+    verb: str
+    down: bool
+    known: dict[str, bool]
+
+
+def moments(faults: Sequence[Fault], kind: type[Join] | type[Leave]) -> dict[int, float]:
+    """Return when (seconds) workers join, or leave: only those that do."""
+    return {fault.worker: fault.at for fault in faults if isinstance(fault, kind)}
+
+
+def turns(faults: Sequence[Fault], seed: int, worker: int) -> Iterator[Turn]:
+    """Yield what befalls a worker, in order: "join", "crash" and "return_", and at last "leave".
+
+    A crash says whether the worker will be `back`; so does joining, for a worker that is down at the time.
+
+    Example:
+        >>> from simsgd.faults import Crash, Leave, turns
+        >>> [(turn.moment, turn.verb) for turn in turns([Leave(0, at=9), Crash(0, at=1, back=4)], seed=0, worker=0)]
+        [(1.0, 'crash'), (4.0, 'return_'), (9.0, 'leave')]
+    """
+    joins, leaves = moments(faults, Join).get(worker, -math.inf), moments(faults, Leave).get(worker, math.inf)
+    yet_to_join = joins > -math.inf
+    for start, end in spells(faults, (Crash, Crashes), seed, worker):
+        if yet_to_join and end <= joins:
+            continue
+        if yet_to_join:
+            yet_to_join = False
+            yield Turn(joins, "join", start <= joins, {"down": start <= joins, "back": end < math.inf})
+        if start >= leaves:
+            break
+        if start > joins:
+            yield Turn(start, "crash", True, {"back": min(end, leaves) < math.inf})
+        if end >= leaves:
+            break
+        yield Turn(end, "return_", False, {})
+    if yet_to_join:
+        yield Turn(joins, "join", False, {"down": False, "back": False})
+    if leaves < math.inf:
+        yield Turn(leaves, "leave", True, {})
+
+
+def _joined(spells: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    last_start, last_end = math.nan, -math.inf
+    for start, end in spells:
+        if start > last_end:
+            if last_end > -math.inf:
+                yield last_start, last_end
+            last_start, last_end = start, end
+        else:
+            last_end = max(last_end, end)
+        if last_end == math.inf:
+            break
+    if last_end > -math.inf:
+        yield last_start, last_end
+
+
+def _store_moment(fault: Leave | Join) -> None:
+    name = type(fault).__name__
+    checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))
+    checks.store(fault, at=checks.not_negative(f"{name}.at", fault.at, "seconds"))
+
+
+def _store_spell(fault: Crash | LinkDown, start: str, end: str) -> None:
+    name = type(fault).__name__
+    first, last = getattr(fault, start), getattr(fault, end)
+    checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))
+    checks.store(fault, **{start: checks.not_negative(f"{name}.{start}", first, "seconds")})
+    last = math.inf if last == math.inf else checks.not_negative(f"{name}.{end}", last, "seconds")
+    if last <= getattr(fault, start):
+        raise ValueError(f"{name}.{end} must be after {start}={getattr(fault, start)!r} (seconds), got {last!r}")
+    checks.store(fault, **{end: last})
+
+
+def _store_workers(fault: _Recurring | LostMessages) -> None:
+    if fault.workers is None:
+        return
+    name = f"{type(fault).__name__}.workers"
+    numbers = checks.sequence(name, fault.workers, "(0, 3)")
+    numbers = tuple(checks.whole(f"{name}[{i}]", number, 0) for i, number in enumerate(numbers))
+    if len(set(numbers)) < len(numbers) or not numbers:
+        raise ValueError(f"{name} must name at least one worker, each once, got {numbers!r}; None means everybody")
+    checks.store(fault, workers=numbers)

@@ -1,0 +1,230 @@
+"""Links and what is put together of them: uncontended paths of latency and bandwidth."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsgd import checks
+from simsgd.networks.fabric import Network, Wire
+from simsgd.times.law import Law, Moments, Sampler
+from simsgd.units import BytesPerSecond, Seconds
+
+
+@dataclass(frozen=True)
+class Link(Wire):
+    """The same link for every worker and both directions: latency + bytes / bandwidth seconds.
+
+    Args:
+        latency: seconds before the first byte arrives, at least 0.
+        bandwidth: bytes/second, above 0; infinity, the default, makes the size of a message irrelevant.
+
+    Raises:
+        ValueError: if `latency` is negative or `bandwidth` is not above 0.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.networks.Link(latency=0.5, bandwidth=100.0).upload_seconds(worker=0, message_bytes=200)
+        2.5
+    """
+
+    latency: Seconds = 0.0
+    bandwidth: BytesPerSecond = math.inf
+
+    def __post_init__(self) -> None:
+        checks.store(self, latency=checks.not_negative("Link.latency", self.latency, "seconds"))
+        unlimited = isinstance(self.bandwidth, numbers.Real) and self.bandwidth == math.inf
+        checked = math.inf if unlimited else checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
+        checks.store(self, bandwidth=checked)
+
+    def seconds(self, message_bytes: float) -> float:
+        """Return the seconds that one message of `message_bytes` takes."""
+        return self.latency + message_bytes / self.bandwidth
+
+    def rate(self, message_bytes: float) -> float:
+        """Return the bandwidth, whatever the size."""
+        return self.bandwidth
+
+
+@dataclass(frozen=True)
+class Jittery(Wire):
+    """Another wire, on which every message takes some seconds more, drawn anew from a law.
+
+    The seconds are on top of the latency: they occupy no bandwidth, and `seconds` is without them. Each worker and direction
+    draws from its own stream. A law that depends on the clock (a slow spell, a pause) does not belong here: the moments at
+    which jitter is drawn need not come in the order of the clock.
+
+    Args:
+        wire: the path, for example a `Link`.
+        law: of the additional seconds of each message.
+
+    Raises:
+        TypeError: if `wire` is not a `Wire` or `law` not a `times.Law`; ValueError, in `Cluster`, if the law cannot serve so
+            many workers.
+
+    Example:
+        >>> import simsgd as sg
+        >>> link = sg.networks.Link(latency=1e-3, bandwidth=1e9)
+        >>> wire = sg.networks.Jittery(link, sg.times.Lognormal(mean=2e-4, coefficient_of_variation=1.0))
+        >>> wire.seconds(1e6), wire.jitter(worker=0)[0].moments().mean
+        (0.002, 0.0002)
+    """
+
+    wire: Wire
+    law: Law
+
+    def __post_init__(self) -> None:
+        checks.instance("Jittery.wire", self.wire, Wire, "Link(latency=1e-3, bandwidth=1.25e9)")
+        checks.instance("Jittery.law", self.law, Law, "times.Exponential(mean=1e-4)")
+
+    @property
+    def latency(self) -> float:  # type: ignore[override]
+        """Seconds before the first byte arrives, without the jitter."""
+        return self.wire.latency
+
+    def seconds(self, message_bytes: float) -> float:
+        """Return the seconds of the wire itself, without the jitter."""
+        return self.wire.seconds(message_bytes)
+
+    def rate(self, message_bytes: float) -> float:
+        """Return the bytes/second of the wire itself."""
+        return self.wire.rate(message_bytes)
+
+    def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
+        """Return the law for both directions, together with that of the wire itself where it has one."""
+        down, up = self.wire.jitter(worker)
+        return together(down, self.law), together(up, self.law)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if the law cannot serve so many workers."""
+        self.wire.check_workers(workers)
+        self.law.check_workers(workers)
+
+
+@dataclass(frozen=True)
+class Duplex(Network):
+    """A link for each direction: models come `down`, gradients go `up`.
+
+    Args:
+        down: the path from the server to each worker, for example a `Link`.
+        up: the path from each worker to the server.
+
+    Raises:
+        TypeError: if one of them is not a `Wire`.
+
+    Example:
+        >>> import simsgd as sg
+        >>> network = sg.networks.Duplex(down=sg.networks.Link(latency=1.0), up=sg.networks.Link(latency=3.0))
+        >>> network.download_seconds(0, 100), network.upload_seconds(0, 100)
+        (1.0, 3.0)
+    """
+
+    down: Wire
+    up: Wire
+
+    def __post_init__(self) -> None:
+        checks.instance("Duplex.down", self.down, Wire, "Link(latency=1e-3, bandwidth=1.25e9)")
+        checks.instance("Duplex.up", self.up, Wire, "Link(latency=1e-3, bandwidth=1.25e9)")
+
+    def download_seconds(self, worker: int, message_bytes: float) -> float:
+        """Return the seconds of the `down` link."""
+        return self.down.seconds(message_bytes)
+
+    def upload_seconds(self, worker: int, message_bytes: float) -> float:
+        """Return the seconds of the `up` link."""
+        return self.up.seconds(message_bytes)
+
+    def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
+        """Return the laws of either path."""
+        return self.down.jitter(worker)[0], self.up.jitter(worker)[1]
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if either path cannot serve so many workers."""
+        self.down.check_workers(workers)
+        self.up.check_workers(workers)
+
+
+@dataclass(frozen=True)
+class PerWorker(Network):
+    """A network of its own for each worker, so that one of them may sit behind a slow link.
+
+    Args:
+        networks: one `Network` for each worker.
+
+    Raises:
+        TypeError: if one of them is not a `Network`; ValueError, in `Cluster`, if there is not one for each worker.
+
+    Example:
+        >>> import simsgd as sg
+        >>> near, far = sg.networks.Link(latency=1e-3), sg.networks.Link(latency=0.1)
+        >>> sg.networks.PerWorker((near, near, far)).upload_seconds(2, 0)
+        0.1
+    """
+
+    networks: tuple[Network, ...]
+
+    def __post_init__(self) -> None:
+        networks = checks.sequence("PerWorker.networks", self.networks, "(Link(latency=1e-3), Link(latency=0.1))")
+        checks.store(self, networks=networks)
+        for i, network in enumerate(self.networks):
+            checks.instance(f"PerWorker.networks[{i}]", network, Network, "Link(latency=1e-3)")
+
+    def download_seconds(self, worker: int, message_bytes: float) -> float:
+        """Return the seconds of the worker's own network."""
+        return self.networks[worker].download_seconds(worker, message_bytes)
+
+    def upload_seconds(self, worker: int, message_bytes: float) -> float:
+        """Return the seconds of the worker's own network."""
+        return self.networks[worker].upload_seconds(worker, message_bytes)
+
+    def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
+        """Return the laws of the worker's own network."""
+        return self.networks[worker].jitter(worker)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError unless there is one network for each worker."""
+        if len(self.networks) != workers:
+            raise ValueError(
+                f"PerWorker.networks must hold one network for each of {workers} workers, got {len(self.networks)}"
+            )
+        for network in self.networks:
+            network.check_workers(workers)
+
+
+@dataclass(frozen=True)
+class Sum(Law):
+    """Seconds of two laws together, drawn independently: the jitter of two wires, one behind the other.
+
+    Args:
+        first: draws from the stream it is given.
+        second: draws from a stream spawned from it.
+    """
+
+    first: Law
+    second: Law
+
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw from both and add."""
+        (own,) = rng.spawn(1)
+        first, second = self.first.sampler(rng, worker), self.second.sampler(own, worker)
+        return lambda now: first(now) + second(now)
+
+    def moments(self, worker: int = 0) -> Moments:
+        """Means and variances add; the autocorrelations are weighted by the variances."""
+        first, second = self.first.moments(worker), self.second.moments(worker)
+        variance = first.variance + second.variance
+        covariance = first.autocorrelation * first.variance + second.autocorrelation * second.variance
+        return Moments(first.mean + second.mean, variance, covariance / variance if variance else 0.0)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if one of the two cannot serve so many workers."""
+        self.first.check_workers(workers)
+        self.second.check_workers(workers)
+
+
+def together(first: Law | None, second: Law | None) -> Law | None:
+    """Return the law of the seconds of both, where None takes none."""
+    return Sum(first, second) if first and second else first or second

@@ -1,0 +1,166 @@
+"""Files of measured message times: NVIDIA's nccl-tests in JSON, or two columns in CSV.
+
+What is read of nccl-tests' JSON (written with `-J file.json`; format versions to 3): `args[0]`, the program; `results`, a
+list of {`size`: bytes, `type`, `redop`, `out_of_place` and `in_place`: {`time`: microseconds}}; and, for how many ranks took
+part, `config`'s `nthreads`, `ngpus` and `devices` (one entry for each process, with its `group`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import pathlib
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+COLUMNS = ["bytes", "seconds"]
+
+
+class Table(NamedTuple):
+    """Measured times: ascending sizes (bytes), the mean seconds of each, and how many ranks took part, if the file says."""
+
+    sizes: tuple[float, ...]
+    times: tuple[float, ...]
+    workers: int | None
+
+
+def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
+    """Return the table in a file: JSON of nccl-tests' `program` if it begins with "{", else CSV.
+
+    Entries of the same size (several cycles) are averaged, entries of size 0 left out.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is malformed or of another program; the message names the file, the entry and the value.
+    """
+    raw = pathlib.Path(path).read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text: byte {error.start} is {raw[error.start]:#04x}") from error
+    json_like = text.lstrip().startswith("{")
+    entries, workers = _read_json(path, text, program, in_place) if json_like else (_read_csv(path, text), None)
+    seconds = defaultdict(list)
+    for size, time in entries:
+        if size > 0:
+            seconds[size].append(time)
+    if not seconds:
+        raise ValueError(f"{path} holds no message of more than 0 bytes")
+    sizes = tuple(sorted(seconds))
+    return Table(sizes, tuple(math.fsum(seconds[size]) / len(seconds[size]) for size in sizes), workers)
+
+
+def _read_csv(path: str | os.PathLike[str], text: str) -> list[tuple[float, float]]:
+    """Return the rows of a CSV file with the header "bytes,seconds"."""
+    rows = csv.reader(text.splitlines())
+    header = [name.strip() for name in next(rows, [])]
+    if header != COLUMNS:
+        raise ValueError(f"{path}, line 1: the header must be {','.join(COLUMNS)}, got {','.join(header)!r}")
+    entries = []
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        if not row:
+            continue
+        if len(row) != len(COLUMNS):
+            raise ValueError(f"{where}: must have {len(COLUMNS)} values, got {row!r}")
+        size, seconds = (_spelled(f"{where}: {name}", value) for name, value in zip(COLUMNS, row, strict=True))
+        entries.append((_at_least_zero(f"{where}: bytes", size), _above_zero(f"{where}: seconds", seconds)))
+    return entries
+
+
+def _read_json(
+    path: str | os.PathLike[str], text: str, program: str, in_place: bool
+) -> tuple[list[tuple[float, float]], int | None]:
+    """Return (bytes, seconds) of each entry of nccl-tests' results, and the ranks that took part."""
+    try:
+        report = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not complete JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
+    _check_program(path, report, program)
+    results = _get(f"{path}: results", report, "results", list)
+    kinds = {f"{entry.get('type')} {entry.get('redop')}" for entry in results if isinstance(entry, dict)}
+    if len(kinds) > 1:
+        raise ValueError(f"{path}: results must be of one type and one operation, got {', '.join(sorted(kinds))}")
+    return [_entry(f"{path}: results[{i}]", entry, in_place) for i, entry in enumerate(results)], _ranks(path, report)
+
+
+def _check_program(path: str | os.PathLike[str], report: dict[str, Any], program: str) -> None:
+    """Raise ValueError unless the report is of `program`, with or without a suffix for MPI."""
+    arguments = _get(f"{path}: args", report, "args", list)
+    command = str(arguments[0]) if arguments else ""
+    found = command.replace("\\", "/").rsplit("/", 1)[-1]
+    if not found.startswith(program):
+        raise ValueError(f"{path} must be the output of nccl-tests' {program}, got that of {found!r}")
+
+
+def _entry(where: str, entry: object, in_place: bool) -> tuple[float, float]:
+    """Return (bytes, seconds) of one entry of the results."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} must be an object with size and time, got {entry!r:.60}")
+    size = _number(f"{where}.size", entry.get("size"))
+    way, other = ("in_place", "out_of_place") if in_place else ("out_of_place", "in_place")
+    if entry.get(way) is None and entry.get(other) is not None:
+        raise ValueError(f"{where}.{way} was not measured, but {other} was: give in_place={not in_place}")
+    body = _get(f"{where}.{way}", entry, way, dict)
+    if "time" not in body and "cpu_time" in body:
+        raise ValueError(f"{where}.{way} has only cpu_time, which is not how long a message takes: measure without -C 1")
+    microseconds = _number(f"{where}.{way}.time", body.get("time"))
+    return _at_least_zero(f"{where}.size", size), _above_zero(f"{where}.{way}.time", microseconds) / 1e6
+
+
+def _ranks(path: str | os.PathLike[str], report: dict[str, Any]) -> int | None:
+    """Return how many ranks took part: threads × devices of each process, for the processes of the first one's group."""
+    config = report.get("config")
+    if not isinstance(config, dict) or not config.get("devices"):
+        return None
+    processes = _get(f"{path}: config.devices", config, "devices", list)
+    groups = [process.get("group") if isinstance(process, dict) else None for process in processes]
+    threads, devices = (_get(f"{path}: config.{key}", config, key, int) for key in ("nthreads", "ngpus"))
+    return threads * devices * groups.count(groups[0])
+
+
+def _get(where: str, mapping: dict[str, Any], key: str, kind: type) -> Any:
+    """Return `mapping[key]`, which must be there and of that kind."""
+    if not isinstance(mapping.get(key), kind):
+        found = repr(mapping[key])[:60] if key in mapping else "nothing"
+        names = {list: "a list", dict: "an object", int: "a whole number"}
+        raise ValueError(f"{where} must be {names[kind]}, got {found}")
+    return mapping[key]
+
+
+def _spelled(where: str, text: str) -> float:
+    """Return the finite number that a text spells."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    return _finite(where, value, text)
+
+
+def _number(where: str, value: object) -> float:
+    """Return a finite number of a JSON file, which writes those that are none as text."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
+    return _finite(where, number, value)
+
+
+def _finite(where: str, value: float, written: object) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{where} must be a finite number, got {written!r:.60}")
+    return value
+
+
+def _at_least_zero(where: str, value: float) -> float:
+    if value < 0:
+        raise ValueError(f"{where} must be at least 0, got {value!r}")
+    return value
+
+
+def _above_zero(where: str, value: float) -> float:
+    if value <= 0:
+        raise ValueError(f"{where} must be above 0, got {value!r}")
+    return value

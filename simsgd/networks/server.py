@@ -1,0 +1,110 @@
+"""A parameter server whose links are shared by all messages: a description, with what each message needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from simsgd import checks
+from simsgd.networks.fabric import Fabric, Network, Wire
+from simsgd.networks.links import Duplex, Link, PerWorker, together
+from simsgd.times.law import Law
+
+Direction = Literal["down", "up"]
+"""Models come down to the workers, gradients go up to the server."""
+
+SHARING = ("fair", "first in, first out")
+"""How messages share a link of the server."""
+
+
+@dataclass(frozen=True)
+class ParameterServer(Fabric):
+    """A server whose link carries all models out and all gradients in, and which handles one gradient after the other.
+
+    Two resources are shared, one in each direction: all models leave by the outbound side of `link`, all gradients come by
+    its inbound side. "first in, first out" sends one message after the other, each at full speed; "fair" sends all at once
+    at max-min fair rates, none above what the worker's own `access` carries. A message of S bytes that has the server for
+    itself takes α + S / min(capacity, cap) seconds, α the latencies of both links together.
+
+    With p `shards` the model is split evenly over p servers, each with a `link` of its own. By symmetry (all pieces of a
+    message are equal and travel at once) p links of bandwidth B carry it exactly as one of p·B, and each server handles its
+    piece of a gradient in 1/p of `update`; so the shards are one queue, p times as fast, and no approximation is made.
+
+    Args:
+        link: of each server; a `Wire` is the same in both directions, a `Duplex` has one for each.
+        sharing: "fair" or "first in, first out".
+        shards: how many servers hold the model together, at least 1.
+        update: seconds for which a server that held the whole model would be busy with each gradient; None: no time.
+        access: each worker's own link, which adds its latency and caps the rate at which that worker sends or receives;
+            free by default.
+
+    Raises:
+        TypeError: if `link`, `update` or `access` is not what it should be.
+        ValueError: if `sharing` is not one of the two or `shards` is below 1; in `Cluster`, if `access`, `update` or a law of
+            jitter does not fit the number of workers.
+
+    Example:
+        >>> import simsgd as sg
+        >>> server = sg.networks.ParameterServer(sg.networks.Link(latency=1e-3, bandwidth=1.25e9), shards=4)
+        >>> server.latency("up", worker=0), server.capacity("up", message_bytes=1e8)
+        (0.001, 5000000000.0)
+    """
+
+    link: Wire | Duplex = field(default_factory=Link)
+    sharing: str = "fair"
+    shards: int = 1
+    update: Law | None = None
+    access: Wire | Duplex | PerWorker = field(default_factory=Link)
+
+    def __post_init__(self) -> None:
+        checks.instance("ParameterServer.link", self.link, (Wire, Duplex), "Link(latency=1e-3, bandwidth=1.25e9)")
+        checks.one_of("ParameterServer.sharing", self.sharing, SHARING)
+        checks.store(self, shards=checks.whole("ParameterServer.shards", self.shards, 1))
+        if self.update is not None:
+            checks.instance("ParameterServer.update", self.update, Law, "times.Constant(1e-3)")
+        _check_access("ParameterServer.access", self.access)
+
+    def latency(self, direction: Direction, worker: int) -> float:
+        """Return the seconds before the first byte arrives, whatever else is on its way: the server's link and the worker's."""
+        return path(self.link, direction, worker).latency + path(self.access, direction, worker).latency
+
+    def capacity(self, direction: Direction, message_bytes: float) -> float:
+        """Return the bytes/second that all messages share, each `message_bytes` long: `shards` times that of one link.
+
+        Of a measured link it is the rate of a piece of message_bytes / shards. Infinite where sending takes no time.
+        """
+        return self.shards * path(self.link, direction, 0).rate(message_bytes / self.shards)
+
+    def cap(self, direction: Direction, worker: int, message_bytes: float) -> float:
+        """Return the bytes/second at which `worker` itself receives ("down") or sends ("up"); infinite where it is free."""
+        return path(self.access, direction, worker).rate(message_bytes)
+
+    def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
+        """Return the laws of the additional latency of a message, (down, up): of both links together."""
+        (down, up), (own_down, own_up) = self.link.jitter(worker), self.access.jitter(worker)
+        return together(down, own_down), together(up, own_up)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if `access`, `update` or a law of jitter cannot serve so many workers."""
+        self.link.check_workers(workers)
+        self.access.check_workers(workers)
+        if self.update is not None:
+            self.update.check_workers(workers)
+
+
+def path(network: Network, direction: Direction, worker: int) -> Wire:
+    """Return the wire of `network` that `worker` uses in one direction."""
+    if isinstance(network, PerWorker):
+        return path(network.networks[worker], direction, worker)
+    if isinstance(network, Duplex):
+        return network.down if direction == "down" else network.up
+    assert isinstance(network, Wire)  # `_check_access` let nothing else in
+    return network
+
+
+def _check_access(name: str, access: object) -> None:
+    """Raise TypeError unless a latency and a rate can be told for each worker and direction."""
+    checks.instance(name, access, (Wire, Duplex, PerWorker), "Link(latency=1e-3, bandwidth=1.25e9)")
+    if isinstance(access, PerWorker):
+        for i, network in enumerate(access.networks):
+            _check_access(f"{name}.networks[{i}]", network)

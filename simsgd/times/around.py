@@ -1,0 +1,82 @@
+"""What laws made of one other law have in common, whatever follows the clock in it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simsgd import checks
+from simsgd.times.law import Distribution, Law, Moments, Sampler
+from simsgd.times.stretching import Clock, on_work
+
+
+def parameters(distribution: Distribution) -> tuple[dict[str, float], float, float]:
+    """Return a frozen distribution's shapes by name, its location and its scale."""
+    shapes = (distribution.dist.shapes or "").replace(" ", "").split(",")
+    names = [*filter(None, shapes), "loc", "scale"]
+    values = dict(zip(names, distribution.args, strict=False)) | distribution.kwds
+    return values, values.pop("loc", 0.0), values.pop("scale", 1.0)
+
+
+def moved(distribution: Distribution | None, by: float, shift: float = 0.0) -> Distribution | None:
+    """Return the distribution of shift + by·X, if there is one of X."""
+    if distribution is None:
+        return None
+    shapes, location, scale = parameters(distribution)
+    return distribution.dist(**shapes, loc=shift + by * location, scale=by * scale)
+
+
+@dataclass(frozen=True)
+class Around(Law):
+    """A law made of one other law; a clock in the other law stretches what this one makes of the work."""
+
+    law: Law
+
+    def __post_init__(self) -> None:
+        checks.instance(f"{type(self).__name__}.law", self.law, Law, "Exponential(mean=1.0)")
+
+    @abstractmethod
+    def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
+        """Return the sampler made of the law's."""
+
+    @abstractmethod
+    def _changed(self, worker: int) -> Moments:
+        """Return the moments, for a law that follows no clock."""
+
+    def _autocorrelation(self, lag: int, worker: int) -> float:
+        return self.law.autocorrelation_at(lag, worker)
+
+    def _distribution(self, worker: int) -> Distribution | None:
+        return None
+
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw from the law and change what it drew."""
+        return on_work(self.law.sampler(rng, worker), lambda draw: self._change(draw, rng, worker))
+
+    def in_the_long_run(self, worker: int = 0) -> Law:
+        """Return the clocks of the law around this one."""
+        inner = self.law.in_the_long_run(worker)
+        if isinstance(inner, Clock):
+            return replace(inner, law=replace(self, law=inner.law).in_the_long_run(worker))
+        return replace(self, law=inner)
+
+    def moments(self, worker: int = 0) -> Moments:
+        """Return the moments by the formulae of the class's docstring."""
+        whole = self.in_the_long_run(worker)
+        return whole._changed(worker) if isinstance(whole, Around) else whole.moments(worker)
+
+    def autocorrelation_at(self, lag: int, worker: int = 0) -> float:
+        """Return the correlation with the job `lag` later; NaN where it is not stated."""
+        whole = self.in_the_long_run(worker)
+        return whole._autocorrelation(lag, worker) if isinstance(whole, Around) else whole.autocorrelation_at(lag, worker)
+
+    def distribution(self, worker: int = 0) -> Distribution | None:
+        """Return the distribution of one job's time where it is the law's own in another place or of another scale."""
+        whole = self.in_the_long_run(worker)
+        return whole._distribution(worker) if isinstance(whole, Around) else whole.distribution(worker)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if the law cannot serve so many workers."""
+        self.law.check_workers(workers)
