@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import Self
 
-from simsgd import checks
+from simsgd import checks, cluster_file
 from simsgd.faults import Fault, Join, Leave
-from simsgd.networks import Fabric, Link
+from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.times import Law
 
 
@@ -53,6 +55,54 @@ class Cluster:
         self.network.check_workers(self.workers)
         self._check_elastic()
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the cluster as a TOML file, to be read by people and by `load`; whole or not at all.
+
+        Raises:
+            TypeError: if a law or a network in it is of a class of your own: a file cannot say what it does.
+            OSError: if the folder does not exist or cannot be written.
+        """
+        cluster_file.save(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a cluster from a TOML file, one that `save` wrote or one of your own.
+
+        A quantity is a text with its unit: s, ms, us, ns, min or h; B, kB, MB, GB, KiB, MiB or GiB; these or bit, kbit, Mbit,
+        Gbit, by the second. Beside the classes of `times`, `networks` and `faults`, `kind = "preset"` is a link by its `name`
+        in `networks.PRESETS`, with `latency` and `bandwidth` of its own if you give them. A class that has a `load` (recorded
+        times, measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
+
+        Raises:
+            OSError: if the file, or one that it refers to, is not there or cannot be read.
+            simsgd.FileFormatError: if it describes no cluster; the message names the key, its value and what would do.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> import simsgd as sg
+            >>> cluster = sg.Cluster(16, sg.times.Exponential(mean=0.1), sg.networks.preset("ethernet 10g"))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder) / "cluster.toml"
+            ...     cluster.save(path)
+            ...     print(path.read_text())
+            ...     sg.Cluster.load(path) == cluster
+            # A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.
+            format = "simsgd cluster 1"
+            workers = 16
+            <BLANKLINE>
+            [compute]
+            kind = "Exponential"
+            mean = "100 ms"
+            <BLANKLINE>
+            [network]
+            kind = "Link"
+            latency = "30 us"
+            bandwidth = "1.25 GB/s"
+            <BLANKLINE>
+            True
+        """
+        return cluster_file.load(path, cls)
+
     def _check_elastic(self) -> None:
         """Raise ValueError if a worker joins or leaves twice, or leaves before it has joined."""
         joins, leaves = ([(f.worker, f.at) for f in self.faults if isinstance(f, kind)] for kind in (Join, Leave))
@@ -62,3 +112,14 @@ class Cluster:
                     raise ValueError(f"Cluster.faults make worker {worker} {verb} more than once: it can do so only once")
                 if verb == "leave" and at <= dict(joins).get(worker, -1.0):
                     raise ValueError(f"Cluster.faults make worker {worker} leave at {at:g} s, before it has joined")
+        if isinstance(self.network, AllReduce):
+            self._check_ranks(sorted([(at, 1) for _, at in joins] + [(at, -1) for _, at in leaves]), self.workers - len(joins))
+
+    def _check_ranks(self, changes: list[tuple[float, int]], ranks: int) -> None:
+        """Raise ValueError if the all-reduce cannot do with the workers that there are after each change (seconds, workers)."""
+        for at, change in [(0.0, 0), *changes]:
+            ranks += change
+            try:
+                self.network.check_ranks(ranks or 1)  # type: ignore[attr-defined]
+            except ValueError as error:
+                raise ValueError(f"Cluster.faults leave {ranks} workers at {at:g} s, but {error}") from error

@@ -117,6 +117,12 @@ class _Recurring(Fault):
         checks.instance(f"{name}.lasting", self.lasting, Law, "times.Exponential(mean=60.0)")
         _store_workers(self)
 
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError if a worker is named that there is not, or a law cannot serve so many."""
+        super().check_workers(workers)
+        self.between.check_workers(workers)
+        self.lasting.check_workers(workers)
+
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
         """Yield spells without end, if the worker is among those concerned."""
         if self.workers is not None and worker not in self.workers:

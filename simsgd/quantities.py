@@ -77,7 +77,7 @@ def read(written: object, unit: str) -> float:
     if not name:
         raise ValueError(f'must have a unit: write "{number} {unit}", got {written!r:.60}')
     if name not in UNITS[unit]:
-        raise ValueError(f"must be in {' or '.join(_shown(unit))}, got {written!r:.60}")
+        raise ValueError(f"must be in {choice(unit)}, got {written!r:.60}")
     return scaled(number, unit, name)
 
 
@@ -98,6 +98,7 @@ def plain(number: float) -> str:
     return repr(number).removesuffix(".0")
 
 
-def _shown(unit: str) -> list[str]:
-    """Return the names of the units of a kind, without the other ways to write a microsecond."""
-    return [name for name in UNITS[unit] if name.isascii()]
+def choice(unit: str) -> str:
+    """Return the units in which a quantity may be written, as a text; a microsecond in one way only."""
+    *others, last = [name for name in UNITS[unit] if name.isascii()]
+    return f"{', '.join(others)} or {last}"

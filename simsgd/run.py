@@ -219,6 +219,23 @@ class Run:
             run.tape.check()
         return run
 
+    def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:
+        """Write a file that opens in ui.perfetto.dev: the tape, with the metrics as counters; see `simsgd.chrome_trace.write`.
+
+        Args:
+            path: the file; compressed where it ends in ".gz".
+            start: where to begin, simulated seconds.
+            stop: where to end, simulated seconds; by default the tape's end.
+
+        Raises:
+            ValueError: if there is no time from `start` to `stop`.
+            OSError: if the file cannot be written.
+        """
+        from simsgd import chrome_trace
+
+        metrics = {name: (self.dataset["time"].values, self.dataset[name].values) for name in self.metrics}
+        chrome_trace.write(path, self.tape, start=start, stop=stop, metrics=metrics)
+
     def plot(self, x: str = "time", y: str = "loss", **options: Any) -> matplotlib.axes.Axes:
         """Draw a metric along "time", "updates", "samples" or "bytes"; see `simsgd.plots.metric`."""
         from simsgd import plots

@@ -325,6 +325,22 @@ class Tape(Jobs):
             raise TapeError("the columns do not fit the content hash saved with them: the tape was damaged or edited")
         return tape
 
+    def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:
+        """Write a file that opens in ui.perfetto.dev: who did what, when; see `simsgd.chrome_trace.write`.
+
+        Args:
+            path: the file; compressed where it ends in ".gz".
+            start: where to begin, simulated seconds.
+            stop: where to end, simulated seconds; by default the tape's end.
+
+        Raises:
+            ValueError: if there is no time from `start` to `stop`.
+            OSError: if the file cannot be written.
+        """
+        from simsgd import chrome_trace
+
+        chrome_trace.write(path, self, start=start, stop=stop)
+
     def plot_timeline(self, **options: Any) -> matplotlib.axes.Axes:
         """Draw who computed, sent and waited, when; see `simsgd.plots.timeline`."""
         from simsgd import plots

@@ -168,6 +168,39 @@ def test_ten_thousand_workers_against_a_hundred():
     compare("make 10,000 workers, against 1,000", *starting, 1, "recordings/s")
 
 
+@pytest.mark.parametrize("workers", [64, 1000])
+@pytest.mark.parametrize("load", [0.5, 4.0])
+def test_a_contended_server_against_uncontended_links(workers, load):
+    """Cost per further update, of recordings under way; at load 4 nearly all workers queue for the server's link at a time."""
+    size, mean = 1e6, 0.1
+    link = sg.networks.Link(latency=0.001, bandwidth=workers * size / (load * mean))
+    update = sg.times.Exponential(mean / workers / 10)
+
+    def going_on(network):
+        recording = Recording(sg.AsyncSGD(), sg.Cluster(workers, EXPONENTIAL, network), message_bytes=size)
+        recording.advance(updates=2 * workers)
+        return lambda: recording.advance(updates=recording.version + 20_000)
+
+    free = going_on(sg.networks.Link(latency=0.001, bandwidth=1e9))
+    for sharing in ("first in, first out", "fair"):
+        for name, law in (("", None), (", updates that take time", update)):
+            server = sg.networks.ParameterServer(link, sharing=sharing, update=law)
+            compare(f"uncontended, against {sharing}{name}, load {load}, {workers} workers", free, going_on(server), 20_000)
+
+
+@pytest.mark.parametrize("workers", [16, 64])
+def test_an_all_reduce_against_uncontended_links(workers):
+    """Cost per synchronous update."""
+
+    def going_on(network):
+        recording = Recording(sg.MinibatchSGD(), sg.Cluster(workers, EXPONENTIAL, network), message_bytes=1e6)
+        return lambda: recording.advance(updates=recording.version + 500)
+
+    link = sg.networks.Link(latency=1e-5, bandwidth=1e9)
+    for fabric in (sg.networks.Ring(link), sg.networks.HalvingDoubling(link), sg.networks.BinaryTree(link)):
+        compare(f"uncontended, against {type(fabric).__name__}, {workers} workers", going_on(link), going_on(fabric), 500)
+
+
 def test_memory_of_a_recording():
     """Peak memory per further update while recording, against the bytes of the tape's own columns."""
     cluster = sg.Cluster(WORKERS, EXPONENTIAL)

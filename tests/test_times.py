@@ -321,6 +321,37 @@ def test_a_drawn_slowness_is_kept_and_is_each_worker_s_own():
     assert len(set.union(*kept)) == 5
 
 
+@pytest.mark.parametrize("inner", INNER)
+def test_a_drawn_slowness_takes_nothing_from_the_law_s_stream(inner):
+    """One factor, drawn at random, is between all times with it and those without."""
+    law = INNER[inner]
+    slow = times.DrawnSlowness(law, times.Exponential(1.0)).sampler(rng.stream(3, "compute time"), 0)
+    alone = law.sampler(rng.stream(3, "compute time"), 0)
+    factors = [slow(0.0) / alone(0.0) for _ in range(40)]
+    assert factors == pytest.approx([factors[0]] * 40, rel=1e-12)
+
+
+def test_the_moments_of_a_drawn_slowness_by_hand():
+    """E[F²] = 2.61; variance 2.61·(1 + 4) − 9, covariance 2.61·(0.7 + 4) − 9."""
+    law = times.DrawnSlowness(LOGNORMAL, times.Gamma(mean=1.5, coefficient_of_variation=0.4))
+    assert law.moments() == pytest.approx((3.0, 4.05, 3.267 / 4.05), rel=1e-12)
+
+
+def test_local_steps_begin_one_after_the_other():
+    """Each step is drawn for the second at which it begins, so that a law which looks at the clock sees it move."""
+
+    class Lengthening(times.Law):
+        def sample(self, rng, worker, now):
+            return now + 1.0
+
+        def moments(self, worker=0):
+            return times.Moments(math.nan, math.nan, math.nan)
+
+    draw = times.LocalSteps(Lengthening(), steps=3).sampler(rng.stream(0, "compute time"), 0)
+    assert draw(0.0) == 1.0 + 2.0 + 4.0
+    assert draw(1.0) == 2.0 + 4.0 + 8.0
+
+
 def test_a_drawn_slowness_that_is_no_factor_is_named():
     law = times.DrawnSlowness(times.Constant(1.0), times.Recorded([[1.0], [0.0]], at_end="repeat"))
     law.sampler(rng.stream(0, "compute time", 0), 0)

@@ -70,6 +70,12 @@ def test_a_schedule_is_of_its_worker_alone():
     assert [law.sampler(stream(), worker)(0.0) for worker in range(3)] == [8.0, 1.0, 1.0]
 
 
+def test_the_long_run_is_of_its_worker_alone():
+    """Worker 0 is 2 times slower for ever, worker 1 is 8 times slower until 9 s, worker 2 never."""
+    law = times.Slowdowns(ONE, (times.Slowdown(0, 2.0, 5.0, INF), times.Slowdown(1, 8.0, 0.0, 9.0)))
+    assert [law.moments(worker).mean for worker in range(3)] == [2.0, 1.0, 1.0]
+
+
 def test_overlapping_slow_downs_multiply():
     """2× from 0 s to 4 s and 4× from 2 s to 6 s: in 2 + 2 + 2 seconds 1 + 0.25 + 0.5 of the work is done."""
     draw = slowdowns((2.0, 0.0, 4.0), (4.0, 2.0, 6.0), work=times.Constant(2.0)).sampler(stream(), 0)

@@ -67,7 +67,7 @@ class MeasuredLink(Wire):
 
         Raises:
             OSError: if the file cannot be read.
-            ValueError: if it is malformed, or measures another operation; the message names the file, entry and value.
+            simsgd.FileFormatError: if it is malformed, or measures another operation; the message names the file, entry and value.
         """
         table = measurements.read(path, "sendrecv_perf", in_place)
         return cls(table.sizes, table.times)
@@ -121,7 +121,7 @@ class MeasuredAllReduce(AllReduce):
 
         Raises:
             OSError: if the file cannot be read.
-            ValueError: if it is malformed, measures another operation, or says another number of workers.
+            simsgd.FileFormatError: if it is malformed, measures another operation, or says another number of workers.
         """
         table = measurements.read(path, "all_reduce_perf", in_place)
         if None not in (workers, table.workers) and workers != table.workers:

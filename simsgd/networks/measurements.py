@@ -15,6 +15,8 @@ import pathlib
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from simsgd.files import FileFormatError
+
 COLUMNS = ["bytes", "seconds"]
 
 
@@ -33,13 +35,13 @@ def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is malformed or of another program; the message names the file, the entry and the value.
+        simsgd.FileFormatError: if it is malformed or of another program; the message names the file, the entry and the value.
     """
     raw = pathlib.Path(path).read_bytes()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text: byte {error.start} is {raw[error.start]:#04x}") from error
+        raise FileFormatError(f"{path} is not text: byte {error.start} is {raw[error.start]:#04x}") from error
     json_like = text.lstrip().startswith("{")
     entries, workers = _read_json(path, text, program, in_place) if json_like else (_read_csv(path, text), None)
     seconds = defaultdict(list)
@@ -47,7 +49,7 @@ def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
         if size > 0:
             seconds[size].append(time)
     if not seconds:
-        raise ValueError(f"{path} holds no message of more than 0 bytes")
+        raise FileFormatError(f"{path} holds no message of more than 0 bytes")
     sizes = tuple(sorted(seconds))
     return Table(sizes, tuple(math.fsum(seconds[size]) / len(seconds[size]) for size in sizes), workers)
 
@@ -57,14 +59,14 @@ def _read_csv(path: str | os.PathLike[str], text: str) -> list[tuple[float, floa
     rows = csv.reader(text.splitlines())
     header = [name.strip() for name in next(rows, [])]
     if header != COLUMNS:
-        raise ValueError(f"{path}, line 1: the header must be {','.join(COLUMNS)}, got {','.join(header)!r}")
+        raise FileFormatError(f"{path}, line 1: the header must be {','.join(COLUMNS)}, got {','.join(header)!r}")
     entries = []
     for row in rows:
         where = f"{path}, line {rows.line_num}"
         if not row:
             continue
         if len(row) != len(COLUMNS):
-            raise ValueError(f"{where}: must have {len(COLUMNS)} values, got {row!r}")
+            raise FileFormatError(f"{where}: must have {len(COLUMNS)} values, got {row!r}")
         size, seconds = (_spelled(f"{where}: {name}", value) for name, value in zip(COLUMNS, row, strict=True))
         entries.append((_at_least_zero(f"{where}: bytes", size), _above_zero(f"{where}: seconds", seconds)))
     return entries
@@ -77,35 +79,35 @@ def _read_json(
     try:
         report = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not complete JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise FileFormatError(f"{path} is not complete JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
     _check_program(path, report, program)
     results = _get(f"{path}: results", report, "results", list)
     kinds = {f"{entry.get('type')} {entry.get('redop')}" for entry in results if isinstance(entry, dict)}
     if len(kinds) > 1:
-        raise ValueError(f"{path}: results must be of one type and one operation, got {', '.join(sorted(kinds))}")
+        raise FileFormatError(f"{path}: results must be of one type and one operation, got {', '.join(sorted(kinds))}")
     return [_entry(f"{path}: results[{i}]", entry, in_place) for i, entry in enumerate(results)], _ranks(path, report)
 
 
 def _check_program(path: str | os.PathLike[str], report: dict[str, Any], program: str) -> None:
-    """Raise ValueError unless the report is of `program`, with or without a suffix for MPI."""
+    """Raise FileFormatError unless the report is of `program`, with or without a suffix for MPI."""
     arguments = _get(f"{path}: args", report, "args", list)
     command = str(arguments[0]) if arguments else ""
     found = command.replace("\\", "/").rsplit("/", 1)[-1]
     if not found.startswith(program):
-        raise ValueError(f"{path} must be the output of nccl-tests' {program}, got that of {found!r}")
+        raise FileFormatError(f"{path} must be the output of nccl-tests' {program}, got that of {found!r}")
 
 
 def _entry(where: str, entry: object, in_place: bool) -> tuple[float, float]:
     """Return (bytes, seconds) of one entry of the results."""
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} must be an object with size and time, got {entry!r:.60}")
+        raise FileFormatError(f"{where} must be an object with size and time, got {entry!r:.60}")
     size = _number(f"{where}.size", entry.get("size"))
     way, other = ("in_place", "out_of_place") if in_place else ("out_of_place", "in_place")
     if entry.get(way) is None and entry.get(other) is not None:
-        raise ValueError(f"{where}.{way} was not measured, but {other} was: give in_place={not in_place}")
+        raise FileFormatError(f"{where}.{way} was not measured, but {other} was: give in_place={not in_place}")
     body = _get(f"{where}.{way}", entry, way, dict)
     if "time" not in body and "cpu_time" in body:
-        raise ValueError(f"{where}.{way} has only cpu_time, which is not how long a message takes: measure without -C 1")
+        raise FileFormatError(f"{where}.{way} has only cpu_time, which is not how long a message takes: measure without -C 1")
     microseconds = _number(f"{where}.{way}.time", body.get("time"))
     return _at_least_zero(f"{where}.size", size), _above_zero(f"{where}.{way}.time", microseconds) / 1e6
 
@@ -126,7 +128,7 @@ def _get(where: str, mapping: dict[str, Any], key: str, kind: type) -> Any:
     if not isinstance(mapping.get(key), kind):
         found = repr(mapping[key])[:60] if key in mapping else "nothing"
         names = {list: "a list", dict: "an object", int: "a whole number"}
-        raise ValueError(f"{where} must be {names[kind]}, got {found}")
+        raise FileFormatError(f"{where} must be {names[kind]}, got {found}")
     return mapping[key]
 
 
@@ -150,17 +152,17 @@ def _number(where: str, value: object) -> float:
 
 def _finite(where: str, value: float, written: object) -> float:
     if not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number, got {written!r:.60}")
+        raise FileFormatError(f"{where} must be a finite number, got {written!r:.60}")
     return value
 
 
 def _at_least_zero(where: str, value: float) -> float:
     if value < 0:
-        raise ValueError(f"{where} must be at least 0, got {value!r}")
+        raise FileFormatError(f"{where} must be at least 0, got {value!r}")
     return value
 
 
 def _above_zero(where: str, value: float) -> float:
     if value <= 0:
-        raise ValueError(f"{where} must be above 0, got {value!r}")
+        raise FileFormatError(f"{where} must be above 0, got {value!r}")
     return value

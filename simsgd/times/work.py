@@ -88,7 +88,7 @@ class LocalSteps(Around):
         def all_steps(now: float) -> float:
             seconds = 0.0
             for _ in steps:
-                seconds += draw(now)
+                seconds += draw(now + seconds)
             return seconds
 
         return all_steps
