@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import matplotlib
@@ -50,6 +51,23 @@ def asynchronous(cluster):
 
 
 @pytest.fixture(scope="module")
+def crowded():
+    """Everybody queues for the server, some crash."""
+    server = sg.networks.ParameterServer(sg.networks.Link(0.05, 400.0), update=sg.times.Exponential(0.1))
+    crashes = (sg.faults.Crash(worker=1, at=6.1, back=9.1), sg.faults.Crash(worker=2, at=14.2))
+    return sg.record(
+        sg.AsyncSGD(), sg.Cluster(5, sg.times.Exponential(1.0), server, crashes), sg.Seconds(20), message_bytes=100
+    )
+
+
+@pytest.fixture(scope="module")
+def ring():
+    """Early workers wait for the late ones at the barrier of an all-reduce."""
+    network = sg.networks.Ring(sg.networks.Link(0.1, 1000.0))
+    return sg.record(sg.MinibatchSGD(), sg.Cluster(4, sg.times.Exponential(1.0), network), sg.Seconds(20), message_bytes=100)
+
+
+@pytest.fixture(scope="module")
 def runs(cluster):
     def run(protocol, step_size, updates):
         return sg.simulate(protocol, sg.problems.quadratic(), cluster, sg.optimizers.sgd(step_size), sg.Updates(updates))
@@ -63,6 +81,30 @@ def bars(ax, kind):
     corners = np.array([path.vertices[:4] for c in found for path in c.get_paths()]).reshape(-1, 4, 2)
     table = np.stack([corners[:, :, 0].min(1), corners[:, :, 0].max(1), corners[:, :, 1].mean(1)], axis=1)
     return table[np.lexsort((table[:, 0], table[:, 2]))]
+
+
+def hatch(ax, kind):
+    (collection,) = (c for c in ax.collections if c.get_label() == kind)
+    return collection.get_hatch()
+
+
+# How colours, as linear RGB, look without one of the three receptors (Machado, Oliveira and Fernandes, 2009, severity 1).
+COLOUR_VISION = {
+    "full": np.eye(3),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]),
+    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]),
+}
+
+
+def lab(colour, vision=COLOUR_VISION["full"]):
+    """Return the CIE 1976 L*a*b* coordinates of a colour as it is seen."""
+    channel = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    share = to_xyz @ np.clip(vision @ linear, 0, 1) / to_xyz.sum(axis=1)
+    x, y, z = np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def update_lines(ax):
@@ -171,20 +213,71 @@ def test_timeline_draws_every_job_on_its_workers_row(tape, request):
     np.testing.assert_array_equal(update_lines(ax), tape.update_times)
 
 
-@pytest.mark.parametrize("tape", ["synchronous", "asynchronous"])
+ALL_TAPES = pytest.mark.parametrize("tape", ["synchronous", "asynchronous", "crowded", "ring"])
+
+
+@ALL_TAPES
 def test_timeline_bars_add_up_to_the_shares(tape, request):
     tape = request.getfixturevalue(tape)
     ax = sg.plots.timeline(tape)
-    for kind in ("computing", "sending"):
+    seconds = {}
+    for kind in ("computing", "discarded", "sending", "queueing", "waiting at a barrier", "down"):
         drawn = bars(ax, kind)
-        seconds = np.bincount(drawn[:, 2].round().astype(int), drawn[:, 1] - drawn[:, 0], minlength=3)
-        np.testing.assert_allclose(seconds / tape.end, tape.shares()[kind], rtol=1e-9)
+        seconds[kind] = np.bincount(drawn[:, 2].round().astype(int), drawn[:, 1] - drawn[:, 0], minlength=tape.workers)
+    seconds["computing"] = seconds["computing"] + seconds.pop("discarded")
+    at_the_barrier = seconds.pop("waiting at a barrier")
+    shares = tape.shares()
+    for kind, spent in seconds.items():
+        np.testing.assert_allclose(spent / tape.end, shares[kind], rtol=1e-9, atol=1e-12)
+    assert (at_the_barrier / tape.end <= shares["waiting"] + 1e-12).all()
+
+
+@ALL_TAPES
+def test_legends_list_what_there_is_and_no_more(tape, request):
+    tape = request.getfixturevalue(tape)
+    lengths = {kind: (ends - begins).sum() for kind, (_, begins, ends) in tape.stretches().items()}
+    there = {{"barrier": "waiting at a barrier"}.get(kind, kind) for kind, length in lengths.items() if length > 0}
+    there |= {"waiting"} if sum(lengths.values()) < tape.workers * tape.end - 1e-6 else set()
+    assert set(legend(sg.plots.timeline(tape))) == there | {f"update ({tape.updates:,})"}
+    spent = {kind for kind, share in tape.shares().items() if share.max() > 1e-9}
+    assert {label.split(":")[0] for label in legend(sg.plots.shares(tape))} == spent
+
+
+def test_timeline_tells_the_barrier_from_other_waiting(ring, synchronous):
+    assert len(bars(sg.plots.timeline(ring), "waiting at a barrier")) > 0
+    assert "waiting" not in legend(sg.plots.timeline(ring))  # an all-reduce hands out the next job at once
+    assert "waiting" in legend(sg.plots.timeline(synchronous))
+    assert "waiting at a barrier" not in legend(sg.plots.timeline(synchronous))
+
+
+def test_timeline_shows_when_workers_were_down_hatched(crowded):
+    ax = sg.plots.timeline(crowded)
+    np.testing.assert_array_equal(bars(ax, "down")[:, :2], [[6.1, 9.1], [14.2, 20.0]])
+    assert hatch(ax, "down")
+    assert hatch(ax, "down") != hatch(ax, "discarded")
+    assert not hatch(ax, "computing")
+
+
+def test_kinds_differ_in_grey_or_are_hatched():
+    """By 5 steps of CIE lightness (of 100) at least; those that no cluster shows together may be alike."""
+    alone = {"discarded", "down"}, {"queueing", "barrier"}
+    lightness = {kind: lab(colour)[0] for kind, colour in sg.plots.KINDS.items() if kind not in alone[0]}
+    for one, other in itertools.combinations(lightness, 2):
+        assert {one, other} == alone[1] or abs(lightness[one] - lightness[other]) > 5, f"{one} and {other}"
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_kinds_differ_for_colour_blind_readers(vision):
+    """By a CIE 1976 distance of 10 at least, where about 2 can be told."""
+    seen = {kind: lab(colour, COLOUR_VISION[vision]) for kind, colour in sg.plots.KINDS.items()}
+    for one, other in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[one] - seen[other]) > 10, f"{one} and {other}"
 
 
 def test_timeline_is_cut_to_the_window(asynchronous):
     ax = sg.plots.timeline(asynchronous, start=3.3, stop=7.7)
     assert ax.get_xlim() == (3.3, 7.7)
-    for kind in ("computing", "sending", "waiting"):
+    for kind in ("computing", "sending"):
         drawn = bars(ax, kind)
         assert drawn[:, 0].min() >= 3.3
         assert drawn[:, 1].max() <= 7.7
@@ -210,18 +303,17 @@ def test_timeline_puts_worker_0_on_top_and_keeps_the_order_asked_for(asynchronou
 def test_timeline_shows_discarded_work_hatched(cluster):
     tape = sg.record(Picky(), cluster, sg.Seconds(20))
     ax = sg.plots.timeline(tape)
-    (thrown_away,) = (c for c in ax.collections if c.get_label() == "discarded")
-    assert thrown_away.get_hatch()
+    assert hatch(ax, "discarded")
     assert len(bars(ax, "discarded")) == len(tape.discarded) > 0
     seconds = (lambda b: (b[:, 1] - b[:, 0]).sum())(bars(ax, "discarded"))
-    np.testing.assert_allclose(seconds, tape.discarded.stages(tape.discarded.time)[:, 1].sum(), rtol=1e-9)
+    np.testing.assert_allclose(seconds, (tape.discarded.ended - tape.discarded.began).sum(), rtol=1e-9)
 
 
 def test_timeline_of_thousands_of_jobs_is_a_few_collections():
     cluster = sg.Cluster(16, sg.times.Exponential(mean=0.1), sg.networks.Link(latency=0.005))
     tape = sg.record(sg.AsyncSGD(), cluster, sg.Updates(3000))
     ax = sg.plots.timeline(tape)
-    assert len(ax.collections) == 4  # waiting, computing, sending, updates
+    assert len(ax.collections) == 3  # computing, sending, updates
     (lines,) = (c for c in ax.collections if isinstance(c, LineCollection))
     heights = np.array([segment[:, 1] for segment in lines.get_segments()])
     assert heights.shape == (3000, 2)
@@ -275,7 +367,8 @@ def test_staleness_refuses_a_tape_without_gradients(cluster):
 
 def test_shares_are_stacked_to_the_tapes_shares(synchronous):
     ax = synchronous.plot_shares()
-    for container, (kind, share) in zip(ax.containers, synchronous.shares().items(), strict=True):
+    there = {kind: share for kind, share in synchronous.shares().items() if share.any()}
+    for container, (kind, share) in zip(ax.containers, there.items(), strict=True):
         assert container.get_label().startswith(kind)
         np.testing.assert_allclose([bar.get_width() for bar in container], share)
     ends = [bar.get_x() + bar.get_width() for bar in ax.containers[-1]]

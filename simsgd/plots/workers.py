@@ -22,7 +22,7 @@ KINDS = {
     "computing": "#009E73",
     "discarded": "#CC79A7",
     "sending": "#E69F00",
-    "queueing": "#F0E442",
+    "queueing": "#E9DC3C",
     "barrier": "#8EC7EB",
     "waiting": "#ECECEC",
     "down": "#4D4D4D",
@@ -172,7 +172,7 @@ def shares(tape: Tape | Run, *, ax: Axes | None = None) -> Axes:
         >>> cluster = sg.Cluster(workers=8, compute=sg.times.Exponential(mean=1.0))
         >>> ax = sg.plots.shares(sg.record(sg.MinibatchSGD(), cluster, sg.Updates(100)))
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
-        ['computing: 37% on average', 'waiting: 63% on average']
+        ['computing: 36% on average', 'waiting: 64% on average']
         >>> plt.close(ax.figure)
     """
     tape = common.tape_of(tape)

@@ -73,9 +73,9 @@ class Fit:
     def summary(self) -> str:
         """Return what was found, in plain lines."""
         best, play_back = self.candidates[0], "Recorded(..., at_end='resample', block=...) plays them back as they are"
+        spread = f"; the slowest worker's mean is {self.slowest_to_fastest:.3g} times the fastest's" if self.workers > 1 else ""
         lines = [
-            f"{self.count} times of {_counted(self.workers, 'worker')}, mean {self.mean:.4g} s; the slowest worker's mean is "
-            f"{self.slowest_to_fastest:.3g} times the fastest's.",
+            f"{self.count} times of {_counted(self.workers, 'worker')}, mean {self.mean:.4g} s{spread}.",
             f"Best of {_counted(len(self.candidates), 'law')} by likelihood: {_shortly(best.law)}.",
             f"Kolmogorov–Smirnov distance {best.kolmogorov_smirnov:.3f}: up to {self.tolerance:.3f} it describes the times.",
         ]
