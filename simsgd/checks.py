@@ -40,6 +40,15 @@ def not_negative(name: str, value: object, unit: str = "") -> float:
     return checked
 
 
+def window(start: object, stop: object, end: float) -> tuple[float, float]:
+    """Return `start` and `stop` as floats, `stop` cut to `end`, which it is by default; all seconds."""
+    first = not_negative("start", start, "seconds")
+    last = min(end if stop is None else positive("stop", stop, "seconds"), end)
+    if first >= last:
+        raise ValueError(f"start must be before stop={stop!r} and the tape's end, {end:g} seconds, got {start!r}")
+    return first, last
+
+
 def whole(name: str, value: object, least: int) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:

@@ -26,8 +26,8 @@ FAULTS_WHILE_IDLE = 10_000
 """A cluster in which so many faults in a row have found nobody at work is taken to be stuck."""
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
 GONE = (
-    "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such as "
-    "MinibatchSGD(wait=False)"
+    "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such "
+    "as MinibatchSGD(wait=False)"
 )
 
 

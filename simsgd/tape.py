@@ -214,6 +214,8 @@ class Tape(Jobs):
         for log, until in ((self, self.time), (self.discarded, self.discarded.time), (self.in_flight, self.end)):
             assigned, departed, began, ended, sent, arrived = log.life(until)
             over = np.broadcast_to(np.asarray(until, float), arrived.shape)
+            if self.collective:  # a sum that was never finished was waited for
+                sent = np.where(np.isnan(log.arrived), over, sent)
             found["queueing"] += [(log.worker, assigned, departed), self._while_up(log.worker, arrived, over)]
             found["sending"] += [(log.worker, departed, began), (log.worker, sent, arrived)]
             found["barrier" if self.collective else "queueing"].append((log.worker, ended, sent))

@@ -316,9 +316,9 @@ class Collective(Traffic):
         try:
             self._network.check_ranks(len(ranks))
         except ValueError as error:
-            raise StuckError(
-                f"at {self._environment.now:g} s, workers {', '.join(map(str, ranks))} are left to sum their gradients, but {error}"
-            ) from error
+            left = ", ".join(map(str, ranks))
+            now = self._environment.now
+            raise StuckError(f"at {now:g} s, workers {left} are left to sum their gradients, but {error}") from error
 
     def held(self) -> int:
         """Return how many gradients wait for those of others."""

@@ -67,7 +67,7 @@ class MeasuredLink(Wire):
 
         Raises:
             OSError: if the file cannot be read.
-            simsgd.FileFormatError: if it is malformed, or measures another operation; the message names the file, entry and value.
+            simsgd.FileFormatError: if it is malformed, or measures another operation; the message names file, entry and value.
         """
         table = measurements.read(path, "sendrecv_perf", in_place)
         return cls(table.sizes, table.times)

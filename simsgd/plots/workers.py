@@ -73,7 +73,7 @@ def timeline(
         >>> plt.close(ax.figure)
     """
     tape = common.tape_of(tape)
-    start, stop = _window(tape, start, stop)
+    start, stop = checks.window(start, stop, tape.end)
     shown = _shown(tape, workers)
     ax = ax or common.new_axes(9, 1.2 + 0.35 * min(len(shown), 40))
     for kind, (rows, begin, end) in _seen(tape, shown, start, stop).items():
@@ -84,14 +84,6 @@ def timeline(
     ax.set_title(common.protocol_name(tape.header))
     common.legend_beside(ax)
     return ax
-
-
-def _window(tape: Tape, start: float, stop: float | None) -> tuple[float, float]:
-    start = checks.not_negative("start", start, "seconds")
-    stop = tape.end if stop is None else checks.positive("stop", stop, "seconds")
-    if start >= min(stop, tape.end):
-        raise ValueError(f"start must be before stop={stop!r} and the tape's end, {tape.end:g} seconds, got {start!r}")
-    return start, min(stop, tape.end)
 
 
 def _shown(tape: Tape, workers: Sequence[int] | None) -> list[int]:
@@ -182,7 +174,7 @@ def shares(tape: Tape | Run, *, ax: Axes | None = None) -> Axes:
         if share.max() <= NEGLIGIBLE:
             continue
         mean = f"{share.mean():.0%}" if share.mean() >= 0.01 else "under 1%"
-        look = {"color": KINDS[kind], "hatch": HATCHES.get(kind), "edgecolor": "white", "linewidth": 0}
+        look: dict[str, Any] = {"color": KINDS[kind], "hatch": HATCHES.get(kind), "edgecolor": "white", "linewidth": 0}
         ax.barh(np.arange(tape.workers), share, 0.8, left, label=f"{kind}: {mean} on average", **look)
         left += share
     ax.set(xlim=(0, 1), ylim=(tape.workers - 0.5, -0.5), xlabel="share of simulated time")
