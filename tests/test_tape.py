@@ -176,7 +176,7 @@ def test_hash_sees_the_other_logs(cluster):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_shares_account_for_all_time(method, cluster):
-    """Computing + sending + queueing + waiting + down = 1 for each worker, and computing is the sum of all its jobs' times by hand."""
+    """Computing + sending + queueing + waiting + down = 1 per worker; computing is the sum of its jobs' times by hand."""
     tape = sg.record(METHODS[method], cluster, sg.Seconds(50), message_bytes=10)
     shares = tape.shares()
     np.testing.assert_allclose(sum(shares.values()), 1.0, rtol=1e-12)
