@@ -12,6 +12,9 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 SMALL = {
     "sync_vs_async": "--workers 4 --slow-workers 1 --seeds 1 --target-accuracy 0.8 --within 40 --step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
+    "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
+    "all_reduce_or_parameter_server": "--workers 4 --message-bytes 1e6 1e9 --seeds 1 --step-sizes 0.5 1.0 --rounds 30 "
+    "--target-accuracy 0.7",
     "where_each_wins": "--workers 4 --severities 1 4 --latencies 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
 }
 FILES = {
@@ -27,11 +30,34 @@ FILES = {
         "asynchronous.nc",
     },
     "staleness_by_hand": {"staleness_by_hand.png", "table.txt"},
+    "parameter_server_bottleneck": {"throughput.png", "what_it_costs.png", "parameter_server_bottleneck.nc", "table.txt"},
+    "all_reduce_or_parameter_server": {"map.png", "time_per_update.png", "all_reduce_or_parameter_server.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
 }
 FLAGS = {
     "sync_vs_async": ["--workers", "--straggler", "--latency", "--bandwidth", "--seed", "--step-sizes", "--target-accuracy"],
     "staleness_by_hand": ["--seconds-a", "--output"],
+    "parameter_server_bottleneck": [
+        "--workers",
+        "--shards",
+        "--message-bytes",
+        "--link",
+        "--worker-link",
+        "--compute-seconds",
+        "--knee",
+        "--seed",
+    ],
+    "all_reduce_or_parameter_server": [
+        "--links",
+        "--message-bytes",
+        "--workers",
+        "--straggler",
+        "--shards",
+        "--sharing",
+        "--step-sizes",
+        "--seeds",
+        "--target-accuracy",
+    ],
     "where_each_wins": [
         "--workers",
         "--severities",
@@ -53,6 +79,24 @@ REFUSED = {
         ("--within 0.5 --seeds 1 --step-sizes 0.1", "did not reach accuracy ≥ 0.95 within 0.5 s"),
     ],
     "staleness_by_hand": [("--seconds-a 0", "above 0")],
+    "parameter_server_bottleneck": [
+        ("--workers 0", "--workers must hold whole numbers of at least 1"),
+        ("--shards 1 1", "--shards must hold"),
+        ("--link carrier-pigeon", "--link must be one of"),
+        ("--message-bytes -1", "--message-bytes must be a finite number above 0, got -1.0"),
+        ("--knee 2", "--knee must be between 0 and 1, got 2.0"),
+        ("--compute-seconds 0", "Lognormal.mean must be a finite number above 0"),
+        ("--rounds 1", "--rounds must be at least 5, got 1"),
+    ],
+    "all_reduce_or_parameter_server": [
+        ("--workers 1", "--workers: each must be a finite number of at least 2, got 1"),
+        ("--links carrier-pigeon", "--links must be among"),
+        ("--straggler 0.5", "--straggler must be a finite number of at least 1, got 0.5"),
+        ("--step-sizes 0.1 0.1", "--step-sizes must hold"),
+        ("--target-accuracy 1.5", "--target-accuracy must be from 0 to 1, got 1.5"),
+        ("--shards -1", "--shards must be a finite number of at least 0, got -1"),
+        ("--compute-seconds 0", "Lognormal.mean must be a finite number above 0"),
+    ],
     "where_each_wins": [
         ("--workers 0", "workers"),
         ("--severities -1", "severit"),
