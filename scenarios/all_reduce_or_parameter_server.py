@@ -384,6 +384,8 @@ def draw_maps(measured: xarray.Dataset, settings: Settings) -> Figure:
     count, agreed = len(settings.links), agreement(measured)
     size = (2.6 + 1.05 * len(settings.workers)) * count, 2.2 + 0.75 * len(settings.message_bytes)
     figure, axes = plt.subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+    reached = measured.factor.values[np.isfinite(measured.factor.values) & (measured.factor.values > 0)]
+    most = max([2.0, *reached, *(1 / reached)])
     for ax, link in zip(axes[0], settings.links, strict=True):
         grid, sure = (part.sel(link=link).transpose("message_bytes", "workers").values for part in (measured.factor, agreed))
         sg.plots.heat_map(
@@ -394,6 +396,7 @@ def draw_maps(measured: xarray.Dataset, settings: Settings) -> Figure:
             row_label="bytes of the model, and of a gradient",
             column_label="workers",
             title=link,
+            most=most,
             ax=ax,
         )
         for text, certain in zip(ax.texts, sure.ravel(), strict=True):  # one text in each cell, row by row

@@ -9,6 +9,7 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from simsgd import checks
 from simsgd.plots import common
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def heat_map(
     row_label: str = "",
     column_label: str = "",
     title: str = "",
+    most: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw which of two methods wins, and by what factor, over a grid of conditions.
@@ -41,6 +43,7 @@ def heat_map(
         row_label: what `rows` are, with their unit.
         column_label: what `columns` are, with their unit.
         title: above the picture.
+        most: the factor at which colours are full, at least 1, so that several maps can be compared; by default the greatest.
         ax: where to draw; a new figure by default.
 
     Raises:
@@ -63,7 +66,7 @@ def heat_map(
     ax = ax or common.new_axes(max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
     second, first = common.LINES[1], common.LINES[0]
     colours = matplotlib.colors.LinearSegmentedColormap.from_list("winner", [second, "white", first])
-    norm = _factor_scale(grid)
+    norm = _factor_scale(grid, most)
     image = ax.pcolormesh(np.clip(grid, norm.vmin, norm.vmax), cmap=colours, norm=norm, edgecolors="white", linewidth=2)
     ax.set_facecolor("0.75")  # seen where a cell holds NaN
     for (i, j), value in np.ndenumerate(grid):
@@ -78,10 +81,13 @@ def heat_map(
     return ax
 
 
-def _factor_scale(grid: np.ndarray) -> Any:
+def _factor_scale(grid: np.ndarray, most: float | None) -> Any:
     """Return a logarithmic scale, symmetric about factor 1, that holds every finite factor and at least 2."""
     finite = grid[np.isfinite(grid) & (grid > 0)]
-    most = float(np.exp(np.abs(np.log(finite)).max())) if len(finite) else 2.0
+    if most is None:
+        most = float(np.exp(np.abs(np.log(finite)).max())) if len(finite) else 2.0
+    elif checks.positive("most", most) < 1:
+        raise ValueError(f"most must be a factor of at least 1, got {most!r}")
     return matplotlib.colors.LogNorm(1 / max(most, 2.0), max(most, 2.0))
 
 

@@ -41,7 +41,8 @@ class Fit:
         slowest_to_fastest: the largest of the workers' means over the smallest.
         independent: whether one law of independent draws for all workers may do; `fit` states the test.
         persistent: the law that keeps what independent draws lose, ready for a cluster of these workers: each with its
-            own mean, around it an autocorrelated lognormal with their common variation and autocorrelation.
+            own mean, around it an autocorrelated lognormal with their common variation and autocorrelation. It goes on from
+            job to job, not with the clock: spells that do are better described by `SlowSpells`.
     """
 
     workers: int

@@ -33,6 +33,10 @@ class Recorded(Law):
                     place drawn evenly (the last time followed by the first), which keeps what a block is long enough to hold;
         "stop"      rₖ, although there is no long run: one job more is an `EndOfRecordingError` error.
 
+    Every seed plays the times in order first, so runs that are not longer than they are do not replicate: with "resample"
+    seeds differ only after. And the times are those of the method under which they were measured: what follows the clock, a slow
+    spell say, fills a larger share of the jobs of a method that waits between them.
+
     Args:
         seconds: for each worker its times in order, at least one, seconds of at least 0: arrays or sequences.
         at_end: "repeat", "resample" or "stop".
