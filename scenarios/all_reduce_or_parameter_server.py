@@ -403,7 +403,7 @@ def draw_maps(measured: xarray.Dataset, settings: Settings) -> Figure:
             if not certain and text.get_text() != "neither":
                 text.set_text(f"{text.get_text()} ?")
     figure.suptitle(
-        f"First to {settings.target_accuracy:.0%} test accuracy: sync on a ring or async on a parameter server; "
+        f"First to {settings.target_accuracy:.0%} test accuracy: sync on a ring or async on a parameter server\n"
         f"{settings.straggler_share:.0%} of the workers {settings.straggler:g}× slower   (?: seeds disagree)",
         fontsize=11,
     )
