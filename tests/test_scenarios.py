@@ -15,6 +15,10 @@ SMALL = {
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
     "all_reduce_or_parameter_server": "--workers 4 --message-bytes 1e6 1e9 --seeds 1 --step-sizes 0.5 1.0 --rounds 30 "
     "--target-accuracy 0.7",
+    "steady_or_jitter": "--workers 3 --seeds 1 --recorded-seconds 20 --target-accuracy 0.8 --within 20 --final-seconds 5 "
+    "--step-sizes 0.1 0.3",
+    "when_workers_fail": "--workers 3 --elastic-workers 1 --between-failures 10 --seeds 1 --target-accuracy 0.8 --within 20 "
+    "--step-sizes 0.1 0.3",
     "where_each_wins": "--workers 4 --severities 1 4 --latencies 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
 }
 FILES = {
@@ -32,6 +36,8 @@ FILES = {
     "staleness_by_hand": {"staleness_by_hand.png", "table.txt"},
     "parameter_server_bottleneck": {"throughput.png", "what_it_costs.png", "parameter_server_bottleneck.nc", "table.txt"},
     "all_reduce_or_parameter_server": {"map.png", "time_per_update.png", "all_reduce_or_parameter_server.nc", "table.txt"},
+    "steady_or_jitter": {"timelines.png", "comparison.png", "steady_or_jitter.nc", "table.txt"},
+    "when_workers_fail": {"timeline.png", "failures.png", "when_workers_fail.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
 }
 FLAGS = {
@@ -57,6 +63,30 @@ FLAGS = {
         "--step-sizes",
         "--seeds",
         "--target-accuracy",
+    ],
+    "steady_or_jitter": [
+        "--workers",
+        "--slowness",
+        "--spell-seconds",
+        "--recorded-seconds",
+        "--final-seconds",
+        "--target-accuracy",
+        "--step-sizes",
+        "--seeds",
+    ],
+    "when_workers_fail": [
+        "--workers",
+        "--between-failures",
+        "--downtime",
+        "--gone-at",
+        "--elastic-workers",
+        "--joins-at",
+        "--leaves-at",
+        "--loss-probability",
+        "--timeout",
+        "--target-accuracy",
+        "--step-sizes",
+        "--seeds",
     ],
     "where_each_wins": [
         "--workers",
@@ -97,11 +127,34 @@ REFUSED = {
         ("--shards -1", "--shards must be a finite number of at least 0, got -1"),
         ("--compute-seconds 0", "Lognormal.mean must be a finite number above 0"),
     ],
+    "steady_or_jitter": [
+        ("--workers 1", "--workers must be at least 2, got 1"),
+        ("--slowness 1", "--slowness must be above 1, got 1"),
+        ("--spell-seconds 0", "--spell-seconds must be above 0 (seconds), got 0"),
+        ("--step-sizes 1 1", "--step-sizes must hold at least one number and none twice"),
+        ("--latency -1", "Link.latency must be a finite number of at least 0 (seconds)"),
+        ("--seeds 1 --recorded-seconds 0.01", "--recorded-seconds 0.01 are over before all are heard of"),
+    ],
+    "when_workers_fail": [
+        ("--workers 2", "--workers must be at least 3, got 2"),
+        ("--elastic-workers 4", "--elastic-workers must be from 1 to less than half of --workers (8), got 4"),
+        ("--between-failures -1", "--between-failures must be above 0 (seconds), got -1"),
+        ("--between-failures 5 5", "--between-failures must hold at least one number and none twice"),
+        ("--loss-probability 1", "LostMessages.probability must be below 1"),
+        ("--timeout -1", "LostMessages.timeout must be a finite number of at least 0 (seconds)"),
+        ("--between-failures 1e9 --seeds 1", "nobody crashes on the first seed"),
+    ],
     "where_each_wins": [
         ("--workers 0", "workers"),
         ("--severities -1", "severit"),
         ("--latencies 0.1 0.1", "--latencies must hold"),
     ],
+}
+
+
+SAID = {
+    "steady_or_jitter": ["Mean seconds of a job by the laws: the same"],
+    "when_workers_fail": ["the same for all methods, to the bit", "Stuck, synchronous, waits, one never returns:"],
 }
 
 
@@ -117,6 +170,8 @@ def test_runs_and_saves(name, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES[name]
     for picture in (tmp_path / "out").glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
+    for sentence in SAID.get(name, ()):
+        assert sentence in done.stdout
     if name == "sync_vs_async":
         assert done.stdout.count("\n") > 20
         assert "SGD reaches accuracy ≥ 0.8 first" in done.stdout

@@ -28,8 +28,8 @@ class ParameterServer(Fabric):
 
     With p `shards` the model is split evenly over p servers, each with a `link` of its own. By symmetry (all pieces of a
     message are equal and travel at once) p links of bandwidth B carry it exactly as one of p·B, and each server handles its
-    piece of a gradient in 1/p of `update`; so the shards are one queue, p times as fast, and no approximation is made. First in,
-    first out, a message that its worker's own `access` slows holds up all behind it, on every shard.
+    piece of a gradient in 1/p of `update`; so the shards are one queue, p times as fast, and no approximation is made. First
+    in, first out, a message that its worker's own `access` slows holds up all behind it, on every shard.
 
     Args:
         link: of each server; a `Wire` is the same in both directions, a `Duplex` has one for each.

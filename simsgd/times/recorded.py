@@ -33,7 +33,7 @@ class Recorded(Law):
                     place drawn evenly (the last time followed by the first), which keeps what a block is long enough to hold;
         "stop"      rₖ, although there is no long run: one job more is an `EndOfRecordingError` error.
 
-    Every seed plays the times in order first, so runs that are not longer than they are do not replicate: with "resample"
+    Every seed plays the times in order first, so runs that are no longer than these are no replications: with "resample"
     seeds differ only after. And the times are those of the method under which they were measured: what follows the clock, a slow
     spell say, fills a larger share of the jobs of a method that waits between them.
 
