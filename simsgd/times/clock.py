@@ -26,8 +26,8 @@ class SlowSpells(Clock):
 
     A worker is as usual for Exponential(mean a) seconds, then `slowness` = s times slower for Exponential(mean b) seconds, and
     so on; at second 0 it is in its stationary state, slow with probability b/(a + b). A job caught in a spell is slow from
-    there on, and only as long as the spell lasts. Spells go on while a worker waits: a method that waits between jobs begins more of them in
-    a spell, and its jobs take longer on average than the mean below.
+    there on, and only as long as the spell lasts. Spells go on while a worker waits: a method that waits between jobs begins
+    more of them in a spell, and its jobs take longer on average than the mean below.
 
     Counted in nominal work w instead of seconds, the state is a Markov chain too, with rates 1/a and s/b: slow with probability
     π = (b/s)/(a + b/s), forgetting at the rate λ = 1/a + s/b. Hence, for jobs one right after the other, with w drawn from the

@@ -33,8 +33,8 @@ class Recorded(Law):
                     place drawn evenly (the last time followed by the first), which keeps what a block is long enough to hold;
         "stop"      rₖ, although there is no long run: one job more is an `EndOfRecordingError` error.
 
-    Every seed plays the times in order first, so runs that are no longer than these are no replications: with "resample"
-    seeds differ only after. And the times are those of the method under which they were measured: what follows the clock, a slow
+    Every seed plays the times in order first, so runs no longer than these are no replications: with "resample", seeds
+    differ only after. And the times are those of the method under which they were measured: what follows the clock, a slow
     spell say, fills a larger share of the jobs of a method that waits between them.
 
     Args:
