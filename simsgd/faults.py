@@ -12,11 +12,9 @@ Laws of this module:
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from simsgd import checks, rng
 from simsgd.times.law import Law
@@ -35,7 +33,13 @@ class Fault:
                 raise ValueError(f"{name} names worker {number}, but the cluster's {workers} workers are 0 to {workers - 1}")
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
-        """Yield (start, end) of the spells, simulated seconds, in which this fault keeps `worker` or its link down."""
+        """Yield (start, end) of the spells, simulated seconds, in which this fault keeps `worker` or its link down.
+
+        Args:
+            seed: the recording's.
+            purpose: the name of the fault's random streams.
+            worker: one that the fault concerns.
+        """
         return iter(())
 
 
@@ -67,8 +71,8 @@ class Crash(Fault):
         _store_spell(self, "at", "back")
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
-        """Yield the one spell, if the worker is this one."""
-        return iter([(self.at, self.back)] if worker == self.worker else [])
+        """Yield the one spell."""
+        return iter([(self.at, self.back)])
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ class LinkDown(Fault):
         _store_spell(self, "start", "end")
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
-        """Yield the one spell, if the worker is this one."""
-        return iter([(self.start, self.end)] if worker == self.worker else [])
+        """Yield the one spell."""
+        return iter([(self.start, self.end)])
 
 
 @dataclass(frozen=True)
@@ -124,17 +128,15 @@ class _Recurring(Fault):
         self.lasting.check_workers(workers)
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
-        """Yield spells without end, if the worker is among those concerned."""
-        if self.workers is not None and worker not in self.workers:
-            return
+        """Yield spells without end."""
         between = self.between.sampler(rng.stream(seed, f"seconds between {purpose}", worker), worker)
         lasting = self.lasting.sampler(rng.stream(seed, f"seconds of {purpose}", worker), worker)
         end = 0.0
         while True:
-            start = end + between(end)
-            end = start + lasting(start)
-            if not 0 <= start <= end < math.inf:
-                raise ValueError(f"{self!r} drew a spell from {start!r} to {end!r} s: times must be finite and not negative")
+            start = end + _drawn(self.between, between(end))
+            if start == end:
+                raise ValueError(f"{self!r} drew 0 s between two spells at {end:g} s: {self.between!r} must draw times above 0")
+            end = start + _drawn(self.lasting, lasting(start))
             yield start, end
 
 
@@ -210,7 +212,7 @@ class Leave(Fault):
 
 @dataclass(frozen=True)
 class Join(Fault):
-    """One of the cluster's workers is not there from the start, but joins later.
+    """One of the cluster's workers is not there from the start, but joins later, even if only a moment later (at 0).
 
     Args:
         worker: who.
@@ -238,7 +240,8 @@ class LostMessages(Fault):
     """Each message is lost with some probability, and is sent again when no receipt has come for a while.
 
     A message of s seconds that is lost k times takes s + k·(s + timeout): each time it went its whole way, and then the
-    sender waited `timeout` seconds in vain.
+    sender waited `timeout` seconds in vain. Of several such faults each may lose the message every time it is sent; the
+    longest timeout of those that did counts.
 
     Args:
         probability: that a message is lost, at least 0 and below 1, each time it is sent.
@@ -270,80 +273,9 @@ class LostMessages(Fault):
         _store_workers(self)
 
 
-def spells(faults: Sequence[Fault], kinds: type | tuple[type, ...], seed: int, worker: int) -> Iterator[tuple[float, float]]:
-    """Yield (start, end), simulated seconds, of all spells of some kinds of faults on one worker; overlapping ones joined.
-
-    Example:
-        >>> from simsgd.faults import Crash, spells
-        >>> list(spells([Crash(0, at=3, back=5), Crash(0, at=1, back=4), Crash(0, at=7, back=8)], Crash, seed=0, worker=0))
-        [(1.0, 5.0), (7.0, 8.0)]
-    """
-    several = [
-        fault.spells(seed, f"{type(fault).__name__} {number}", worker)
-        for number, fault in enumerate(faults)
-        if isinstance(fault, kinds)
-    ]
-    return _joined(heapq.merge(*several))
-
-
-class Turn(NamedTuple):
-    """A turn in a worker's life, at a `moment` (seconds): what happens to the server, and whether the worker is `down` then."""
-
-    moment: float
-    verb: str
-    down: bool
-    known: dict[str, bool]
-
-
-def moments(faults: Sequence[Fault], kind: type[Join] | type[Leave]) -> dict[int, float]:
-    """Return when (seconds) workers join, or leave: only those that do."""
-    return {fault.worker: fault.at for fault in faults if isinstance(fault, kind)}
-
-
-def turns(faults: Sequence[Fault], seed: int, worker: int) -> Iterator[Turn]:
-    """Yield what befalls a worker, in order: "join", "crash" and "return_", and at last "leave".
-
-    A crash says whether the worker will be `back`; so does joining, for a worker that is down at the time.
-
-    Example:
-        >>> from simsgd.faults import Crash, Leave, turns
-        >>> [(turn.moment, turn.verb) for turn in turns([Leave(0, at=9), Crash(0, at=1, back=4)], seed=0, worker=0)]
-        [(1.0, 'crash'), (4.0, 'return_'), (9.0, 'leave')]
-    """
-    joins, leaves = moments(faults, Join).get(worker, -math.inf), moments(faults, Leave).get(worker, math.inf)
-    yet_to_join = joins > -math.inf
-    for start, end in spells(faults, (Crash, Crashes), seed, worker):
-        if yet_to_join and end <= joins:
-            continue
-        if yet_to_join:
-            yet_to_join = False
-            yield Turn(joins, "join", start <= joins, {"down": start <= joins, "back": end < math.inf})
-        if start >= leaves:
-            break
-        if start > joins:
-            yield Turn(start, "crash", True, {"back": min(end, leaves) < math.inf})
-        if end >= leaves:
-            break
-        yield Turn(end, "return_", False, {})
-    if yet_to_join:
-        yield Turn(joins, "join", False, {"down": False, "back": False})
-    if leaves < math.inf:
-        yield Turn(leaves, "leave", True, {})
-
-
-def _joined(spells: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    last_start, last_end = math.nan, -math.inf
-    for start, end in spells:
-        if start > last_end:
-            if last_end > -math.inf:
-                yield last_start, last_end
-            last_start, last_end = start, end
-        else:
-            last_end = max(last_end, end)
-        if last_end == math.inf:
-            break
-    if last_end > -math.inf:
-        yield last_start, last_end
+def _drawn(law: Law, drawn: object) -> float:
+    """Return what a law drew as a float, or raise ValueError if no clock can use it."""
+    return checks.not_negative(f"a time that {law!r} draws", drawn, "seconds")
 
 
 def _store_moment(fault: Leave | Join) -> None:

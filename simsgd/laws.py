@@ -25,7 +25,7 @@ ROW_COLUMNS: dict[str, type] = {"step": np.bool_, "time": np.float64, "weight": 
 """The columns of the tape's rows; see `Tape`."""
 DISCARDED_COLUMNS: dict[str, type] = {"time": np.float64, "version": np.int32, "reason": np.int8} | JOB_COLUMNS
 """The columns of the log of discarded work; see `Discarded`."""
-DOWN_COLUMNS: dict[str, type] = {"worker": np.int32, "start": np.float64, "end": np.float64}
+DOWN_COLUMNS: dict[str, type] = {"end": np.float64, "worker": np.int32, "start": np.float64}
 """The columns of the log of workers that were down; see `Down`."""
 JOB_LOGS = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMNS, "in_flight": JOB_COLUMNS}
 """The logs of jobs."""

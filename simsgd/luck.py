@@ -1,19 +1,20 @@
 """What may befall a message: jitter, losses, and links that are down; drawn so that a method cannot change it.
 
-Laws of this module: what befalls a worker's k-th job's messages is drawn when the job is handed out, all at once, from streams
-of that worker; when a link is down follows the clock alone.
+Laws of this module: what befalls the messages of a worker's k-th job is drawn when the job is handed out, all at once, from
+streams of that worker; when a link is down follows the clock alone. The messages between the ranks of an all-reduce belong to
+no job: their luck is drawn as they are sent.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from simsgd import rng
-from simsgd.cluster import Cluster
-from simsgd.faults import LinkDown, LinkOutages, LostMessages, spells
+from simsgd.faults import LinkDown, LinkOutages, LostMessages
+from simsgd.lives import Named, spells
 from simsgd.times import Law
 
 
@@ -25,30 +26,68 @@ class Fate(NamedTuple):
 
 
 UNDISTURBED = Fate()
+OUTAGES = (LinkDown, LinkOutages)
+
+
+def checked(source: object, draw: Callable[[float], Any]) -> Callable[[float], float]:
+    """Return what draws times as floats, and raises ValueError naming the `source` for one that no clock can use."""
+
+    def seconds(now: float) -> float:
+        drawn = draw(now)
+        try:
+            time = float(drawn)
+        except (TypeError, ValueError):
+            time = math.nan
+        if not 0 <= time < math.inf:
+            raise ValueError(
+                f"{source!r} drew {drawn!r} seconds at {now:g} s: a time must be one finite number and not negative"
+            )
+        return time
+
+    return seconds
+
+
+def by_job(draw: Callable[[float], float]) -> Callable[[int, float], float]:
+    """Return what draws the time of a worker's k-th job, given k and the moment; k never decreases.
+
+    Draws of jobs that came to nothing before they needed one are left unused, so a worker's k-th time belongs to its k-th job
+    whatever the protocol does.
+    """
+    drawn = 0
+
+    def time_of(job: int, now: float) -> float:
+        nonlocal drawn
+        while drawn < job:
+            draw(now)
+            drawn += 1
+        drawn += 1
+        return draw(now)
+
+    return time_of
 
 
 class Luck:
     """The luck of one worker's messages in one recording.
 
     Args:
-        cluster: whose faults and network they are.
+        named: the faults that concern the worker, by name.
         seed: the recording's.
         worker: whose messages.
         jitter: the laws of additional seconds of its messages, (down, up).
     """
 
-    def __init__(self, cluster: Cluster, seed: int, worker: int, jitter: tuple[Law | None, Law | None]) -> None:
+    def __init__(self, named: Named, seed: int, worker: int, jitter: tuple[Law | None, Law | None]) -> None:
         self._jitter = [
-            None if law is None else law.sampler(rng.stream(seed, f"jitter {way}", worker), worker)
+            None if law is None else checked(law, law.sampler(rng.stream(seed, f"jitter {way}", worker), worker))
             for law, way in zip(jitter, ("down", "up"), strict=True)
         ]
         self._losses = [
-            (fault, rng.stream(seed, f"lost messages {number}", worker))
-            for number, fault in enumerate(cluster.faults)
-            if isinstance(fault, LostMessages) and (fault.workers is None or worker in fault.workers) and fault.probability
+            (fault.probability, fault.timeout, rng.stream(seed, name, worker))
+            for name, fault in named
+            if isinstance(fault, LostMessages) and fault.probability
         ]
-        outages = any(isinstance(fault, LinkDown | LinkOutages) for fault in cluster.faults)
-        self._outages = _Outages(spells(cluster.faults, (LinkDown, LinkOutages), seed, worker)) if outages else None
+        outages = any(isinstance(fault, OUTAGES) for _, fault in named)
+        self._outages = _Outages(spells(named, OUTAGES, seed, worker)) if outages else None
         self.draws = bool(self._losses) or any(self._jitter)
         """Whether anything is drawn at all."""
         self.none = not self.draws and self._outages is None
@@ -58,7 +97,7 @@ class Luck:
         """Return the fates of a job's two messages, (down, up), for a job that is handed out at `now`."""
         if not self.draws:
             return UNDISTURBED, UNDISTURBED
-        down, up = (0.0 if jitter is None else float(jitter(now)) for jitter in self._jitter)
+        down, up = (0.0 if jitter is None else jitter(now) for jitter in self._jitter)
         return Fate(down, self._timeouts()), Fate(up, self._timeouts())
 
     def fate(self, jitter: float = 0.0) -> Fate:
@@ -66,9 +105,11 @@ class Luck:
         return Fate(jitter, self._timeouts()) if self._losses else Fate(jitter)
 
     def _timeouts(self) -> tuple[float, ...]:
-        return tuple(
-            fault.timeout for fault, stream in self._losses for _ in range(int(stream.geometric(1 - fault.probability)) - 1)
-        )
+        """Send the message until nobody loses it, and return the timeouts on the way."""
+        timeouts = []
+        while lost := [timeout for probability, timeout, stream in self._losses if stream.random() < probability]:
+            timeouts.append(max(lost))
+        return tuple(timeouts)
 
     def link_up(self, moment: float, now: float) -> float:
         """Return the first moment, from `moment` on, at which the worker's link is up; `now` is the clock's."""

@@ -30,10 +30,10 @@ class Gradient:
         job: which of the worker's jobs, counted from 0.
         read: the version of the model that the server handed out for it.
         assigned: when the server handed the model out, simulated seconds.
-        departed: when the model was on its way, after what queueing there was; not a number (NaN) until it has arrived.
+        departed: when the model was on its way, after what queueing there was; not a number (NaN) until then.
         began: when it had reached the worker and computing began; NaN until then.
         ended: when computing ended; NaN until then.
-        sent: when the gradient was on its way, after what queueing there was; NaN until it has arrived.
+        sent: when the gradient was on its way, after what queueing there was; NaN until then.
         arrived: when the gradient reached the server; NaN until then.
     """
 
@@ -250,5 +250,8 @@ class AsyncSGD(Protocol):
 
 
 def check(protocol: object) -> None:
-    """Raise TypeError unless `protocol` is an instance of a `Protocol`."""
+    """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a dataclass."""
     checks.instance("protocol", protocol, Protocol, "AsyncSGD()")
+    if not dataclasses.is_dataclass(protocol):
+        name = type(protocol).__name__
+        raise TypeError(f"protocol must be a frozen dataclass: put @dataclass(frozen=True) above the class {name}")

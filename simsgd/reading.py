@@ -122,8 +122,8 @@ class Reading:
 
 
 def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
-    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled or lost when it was)."""
-    cancelled = discarded.reason != REASONS.index("unused")
+    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
+    cancelled = discarded.reason == REASONS.index("cancelled")
     return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
 
 
@@ -145,7 +145,7 @@ def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: i
 def _down_until(down: Down, now: float) -> Down:
     """Return the log of workers that were down as it was at `now`."""
     begun = down.start <= now
-    return Down(down.worker[begun], down.start[begun], np.where(down.end[begun] <= now, down.end[begun], np.nan))
+    return Down(np.where(down.end[begun] <= now, down.end[begun], np.nan), down.worker[begun], down.start[begun])
 
 
 def follow(

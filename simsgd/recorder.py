@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 import simpy
 
-from simsgd import checks, faults, protocols, rng
+from simsgd import checks, lives, protocols, rng
 from simsgd.cluster import Cluster
 from simsgd.laws import DOWN_COLUMNS, JOB_COLUMNS
+from simsgd.luck import by_job
 from simsgd.networks import AllReduce, Network
 from simsgd.progress import bar
 from simsgd.protocols import Gradient, Protocol
 from simsgd.server import Log, Server, StuckError, job_values
-from simsgd.stations import delay
+from simsgd.stations import happen
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.tape import Discarded, Down, Jobs, Rows, Tape
-from simsgd.traffic import Ends, as_float, traffic
+from simsgd.traffic import Ends, traffic
 
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
@@ -112,28 +113,28 @@ class Recording:
             "message_bytes": size,
         }
         self._environment = environment = simpy.Environment()
-        everybody, joins = range(cluster.workers), faults.moments(cluster.faults, faults.Join)
-        members = [worker for worker in everybody if worker not in joins] if joins else everybody
+        everybody, named = range(cluster.workers), lives.by_worker(cluster.faults, cluster.workers)
+        late = [worker for worker in everybody if lives.joins(named[worker]) is not None]
+        members = sorted(set(everybody) - set(late)) if late else everybody
         self._server = server = Server(protocol, environment, members, observe)
-        server.expected.update(joins)
+        server.expected.update(late)
         ends = Ends(self._deliver, self._receive, lambda: len(server.busy), server.check_going)
         self._traffic = traffic(environment, cluster, size, seed, ends)
-        server.connect(self._traffic.download, self._take_back, self._traffic.settle, self._traffic.held)
+        server.connect(self._traffic, self._take_back)
         self._streams = [rng.stream(seed, "compute time", worker) for worker in everybody]
-        self._downs: list[tuple[int, float, float]] = []
+        self._downs = Log(DOWN_COLUMNS)
         self._down_row: dict[int, int] = {}
         self._end = 0.0
         self._started = False
         self._by_time = True
         self._failure: BaseException | None = None
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
-        self._inboxes = [_Inbox(environment) for _ in everybody]
+        self._inboxes = [simpy.Event(environment) for _ in everybody]
         self._processes = [environment.process(self._work(worker)) for worker in everybody]
-        for worker in everybody if cluster.faults else ():
-            turns = faults.turns(cluster.faults, seed, worker)
-            if worker in joins:
-                self._goes_down(worker)
-            environment.process(self._suffer(worker, turns))
+        for worker in late:
+            self._goes_down(worker)
+        befallen = [lives.turns(named[worker], seed, worker) for worker in everybody if named[worker]]
+        environment.process(self._suffer(lives.moments(befallen)))
 
     @property
     def workers(self) -> int:
@@ -205,7 +206,6 @@ class Recording:
             columns[name][columns[name] >= happened] = math.nan
         for moment, known in (("departed", "began"), ("sent", "arrived")):
             columns[moment][np.isnan(columns[known])] = math.nan
-        downs = np.array(self._downs).reshape(-1, 3).T
         return Tape(
             **rows,
             update_times=server.updates.column("time"),
@@ -213,7 +213,7 @@ class Recording:
             end=self.now,
             discarded=Discarded(**server.discarded.columns()),
             in_flight=Jobs(**columns),
-            down=Down(*(column.astype(kind) for column, kind in zip(downs, DOWN_COLUMNS.values(), strict=True))),
+            down=Down(**self._downs.columns()),
             collective=self._traffic.collective,
             header=dict(self.header),
         )
@@ -221,17 +221,13 @@ class Recording:
     def _work(self, worker: int) -> Generator[simpy.Event, Any, None]:
         """A worker's life: wait for a job's model to arrive, compute, send the gradient."""
         environment, inboxes, upload, handle = self._environment, self._inboxes, self._traffic.upload, self._traffic.handle
-        draw = self.cluster.compute.sampler(self._streams[worker], worker)
-        timeout, drawn = environment.timeout, 0
+        time_of = by_job(self.cluster.compute.sampler(self._streams[worker], worker))
+        timeout = environment.timeout
         while True:
             try:
                 job = yield inboxes[worker]
                 job.began = environment.now
-                while drawn < job.job:  # jobs that ended before they began leave their draws unused, so that
-                    draw(job.began)  # a worker's k-th time belongs to its k-th job whatever the protocol does
-                    drawn += 1
-                drawn += 1
-                yield timeout(self._checked(draw(job.began), worker, job.began))
+                yield timeout(self._checked(time_of(job.job, job.began), worker, job.began))
                 job.ended = environment.now
                 arrival = upload(job)
                 if arrival is not None:
@@ -242,11 +238,11 @@ class Recording:
                 self._failure = self._failure or error
                 raise
             job.arrived = environment.now
-            inboxes[worker] = _Inbox(environment)
+            inboxes[worker] = simpy.Event(environment)
             handle(job)
 
-    def _deliver(self, job: Gradient, seconds: float) -> None:
-        self._inboxes[job.worker].send(job, seconds)
+    def _deliver(self, job: Gradient, moment: float) -> None:
+        happen(self._inboxes[job.worker], moment, job)
 
     def _receive(self, job: Gradient) -> None:
         try:
@@ -258,34 +254,44 @@ class Recording:
     def _take_back(self, job: Gradient) -> None:
         """Stop a job, and its worker if that is at it."""
         self._traffic.drop(job)
-        self._inboxes[job.worker] = _Inbox(self._environment)
+        self._inboxes[job.worker] = simpy.Event(self._environment)
         process = self._processes[job.worker]
         if process is not self._environment.active_process:  # which has not begun the job yet
             process.interrupt()
 
-    def _suffer(self, worker: int, turns: Iterator[faults.Turn]) -> Generator[simpy.Event, Any, None]:
-        """What befalls a worker: it crashes and returns, joins and leaves."""
+    def _suffer(self, moments: Iterator[list[lives.Turn]]) -> Generator[simpy.Event, Any, None]:
+        """What befalls workers: first all faults of a moment, then, one by one, what the protocol does about them."""
         environment, server = self._environment, self._server
-        for turn in turns:
-            yield _first_at(environment, turn.moment)
-            if turn.down and worker not in self._down_row:
-                self._goes_down(worker)
-            elif not turn.down:
-                row = self._down_row.pop(worker)
-                self._downs[row] = (*self._downs[row][:2], environment.now)
-            try:
-                getattr(server, turn.verb)(worker, **turn.known)
-            except BaseException as error:
-                self._failure = self._failure or error
-                raise
+        for turns in moments:
+            yield happen(simpy.Event(environment), turns[0].moment, priority=simpy.events.URGENT)
+            told = []
+            for turn in turns:
+                self._goes_down(turn.worker) if turn.down else self._is_back(turn.worker)
+                told += [turn] if self._guarded(server.befall, turn) else []
+            for turn in told:
+                yield happen(simpy.Event(environment), environment.now, priority=simpy.events.URGENT)
+                self._guarded(server.tell, turn)
+            self._guarded(server.check_after, turns[-1])
+
+    def _guarded(self, call: Callable[[lives.Turn], Any], turn: lives.Turn) -> Any:
+        """Call the server, and keep the first error: SimPy raises a copy."""
+        try:
+            return call(turn)
+        except BaseException as error:
+            self._failure = self._failure or error
+            raise
 
     def _goes_down(self, worker: int) -> None:
-        self._down_row[worker] = len(self._downs)
-        self._downs.append((worker, self._environment.now, math.nan))
+        if worker not in self._down_row:
+            self._down_row[worker] = len(self._downs)
+            self._downs.append(math.nan, worker, self._environment.now)
+
+    def _is_back(self, worker: int) -> None:
+        self._downs.overwrite(self._down_row.pop(worker), self._environment.now)
 
     def _checked(self, drawn: float, worker: int, now: float) -> float:
         """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
-        seconds = as_float(drawn)
+        seconds = _as_float(drawn)
         if now < now + seconds < math.inf:
             return seconds
         if not 0 <= seconds < math.inf:
@@ -302,25 +308,6 @@ class Recording:
         return seconds
 
 
-class _Inbox(simpy.Event):
-    """Where a worker waits for its next job's model: empty until the model is sent, which arrives some seconds later."""
-
-    def send(self, job: Gradient, seconds: float) -> None:
-        """Put a job in, to arrive after so many seconds."""
-        self._ok = True
-        self._value = job
-        self.env.schedule(self, delay=seconds)
-
-
-def _first_at(environment: simpy.Environment, moment: float) -> simpy.Event:
-    """Return an event at a moment, before all others of that moment."""
-    event = simpy.Event(environment)
-    event._ok = True
-    event._value = None
-    environment.schedule(event, priority=simpy.events.URGENT, delay=delay(environment.now, moment))
-    return event
-
-
 def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | None) -> None:
     """Raise ValueError for a protocol that the fabric cannot carry, or a message whose size the fabric has to know."""
     fabric = cluster.network
@@ -333,6 +320,14 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
         raise ValueError(
             f"message_bytes is needed on {type(fabric).__name__}, for example message_bytes=problem.message_bytes or 1e8"
         )
+
+
+def _as_float(seconds: Any) -> float:
+    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
+    try:
+        return float(seconds)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _plainly(thing: object) -> str:

@@ -5,25 +5,30 @@ Laws of this module:
 1. A gradient can be used once, in the `on_gradient` call that delivers it; what is not used then is thrown away and logged.
 2. A verb that makes no sense is refused at once, and a server for which nobody works says who waits for whom.
 3. Logs grow by packed bytes alone: memory is the tape's own columns.
+4. All that befalls workers at one moment has happened before the protocol is told of any of it.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 import simpy
 
 from simsgd.laws import DISCARDED_COLUMNS, REASONS, ROW_COLUMNS
+from simsgd.lives import Turn
 from simsgd.protocols import Gradient, Protocol
 
 GRADIENTS_WITHOUT_STEP = 1_000_000
 """A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
 FAULTS_WHILE_IDLE = 10_000
 """A cluster in which so many faults in a row have found nobody at work is taken to be stuck."""
+LOST_WITHOUT_DELIVERY = 1_000
+"""A cluster that has lost so many jobs of each worker since the last gradient was delivered is taken to be stuck."""
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
 GONE = (
     "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such "
@@ -55,9 +60,9 @@ class Log:
         """Add a row, its values in the order of the schema."""
         self._bytes += self._pack(*values)
 
-    def overwrite_last(self, *values: float) -> None:
-        """Overwrite the first values of the last row."""
-        struct.pack_into(self._format[: 1 + len(values)], self._bytes, len(self._bytes) - self._type.itemsize, *values)
+    def overwrite(self, row: int, *values: float) -> None:
+        """Overwrite the first values of a row."""
+        struct.pack_into(self._format[: 1 + len(values)], self._bytes, row * self._type.itemsize, *values)
 
     def multiply(self, name: str, start: int, factor: float) -> None:
         """Multiply one column, from row `start` on."""
@@ -77,6 +82,42 @@ def job_values(job: Gradient) -> tuple[float, ...]:
     return job.worker, job.job, job.read, job.assigned, job.departed, job.began, job.ended, job.sent, job.arrived
 
 
+class Workers(Collection[int]):
+    """Some workers, to be looked at and not changed; going through them, in order, they may change meanwhile.
+
+    Args:
+        numbers: the workers' numbers, which others change.
+    """
+
+    def __init__(self, numbers: set[int]) -> None:
+        self._numbers = numbers
+
+    def __contains__(self, worker: object) -> bool:
+        return worker in self._numbers
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __repr__(self) -> str:
+        return f"Workers({sorted(self._numbers)})"
+
+
+class Fabric(Interface):
+    """What the server asks of the traffic; see `simsgd.traffic`."""
+
+    def download(self, job: Gradient) -> None:
+        """Bring a job's model to its worker."""
+
+    def settle(self) -> None:
+        """Look again, after a gradient is asked for no longer, whether those who wait are complete."""
+
+    def held(self) -> int:
+        """Return how many gradients wait on their way for those of others."""
+
+
 class Server:
     """What `protocols.Server` promises, and the logs that it writes.
 
@@ -87,7 +128,11 @@ class Server:
         observe: what `observe` calls; without it, observing is an error.
 
     Attributes:
+        workers: the workers that belong to the cluster now, in order.
+        busy: those of whom a gradient is asked, to be looked at.
+        down: those that are down, to be looked at.
         expected: workers that are down or yet to join, and will come.
+        jobs: the job that each worker has.
     """
 
     def __init__(
@@ -101,38 +146,31 @@ class Server:
         self.version = 0
         self.accumulated = 0
         self.notes: dict[str, Any] = {}
-        self.busy: set[int] = set()
-        self.down: set[int] = set()
         self.expected: set[int] = set()
+        self.jobs: dict[int, Gradient] = {}
         self.rows = Log(ROW_COLUMNS)
         self.updates = Log({"time": np.float64})
         self.discarded = Log(DISCARDED_COLUMNS)
         self.stepped_rows = 0
-        self.jobs: dict[int, Gradient] = {}
+        self.delivering: Gradient | None = None
         self._protocol = protocol
         self._environment = environment
         self._observe = observe
+        self._members, self._busy, self._down = set(workers), set[int](), set[int]()
+        self.busy, self.down = Workers(self._busy), Workers(self._down)
         self._next_job: dict[int, int] = {}
-        self.delivering: Gradient | None = None
         self._arrived_since_step = 0
         self._faults_while_idle = 0
+        self._lost_since_delivery = 0
 
-    def connect(
-        self,
-        hand_out: Callable[[Gradient], None],
-        take_back: Callable[[Gradient], None],
-        settle: Callable[[], None],
-        held: Callable[[], int],
-    ) -> None:
+    def connect(self, fabric: Fabric, take_back: Callable[[Gradient], None]) -> None:
         """Connect the server to its workers.
 
         Args:
-            hand_out: brings a job's model to its worker.
+            fabric: what brings models to workers.
             take_back: stops a job wherever it is, and the worker that is at it.
-            settle: says that a gradient is asked for no longer, for which others may have waited.
-            held: how many gradients wait on their way for those of others.
         """
-        self._hand_out, self._take_back, self._settle, self._held = hand_out, take_back, settle, held
+        self._fabric, self._take_back = fabric, take_back
 
     @property
     def now(self) -> float:
@@ -147,16 +185,16 @@ class Server:
 
     def assign(self, worker: int) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
-        if worker in self.busy or worker not in self.workers:
+        if worker in self._busy or worker not in self._members:
             raise ProtocolError(f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but {self._refusal(worker)}")
-        self.busy.add(worker)
-        if worker not in self.down:
+        self._busy.add(worker)
+        if worker not in self._down:
             self._begin(worker)
 
     def _refusal(self, worker: int) -> str:
         if worker in self.jobs:
             return f"worker {worker} is still busy with job {self.jobs[worker].job}: cancel it first"
-        if worker in self.busy:
+        if worker in self._busy:
             return f"worker {worker} is down and will be handed a job when it is back: cancel that first"
         return f"the workers are {_listed(self.workers)}"
 
@@ -164,15 +202,15 @@ class Server:
         number = self._next_job.get(worker, 0)
         self._next_job[worker] = number + 1
         job = self.jobs[worker] = Gradient(worker, number, self.version, self._environment.now)
-        self._hand_out(job)
+        self._fabric.download(job)
 
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
-        if worker not in self.busy:
+        if worker not in self._busy:
             raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
-        self.busy.discard(worker)
+        self._busy.discard(worker)
         self._lose(worker, CANCELLED)
-        self._settle()
+        self._fabric.settle()
 
     def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Add weight·gradient to the next step: a row of the tape."""
@@ -196,7 +234,7 @@ class Server:
             )
         if not math.isfinite(scale):
             raise ProtocolError(f"{self._protocol!r} stepped with the scale {scale!r}: a scale must be finite")
-        self.rows.overwrite_last(True)  # the column step
+        self.rows.overwrite(len(self.rows) - 1, True)  # the column step
         self.updates.append(self._environment.now)
         if scale != 1:
             self.rows.multiply("weight", self.stepped_rows, scale)
@@ -228,56 +266,75 @@ class Server:
     def receive(self, gradient: Gradient) -> None:
         """Deliver a gradient that has arrived to the protocol; what it does not use is thrown away."""
         del self.jobs[gradient.worker]
-        self.busy.discard(gradient.worker)
+        self._busy.discard(gradient.worker)
         self.delivering = gradient
         self._protocol.on_gradient(self, gradient)
         if self.delivering is gradient:
             self.delivering = None
             self._discard(gradient, UNUSED)
         self._arrived_since_step += 1
-        self._faults_while_idle = 0
+        self._faults_while_idle = self._lost_since_delivery = 0
         if not self.jobs or self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {gradient.worker} delivered its job {gradient.job}")
 
-    def crash(self, worker: int, back: bool) -> None:
+    def befall(self, turn: Turn) -> bool:
+        """Let a fault happen to a worker; say whether the protocol is to be told, by `tell`, when all of its moment have."""
+        return {"crash": self._crash, "return": self._return, "leave": self._leave, "join": self._join}[turn.kind](turn)
+
+    def _crash(self, turn: Turn) -> bool:
         """Take a worker down, and its job with it unless the gradient has arrived; it is asked for still."""
-        self.down.add(worker)
-        if back:
-            self.expected.add(worker)
-        job = self.jobs.get(worker)
-        if job is not None and math.isnan(job.arrived):
-            self._lose(worker, CRASH)
-            self._protocol.on_lost(self, worker)
-        self._check_after_fault(f"worker {worker} crashed")
+        self._down.add(turn.worker)
+        if turn.back:
+            self.expected.add(turn.worker)
+        job = self.jobs.get(turn.worker)
+        if job is None or not math.isnan(job.arrived):
+            return False
+        self._lose(turn.worker, CRASH)
+        self._lost_since_delivery += 1
+        return True
 
-    def return_(self, worker: int) -> None:
+    def _return(self, turn: Turn) -> bool:
         """Bring a worker back, and hand it the newest model if its gradient is asked for."""
-        self.down.discard(worker)
-        self.expected.discard(worker)
-        if worker in self.busy and worker not in self.jobs:
-            self._begin(worker)
-        self._protocol.on_return(self, worker)
-        self._check_after_fault(f"worker {worker} returned")
+        self._down.discard(turn.worker)
+        self.expected.discard(turn.worker)
+        if turn.worker in self._busy and turn.worker not in self.jobs:
+            self._begin(turn.worker)
+        return True
 
-    def leave(self, worker: int) -> None:
+    def _leave(self, turn: Turn) -> bool:
         """Forget a worker, and all that was asked of it."""
-        self.workers = [other for other in self.workers if other != worker]
-        for known in (self.busy, self.down, self.expected):
-            known.discard(worker)
-        self._lose(worker, LEAVING)
-        self._settle()
-        self._protocol.on_leave(self, worker)
-        self._check_after_fault(f"worker {worker} left")
+        for known in (self._members, self._busy, self._down, self.expected):
+            known.discard(turn.worker)
+        self.workers = sorted(self._members)
+        self._lose(turn.worker, LEAVING)
+        self._fabric.settle()
+        return True
 
-    def join(self, worker: int, down: bool, back: bool) -> None:
+    def _join(self, turn: Turn) -> bool:
         """Take in a new worker, which may be down at the time, and be back or not."""
-        self.workers = sorted([*self.workers, worker])
-        if down:
-            self.down.add(worker)
-        if not (down and back):
-            self.expected.discard(worker)
-        self._protocol.on_join(self, worker)
-        self._check_after_fault(f"worker {worker} joined")
+        self._members.add(turn.worker)
+        self.workers = sorted(self._members)
+        if turn.down:
+            self._down.add(turn.worker)
+        if not (turn.down and turn.back):
+            self.expected.discard(turn.worker)
+        return True
+
+    def tell(self, turn: Turn) -> None:
+        """Tell the protocol what has befallen a worker."""
+        protocol = self._protocol
+        answers = {
+            "crash": protocol.on_lost,
+            "return": protocol.on_return,
+            "leave": protocol.on_leave,
+            "join": protocol.on_join,
+        }
+        answers[turn.kind](self, turn.worker)
+
+    def check_after(self, turn: Turn) -> None:
+        """Raise StuckError if nobody can go on after what has befallen a worker."""
+        self._faults_while_idle = 0 if self.jobs else self._faults_while_idle + 1
+        self.check_going(f"{turn.kind} of worker {turn.worker}")
 
     def _lose(self, worker: int, reason: int) -> None:
         """Log a worker's job, if it has one, as thrown away, and stop it."""
@@ -295,10 +352,6 @@ class Server:
 
     # --- whether it goes on ----------------------------------------------------------------------------------------------
 
-    def _check_after_fault(self, event: str) -> None:
-        self._faults_while_idle += 1
-        self.check_going(event)
-
     def check_going(self, event: str) -> None:
         """Raise StuckError if nothing can happen any more, or nothing but discarding and faults happens."""
         where = f"at {self.now:g} s and version {self.version}, after {event}"
@@ -307,14 +360,21 @@ class Server:
                 f"{where}, {self._arrived_since_step} gradients have arrived since the last step and the model stands "
                 f"still ({self.accumulated} of them accumulated): {self._protocol!r} must call server.step"
             )
-        if len(self.jobs) > self._held() or (self.expected and self._faults_while_idle < FAULTS_WHILE_IDLE):
+        if self._lost_since_delivery >= LOST_WITHOUT_DELIVERY * max(1, len(self.workers)):
+            raise StuckError(
+                f"{where}, {self._lost_since_delivery} jobs have been lost in crashes since the last gradient was delivered: "
+                "workers do not stay up for as long as a job takes"
+            )
+        if len(self.jobs) > self._fabric.held() or (self.expected and self._faults_while_idle < FAULTS_WHILE_IDLE):
             return
         raise StuckError(f"{where}, {self._who_waits_for_whom()}")
 
     def _who_waits_for_whom(self) -> str:
-        gone = sorted(self.busy - self.jobs.keys() - self.expected)
+        gone = sorted(self._busy - self.jobs.keys() - self.expected)
         if not self.workers:
             return "all workers have left"
+        if self._members <= self._down - self.expected:
+            return f"{_named(self.workers)} {'is' if len(self.workers) == 1 else 'are'} down for good: {GONE}"
         if self.jobs:
             missing = f"that of {_named(gone)}, down for good" if gone else "others, which never come"
             return f"the gradients of {_named(sorted(self.jobs))} wait in the all-reduce for {missing}: {GONE}"

@@ -124,8 +124,11 @@ class FairLink:
 
     def put(self, job: Gradient) -> None:
         """Let a message join: the others' rates fall."""
-        now = self._advance()
         flows = self._class_of[job.worker]
+        if flows.cap == math.inf:  # nothing limits it, and it takes nothing from the others
+            self._done(job, self._environment.now)
+            return
+        now = self._advance()
         self._number += 1
         heapq.heappush(flows.heap, (flows.level + self._bytes, self._number, job))
         flows.count += 1
@@ -205,13 +208,15 @@ class Free:
 def after(environment: simpy.Environment, seconds: float, call: Callable[[simpy.Event], None], value: object) -> None:
     """Call something with an event of that value after so many seconds."""
     event = simpy.Event(environment)
-    event._ok = True
-    event._value = value
     event.callbacks.append(call)  # type: ignore[union-attr]
-    environment.schedule(event, delay=seconds)
+    happen(event, environment.now + seconds, value)
 
 
-def delay(now: float, moment: float) -> float:
-    """Return the seconds from now to a moment, such that now plus these is the moment, rounding included."""
-    seconds = moment - now
-    return seconds + (moment - (now + seconds))
+def happen(event: simpy.Event, moment: float, value: object = None, priority: int = simpy.events.NORMAL) -> simpy.Event:
+    """Let an event happen at a moment, to the bit, and return it.
+
+    SimPy's own `schedule` takes a delay, which need not lead to the moment: no float may. Same moments keep their order.
+    """
+    event._ok, event._value = True, value
+    heapq.heappush(event.env._queue, (moment, priority, next(event.env._eid), event))  # type: ignore[misc]
+    return event

@@ -68,7 +68,7 @@ class Jobs:
         began: when it had reached the worker and computing began.
         ended: when computing ended.
         sent: when the gradient had the server's link to itself, and was on its way; until then it queued. Where it is
-            summed by an all-reduce, the last moment at which that could have begun: until then it waited for other workers.
+            summed by an all-reduce, when the last of the workers had its gradient: until then it waited for them.
         arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
     """
 
@@ -118,14 +118,14 @@ class Down:
     """When workers were down: one row each time, columns of shape (rows,); in the order in which they began.
 
     Attributes:
+        end: until when (seconds); not a number for a worker that was still down at the tape's end.
         worker: who (int32).
         start: since when (seconds); 0 for a worker that had yet to join.
-        end: until when (seconds); not a number for a worker that was still down at the tape's end.
     """
 
+    end: np.ndarray
     worker: np.ndarray
     start: np.ndarray
-    end: np.ndarray
 
     def __len__(self) -> int:
         return len(self.worker)
@@ -235,6 +235,17 @@ class Tape(Jobs):
             edges = np.append(moment, ends), np.append(starts, last)
             kept.append((np.full(len(edges[0]), number), *edges))
         return tuple(map(np.concatenate, zip(*kept, strict=True)))
+
+    @property
+    def queueing(self) -> np.ndarray:
+        """Seconds that each row's messages queued for the server's link, and its gradient at the server; shape (rows,)."""
+        messages = self.departed - self.assigned + (0.0 if self.collective else self.sent - self.ended)
+        return messages + self.time - self.arrived
+
+    @property
+    def barrier(self) -> np.ndarray:
+        """Seconds that each row's gradient waited in an all-reduce for those of later workers; shape (rows,)."""
+        return (self.sent - self.ended) * self.collective
 
     def shares(self) -> dict[str, np.ndarray]:
         """Return how each worker spent the time from 0 to `end`: fractions that add up to 1, each of shape (workers,).

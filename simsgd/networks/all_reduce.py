@@ -98,11 +98,21 @@ class AllReduce(Fabric, ABC):
         self.check_ranks(moments.size)
         return self.rounds(moments, message_bytes, send) if moments.size > 1 else moments
 
-    def run(self, began: np.ndarray, ended: np.ndarray, message_bytes: float, send: Send = undisturbed) -> np.ndarray:
-        """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds)."""
+    def run(
+        self,
+        began: np.ndarray,
+        ended: np.ndarray,
+        message_bytes: float,
+        send: Send = undisturbed,
+        not_before: float = -math.inf,
+    ) -> np.ndarray:
+        """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds).
+
+        No message leaves before `not_before`, seconds: when it was known who takes part.
+        """
         began, ended = np.asarray(began, dtype=np.float64), np.asarray(ended, dtype=np.float64)
         backward = self.backward_share * (ended - began) if self.overlap else np.zeros_like(ended)
-        done = np.full_like(ended, -math.inf)
+        done = np.full_like(ended, not_before)
         for j in range(1, self.buckets + 1):
             ready = ended - backward * (1 - j / self.buckets)
             done = self.finish(np.maximum(ready, done), message_bytes / self.buckets, send)

@@ -1,0 +1,132 @@
+"""What befalls each worker, in order: the cluster's faults, dealt out to those whom they concern.
+
+Laws of this module: no SimPy; spells and turns come one after the other, as they are asked for; what befalls one worker costs
+nothing where it befalls nobody else.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from simsgd.faults import Crash, Crashes, Fault, Join, Leave
+
+Named = Sequence[tuple[str, Fault]]
+"""Faults of one worker, each with the name of its random streams, which counts faults of its own kind only."""
+
+
+def by_worker(faults: Iterable[Fault], workers: int) -> list[Named]:
+    """Return the faults that concern each of so many workers, by name.
+
+    Example:
+        >>> from simsgd.faults import Crash, LostMessages
+        >>> faults = [Crash(0, at=1.0), LostMessages(0.1, timeout=1.0), Crash(1, at=2.0)]
+        >>> [[name for name, _ in those] for those in by_worker(faults, workers=2)]
+        [['Crash 0', 'LostMessages 0'], ['LostMessages 0', 'Crash 1']]
+    """
+    found: list[list[tuple[str, Fault]]] = [[] for _ in range(workers)]
+    seen: Counter[str] = Counter()
+    for fault in faults:
+        kind = type(fault).__name__
+        several = getattr(fault, "workers", None)
+        for worker in [fault.worker] if hasattr(fault, "worker") else range(workers) if several is None else several:
+            found[worker].append((f"{kind} {seen[kind]}", fault))
+        seen[kind] += 1
+    return list(found)
+
+
+def spells(named: Named, kinds: type | tuple[type, ...], seed: int, worker: int) -> Iterator[tuple[float, float]]:
+    """Yield (start, end), simulated seconds, of all spells of some kinds of faults on one worker; overlapping ones joined.
+
+    Example:
+        >>> from simsgd.faults import Crash
+        >>> named = [("a", Crash(0, at=3, back=5)), ("b", Crash(0, at=1, back=4)), ("c", Crash(0, at=7, back=8))]
+        >>> list(spells(named, Crash, seed=0, worker=0))
+        [(1.0, 5.0), (7.0, 8.0)]
+    """
+    return _joined(heapq.merge(*(fault.spells(seed, name, worker) for name, fault in named if isinstance(fault, kinds))))
+
+
+def _joined(spells: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    last_start, last_end = math.nan, -math.inf
+    for start, end in spells:
+        if start > last_end:
+            if last_end > -math.inf:
+                yield last_start, last_end
+            last_start, last_end = start, end
+        else:
+            last_end = max(last_end, end)
+        if last_end == math.inf:
+            break
+    if last_end > -math.inf:
+        yield last_start, last_end
+
+
+class Turn(NamedTuple):
+    """A turn in a worker's life.
+
+    Attributes:
+        moment: simulated seconds.
+        worker: whose life.
+        kind: it joins, crashes, returns or leaves for good.
+        down: whether it is down then.
+        back: whether, if it is down, it will be back or forgotten some day.
+    """
+
+    moment: float
+    worker: int
+    kind: Literal["join", "crash", "return", "leave"]
+    down: bool
+    back: bool = False
+
+
+def joins(named: Named) -> float | None:
+    """Return when (seconds) the worker of these faults joins; None if it is there from the start."""
+    return next((fault.at for _, fault in named if isinstance(fault, Join)), None)
+
+
+def turns(named: Named, seed: int, worker: int) -> Iterator[Turn]:
+    """Yield the turns of one worker's life, in order.
+
+    Example:
+        >>> from simsgd.faults import Crash, Leave
+        >>> named = [("a", Leave(0, at=9)), ("b", Crash(0, at=1, back=4))]
+        >>> [(turn.moment, turn.kind) for turn in turns(named, seed=0, worker=0)]
+        [(1.0, 'crash'), (4.0, 'return'), (9.0, 'leave')]
+    """
+    joined = joins(named)
+    yet_to_join, begins = joined is not None, -math.inf if joined is None else joined
+    leaves = next((fault.at for _, fault in named if isinstance(fault, Leave)), math.inf)
+    for start, end in spells(named, (Crash, Crashes), seed, worker):
+        if end <= begins:
+            continue
+        back = min(end, leaves) < math.inf
+        if yet_to_join:
+            yet_to_join = False
+            yield Turn(begins, worker, "join", start <= begins, back)
+        if start >= leaves:
+            break
+        if start > begins:
+            yield Turn(start, worker, "crash", True, back)
+        if end >= leaves:
+            break
+        yield Turn(end, worker, "return", False)
+    if yet_to_join:
+        yield Turn(begins, worker, "join", False)
+    if leaves < math.inf:
+        yield Turn(leaves, worker, "leave", True)
+
+
+def moments(lives: Iterable[Iterator[Turn]]) -> Iterator[list[Turn]]:
+    """Yield what befalls workers at one moment after the other: all turns of the moment, by worker."""
+    at_once: list[Turn] = []
+    for turn in heapq.merge(*lives):
+        if at_once and turn.moment > at_once[0].moment:
+            yield at_once
+            at_once = []
+        at_once.append(turn)
+    if at_once:
+        yield at_once

@@ -1,0 +1,28 @@
+"""Messages on their way: what a fabric does in the event loop.
+
+Laws of this package:
+
+1. A fabric brings models to workers and gradients to the server; which ones, and what is done about them, it does not know.
+2. A job has one message on its way at a time. Dropping the job frees all that its message held.
+3. On an uncontended network, without faults, a message is one event.
+"""
+
+from __future__ import annotations
+
+import simpy
+
+from simsgd.cluster import Cluster
+from simsgd.networks import AllReduce, Network, ParameterServer
+from simsgd.traffic.base import Ends, Traffic
+from simsgd.traffic.collective import Collective
+from simsgd.traffic.paths import Paths
+from simsgd.traffic.shared import SharedServer
+
+
+def traffic(environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> Traffic:
+    """Return what moves the messages of a cluster."""
+    kinds: dict[type, type[Traffic]] = {AllReduce: Collective, ParameterServer: SharedServer, Network: Paths}
+    kind = next((kind for fabric, kind in kinds.items() if isinstance(cluster.network, fabric)), None)
+    if kind is None:
+        raise TypeError(f"cluster.network must be a Network, a ParameterServer or an AllReduce, got {cluster.network!r}")
+    return kind(environment, cluster, message_bytes, seed, ends)

@@ -1,0 +1,127 @@
+"""An all-reduce: gradients that are summed on their way, and wait for each other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import simpy
+
+from simsgd import rng
+from simsgd.cluster import Cluster
+from simsgd.luck import checked
+from simsgd.networks import Wire
+from simsgd.networks.all_reduce import undisturbed
+from simsgd.protocols import Gradient
+from simsgd.server import StuckError
+from simsgd.stations import happen
+from simsgd.times import Law
+from simsgd.traffic.base import Ends, Traffic
+
+
+class Collective(Traffic):
+    """An all-reduce of all gradients that are asked for, whoever is asked."""
+
+    collective = True
+
+    def __init__(self, environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> None:
+        super().__init__(environment, cluster, message_bytes, seed, ends)
+        self._wires = list(self._network.wires.values())
+        jitter = any(wire.jitter(worker)[1] for wire in self._wires for worker in range(cluster.workers))
+        self._disturbed = jitter or not all(luck.none for luck in self._luck)
+        if self._disturbed and not self._wires:
+            raise ValueError(
+                f"{self._network!r} is known as a whole, without single messages: faults of messages cannot befall it"
+            )
+        self._seed = seed
+        self._ready: dict[int, tuple[Gradient, simpy.Event]] = {}
+        self._attempt = 0
+        self._under_way = False
+        self._not_before = 0.0
+        self._complete = 0.0
+        self._jitter: dict[tuple[int, int], Callable[[float], float]] = {}
+
+    def download(self, job: Gradient) -> None:
+        """Begin at once: each worker holds the new model when the all-reduce is over."""
+        job.departed = job.assigned
+        self._ends.deliver(job, job.assigned)
+
+    def upload(self, job: Gradient) -> simpy.Event | None:
+        """Wait for the others, sum, and arrive together."""
+        arrival = simpy.Event(self._environment)
+        self._ready[job.worker] = (job, arrival)
+        self._begin_if_complete()
+        if not self._under_way:
+            self._ends.check(f"worker {job.worker} ended its job {job.job}")
+        return arrival
+
+    def drop(self, job: Gradient) -> None:
+        """Forget a job; if its gradient was being summed, the others have to begin anew."""
+        if self._ready.get(job.worker, (None,))[0] is job:
+            del self._ready[job.worker]
+            if self._under_way:
+                self._under_way, self._not_before = False, self._environment.now
+
+    def settle(self) -> None:
+        """Begin now if only those were waited for who are asked no longer: before, nobody knew."""
+        self._not_before = self._environment.now
+        self._begin_if_complete()
+
+    def _begin_if_complete(self) -> None:
+        """Begin when everybody who is asked for a gradient has one."""
+        if self._under_way or not self._ready or len(self._ready) < self._ends.busy():
+            return
+        ranks = sorted(self._ready)
+        self._check_ranks(ranks)
+        self._under_way = True
+        self._attempt += 1
+        began, ended = (np.array([getattr(self._ready[rank][0], name) for rank in ranks]) for name in ("began", "ended"))
+        self._complete = max(self._not_before, float(ended.max()))
+        send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
+        end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
+        event = simpy.Event(self._environment)
+        event.callbacks.append(self._finish)  # type: ignore[union-attr]
+        happen(event, end, self._attempt)
+
+    def _check_ranks(self, ranks: list[int]) -> None:
+        """Raise StuckError if the all-reduce cannot do with those workers that there are."""
+        try:
+            self._network.check_ranks(len(ranks))
+        except ValueError as error:
+            left = ", ".join(map(str, ranks))
+            now = self._environment.now
+            raise StuckError(f"at {now:g} s, workers {left} are left to sum their gradients, but {error}") from error
+
+    def held(self) -> int:
+        """Return how many gradients wait for those of others."""
+        return 0 if self._under_way else len(self._ready)
+
+    def _finish(self, event: simpy.Event) -> None:
+        """Let all gradients arrive together, in the order of their workers' numbers."""
+        if not (self._under_way and event._value == self._attempt):
+            return
+        self._under_way = False
+        for rank in sorted(self._ready):
+            job, arrival = self._ready[rank]
+            job.sent = self._complete
+            arrival.succeed()
+        self._ready.clear()
+
+    def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, size: float, wire: Wire) -> np.ndarray:
+        """Say when messages arrive that ranks start to send, of `size` bytes each: with jitter, losses and outages."""
+        seconds, now = wire.seconds(size), self._environment.now
+        arrivals = []
+        for worker, start in zip(workers[senders].tolist(), started.tolist(), strict=True):
+            fate = self._luck[worker].fate(self._jitter_of(wire, worker)(start))
+            arrivals.append(self._luck[worker].journey(start, seconds, fate, min(start, now))[1])
+        return np.array(arrivals)
+
+    def _jitter_of(self, wire: Wire, worker: int) -> Callable[[float], float]:
+        """Return what draws the additional seconds of a worker's messages on a wire."""
+        number = self._wires.index(wire)
+        if (number, worker) not in self._jitter:
+            law: Law | None = wire.jitter(worker)[1]
+            stream = rng.stream(self._seed, f"jitter of wire {number}", worker)
+            self._jitter[number, worker] = checked(law, law.sampler(stream, worker)) if law else (lambda now: 0.0)
+        return self._jitter[number, worker]
