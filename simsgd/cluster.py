@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
 from simsgd import checks, cluster_file
-from simsgd.faults import Fault, Join, Leave
+from simsgd.faults import Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.times import Law
 
@@ -105,12 +106,20 @@ class Cluster:
 
     def _check_elastic(self) -> None:
         """Raise ValueError if a worker joins or leaves twice, or leaves before it has joined."""
+        if isinstance(self.network, AllReduce) and not self.network.wires:
+            for i, fault in enumerate(self.faults):
+                if isinstance(fault, LostMessages | LinkDown | LinkOutages):
+                    raise ValueError(
+                        f"Cluster.faults[{i}] must not be of messages: {self.network!r} is known as a whole, got {fault!r}"
+                    )
         joins, leaves = ([(f.worker, f.at) for f in self.faults if isinstance(f, kind)] for kind in (Join, Leave))
+        joined = dict(joins)
         for verb, moments in (("join", joins), ("leave", leaves)):
+            times = Counter(worker for worker, _ in moments)
             for worker, at in moments:
-                if sum(other == worker for other, _ in moments) > 1:
+                if times[worker] > 1:
                     raise ValueError(f"Cluster.faults make worker {worker} {verb} more than once: it can do so only once")
-                if verb == "leave" and at <= dict(joins).get(worker, -1.0):
+                if verb == "leave" and at <= joined.get(worker, -1.0):
                     raise ValueError(f"Cluster.faults make worker {worker} leave at {at:g} s, before it has joined")
         if isinstance(self.network, AllReduce):
             self._check_ranks(sorted([(at, 1) for _, at in joins] + [(at, -1) for _, at in leaves]), self.workers - len(joins))

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 from simsgd.faults import Crash, Crashes, Fault, Join, Leave
 
+MOST_JOINED = 10_000
+"""So many spells that overlap or touch are taken to have no end."""
 Named = Sequence[tuple[str, Fault]]
 """Faults of one worker, each with the name of its random streams, which counts faults of its own kind only."""
 
@@ -47,12 +49,15 @@ def spells(named: Named, kinds: type | tuple[type, ...], seed: int, worker: int)
         >>> list(spells(named, Crash, seed=0, worker=0))
         [(1.0, 5.0), (7.0, 8.0)]
     """
-    return _joined(heapq.merge(*(fault.spells(seed, name, worker) for name, fault in named if isinstance(fault, kinds))))
-
-
-def _joined(spells: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    last_start, last_end = math.nan, -math.inf
-    for start, end in spells:
+    several = heapq.merge(*(fault.spells(seed, name, worker) for name, fault in named if isinstance(fault, kinds)))
+    last_start, last_end, joined = math.nan, -math.inf, 0
+    for start, end in several:
+        joined = 0 if start > last_end else joined + 1
+        if joined >= MOST_JOINED:
+            raise ValueError(
+                f"Cluster.faults leave worker {worker} no time between {joined} spells in a row, from {last_start:g} to "
+                f"{end:g} s: make them rarer or shorter, or let it leave for good (faults.Leave)"
+            )
         if start > last_end:
             if last_end > -math.inf:
                 yield last_start, last_end

@@ -67,7 +67,7 @@ class Server(Interface):
 
     @property
     def down(self) -> Collection[int]:
-        """Those of `workers` that are down at the moment, and will be back."""
+        """Those of `workers` that are down at the moment."""
 
     @property
     def version(self) -> int:
@@ -134,7 +134,10 @@ class Protocol(ABC):
     """
 
     synchronous: ClassVar[bool] = False
-    """Whether each step needs the gradients of all workers at one version, so that an all-reduce can sum them on the way."""
+    """Whether each step is made of the gradients of all workers at one version, so that an all-reduce can sum them on the way.
+
+    A promise, which nobody checks: a protocol that makes it and then steps with some of them only is simulated as if it could.
+    """
 
     def start(self, server: Server) -> None:
         """Hand out the first jobs; unless overridden, one to each worker in the order of their numbers."""
@@ -189,6 +192,9 @@ class MinibatchSGD(Protocol):
 
     wait: bool = True
     synchronous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.instance("MinibatchSGD.wait", self.wait, bool, "False")
 
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
         """Accumulate; with the last that was asked for, step and hand out."""

@@ -239,17 +239,13 @@ class Recording:
                 raise
             job.arrived = environment.now
             inboxes[worker] = simpy.Event(environment)
-            handle(job)
+            self._guarded(handle, job)
 
     def _deliver(self, job: Gradient, moment: float) -> None:
         happen(self._inboxes[job.worker], moment, job)
 
     def _receive(self, job: Gradient) -> None:
-        try:
-            self._server.receive(job)
-        except BaseException as error:
-            self._failure = self._failure or error  # SimPy goes on to the end of this moment: the first one counts
-            raise
+        self._guarded(self._server.receive, job)
 
     def _take_back(self, job: Gradient) -> None:
         """Stop a job, and its worker if that is at it."""
@@ -262,7 +258,7 @@ class Recording:
     def _suffer(self, moments: Iterator[list[lives.Turn]]) -> Generator[simpy.Event, Any, None]:
         """What befalls workers: first all faults of a moment, then, one by one, what the protocol does about them."""
         environment, server = self._environment, self._server
-        for turns in moments:
+        while turns := self._guarded(next, moments, None):
             yield happen(simpy.Event(environment), turns[0].moment, priority=simpy.events.URGENT)
             told = []
             for turn in turns:
@@ -273,10 +269,10 @@ class Recording:
                 self._guarded(server.tell, turn)
             self._guarded(server.check_after, turns[-1])
 
-    def _guarded(self, call: Callable[[lives.Turn], Any], turn: lives.Turn) -> Any:
-        """Call the server, and keep the first error: SimPy raises a copy."""
+    def _guarded(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Call something, and keep the first error: SimPy raises a copy, and goes on to the end of the moment before."""
         try:
-            return call(turn)
+            return call(*arguments)
         except BaseException as error:
             self._failure = self._failure or error
             raise

@@ -317,13 +317,15 @@ def _staleness_quantiles(tape: Tape) -> np.ndarray:
 def _bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:
     """Return the bytes of the messages that had arrived by each of the moments: models and gradients, each once.
 
-    An all-reduce moves 2(n−1)/n messages for each gradient, whatever the algorithm, and no model.
+    An all-reduce of n gradients moves 2(n−1) messages, whatever the algorithm, and no model; what is lost is not counted.
     """
     logs = (tape, tape.discarded, tape.in_flight)
-    columns = ("arrived",) if tape.collective else ("began", "arrived")
-    arrivals = np.concatenate([getattr(log, column) for log in logs for column in columns])
-    each = message_bytes * (2 * (tape.workers - 1) / tape.workers if tape.collective else 1)
-    return each * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
+    if tape.collective:
+        arrivals, ranks = np.unique(tape.arrived, return_counts=True)
+        moved = np.append(0.0, np.cumsum(2.0 * (ranks - 1)))
+        return message_bytes * moved[np.searchsorted(arrivals, moments, side="right")]
+    arrivals = np.concatenate([getattr(log, column) for log in logs for column in ("began", "arrived")])
+    return message_bytes * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
 
 
 def _versions() -> dict[str, str]:

@@ -29,6 +29,7 @@ FAULTS_WHILE_IDLE = 10_000
 """A cluster in which so many faults in a row have found nobody at work is taken to be stuck."""
 LOST_WITHOUT_DELIVERY = 1_000
 """A cluster that has lost so many jobs of each worker since the last gradient was delivered is taken to be stuck."""
+HAPPENED = {"crash": "crashed", "return": "returned", "leave": "left", "join": "joined"}
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
 GONE = (
     "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such "
@@ -334,7 +335,7 @@ class Server:
     def check_after(self, turn: Turn) -> None:
         """Raise StuckError if nobody can go on after what has befallen a worker."""
         self._faults_while_idle = 0 if self.jobs else self._faults_while_idle + 1
-        self.check_going(f"{turn.kind} of worker {turn.worker}")
+        self.check_going(f"worker {turn.worker} {HAPPENED[turn.kind]}")
 
     def _lose(self, worker: int, reason: int) -> None:
         """Log a worker's job, if it has one, as thrown away, and stop it."""
@@ -362,10 +363,15 @@ class Server:
             )
         if self._lost_since_delivery >= LOST_WITHOUT_DELIVERY * max(1, len(self.workers)):
             raise StuckError(
-                f"{where}, {self._lost_since_delivery} jobs have been lost in crashes since the last gradient was delivered: "
+                f"{where}, {self._lost_since_delivery} jobs have been lost to faults since the last gradient was delivered: "
                 "workers do not stay up for as long as a job takes"
             )
-        if len(self.jobs) > self._fabric.held() or (self.expected and self._faults_while_idle < FAULTS_WHILE_IDLE):
+        owed_and_coming = not self._busy.isdisjoint(self.expected)
+        if (
+            len(self.jobs) > self._fabric.held()
+            or owed_and_coming
+            or (self.expected and self._faults_while_idle < FAULTS_WHILE_IDLE)
+        ):
             return
         raise StuckError(f"{where}, {self._who_waits_for_whom()}")
 
@@ -374,7 +380,7 @@ class Server:
         if not self.workers:
             return "all workers have left"
         if self._members <= self._down - self.expected:
-            return f"{_named(self.workers)} {'is' if len(self.workers) == 1 else 'are'} down for good: {GONE}"
+            return f"all there are, {_named(self.workers)}, are down for good: give them times at which they are back"
         if self.jobs:
             missing = f"that of {_named(gone)}, down for good" if gone else "others, which never come"
             return f"the gradients of {_named(sorted(self.jobs))} wait in the all-reduce for {missing}: {GONE}"

@@ -216,7 +216,12 @@ def happen(event: simpy.Event, moment: float, value: object = None, priority: in
     """Let an event happen at a moment, to the bit, and return it.
 
     SimPy's own `schedule` takes a delay, which need not lead to the moment: no float may. Same moments keep their order.
+
+    Raises:
+        ValueError: if the moment is past, or infinite, or no number.
     """
+    if not event.env.now <= moment < math.inf:
+        raise ValueError(f"at {event.env.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
     event._ok, event._value = True, value
     heapq.heappush(event.env._queue, (moment, priority, next(event.env._eid), event))  # type: ignore[misc]
     return event

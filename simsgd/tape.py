@@ -206,8 +206,8 @@ class Tape(Jobs):
         """Return what workers did when: for each kind (workers, beginnings, ends), arrays of one shape; seconds.
 
         "computing", "discarded" (computing that was thrown away), "sending" (messages of either direction on their way),
-        "queueing" (for the server's link, or at the server), "barrier" (in an all-reduce, for later workers) and "down".
-        A worker's stretches do not overlap; what they leave out it spent waiting for an assignment.
+        "queueing" (for the server's link, or at the server, where being dealt with counts too), "barrier" (in an all-reduce,
+        for later workers) and "down". A worker's stretches do not overlap; what they leave out it waited for an assignment.
         """
         nothing = (np.empty(0, np.int32), np.empty(0), np.empty(0))
         found: dict[str, list[tuple[np.ndarray, ...]]] = {kind: [nothing] for kind in KINDS}

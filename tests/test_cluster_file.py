@@ -227,7 +227,7 @@ laws = st.recursive(
 links = st.builds(sg.networks.Link, st.floats(min_value=0, max_value=1e300), st.one_of(positive, st.just(math.inf)))
 fabrics = st.one_of(
     links,
-    st.builds(sg.networks.ParameterServer, links, update=st.one_of(st.none(), laws)),
+    st.builds(sg.networks.ParameterServer, links, update=st.one_of(st.none(), leaves)),
     st.builds(sg.networks.Ring, links, buckets=st.integers(1, 5), overlap=st.booleans(), reduction=positive),
 )
 faults = st.lists(
@@ -433,9 +433,10 @@ BROKEN = {
         f"{HEAD}\n{COMPUTE}\nfaults = [{LEAVE}, {LEAVE}]",
         "faults make worker 0 leave more than once",
     ),
-    "one law too few that nobody asks": (
-        f"{HEAD}\n{COMPUTE}\nfaults = [{CRASHES}, {LEAVE}, {LEAVE}]",
-        "cluster.toml: faults make worker 0 leave more than once",
+    "too few laws in a fault, and too few speeds": (
+        f"{HEAD}\nfaults = [{LEAVE}, {CRASHES}]\n[compute]\nkind = 'Speeds'\nspeeds = [1, 1]\nlaw.kind = 'Constant'\n"
+        'law.seconds = "1 s"',
+        "cluster.toml: faults[1].between.laws must hold one law for each of 4 workers, got 1",
     ),
     "an unknown preset": (
         f'{HEAD}\n{COMPUTE}\nnetwork = {{kind = "preset", name = "token ring"}}',

@@ -41,6 +41,8 @@ class AllReduce(Fabric, ABC):
     the j-th of B buckets (from 1) is ready before the job ends, at ended − backward·(1 − j/B), where backward =
     backward_share·(ended − began): the backward pass finishes the layers one by one, at an even pace.
 
+    A worker that joins, or is back after a crash, is taken to have the model: how it gets it is not simulated.
+
     Args:
         buckets: how many pieces leave one after the other, at least 1.
         overlap: whether a bucket may leave as soon as its layers' gradients are ready; if not, all leave when the job ends.

@@ -11,6 +11,7 @@ import numpy as np
 from simsgd import checks
 from simsgd.networks.fabric import Network, Wire
 from simsgd.times.law import Law, Moments, Sampler
+from simsgd.times.stretching import follows_clock
 from simsgd.units import BytesPerSecond, Seconds
 
 
@@ -79,6 +80,10 @@ class Jittery(Wire):
     def __post_init__(self) -> None:
         checks.instance("Jittery.wire", self.wire, Wire, "Link(latency=1e-3, bandwidth=1.25e9)")
         checks.instance("Jittery.law", self.law, Law, "times.Exponential(mean=1e-4)")
+        if follows_clock(self.law):
+            raise ValueError(
+                f"Jittery.law must not follow the clock, as jitter is drawn before the message leaves, got {self.law!r}"
+            )
 
     @property
     def latency(self) -> float:  # type: ignore[override]

@@ -9,6 +9,7 @@ from simsgd import checks
 from simsgd.networks.fabric import Fabric, Network, Wire
 from simsgd.networks.links import Duplex, Link, PerWorker, together
 from simsgd.times.law import Law
+from simsgd.times.stretching import follows_clock
 
 Direction = Literal["down", "up"]
 """Models come down to the workers, gradients go up to the server."""
@@ -63,6 +64,11 @@ class ParameterServer(Fabric):
         checks.store(self, shards=checks.whole("ParameterServer.shards", self.shards, 1))
         if self.update is not None:
             checks.instance("ParameterServer.update", self.update, Law, "times.Constant(1e-3)")
+            if follows_clock(self.update):
+                raise ValueError(
+                    "ParameterServer.update must not follow the clock, as each worker's gradients draw their own, "
+                    f"got {self.update!r}"
+                )
         _check_access("ParameterServer.access", self.access)
 
     def latency(self, direction: Direction, worker: int) -> float:

@@ -90,10 +90,14 @@ class Fit:
             lines.append("Nothing here speaks against independent draws.")
         else:
             lines.append(
-                "Independent draws are a bad description, because slowness persists; use `persistent`, which has these "
-                f"workers' means and autocorrelation, or the times themselves: {play_back}."
+                f"Independent draws are a bad description, because {self._why()}, or the times themselves: {play_back}."
             )
         return "\n".join(lines)
+
+    def _why(self) -> str:
+        if self.autocorrelation < -AUTOCORRELATION:
+            return "long and short times alternate, which no law here does; use `persistent` for the workers' means only"
+        return "slowness persists; use `persistent`, which has these workers' means and autocorrelation"
 
     def __str__(self) -> str:
         """Return the summary."""

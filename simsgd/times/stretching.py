@@ -139,3 +139,9 @@ class Clock(Law):
     def check_workers(self, workers: int) -> None:
         """Raise ValueError if the law cannot serve so many workers."""
         self.law.check_workers(workers)
+
+
+def follows_clock(law: Law) -> bool:
+    """Say whether a law, or one that it is made of, follows the clock."""
+    parts = [part for value in vars(law).values() for part in (value if isinstance(value, tuple) else (value,))]
+    return isinstance(law, Clock) or any(follows_clock(part) for part in parts if isinstance(part, Law))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -30,10 +31,6 @@ class Collective(Traffic):
         self._wires = list(self._network.wires.values())
         jitter = any(wire.jitter(worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(luck.none for luck in self._luck)
-        if self._disturbed and not self._wires:
-            raise ValueError(
-                f"{self._network!r} is known as a whole, without single messages: faults of messages cannot befall it"
-            )
         self._seed = seed
         self._ready: dict[int, tuple[Gradient, simpy.Event]] = {}
         self._attempt = 0
@@ -80,6 +77,10 @@ class Collective(Traffic):
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
         end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
+        if not self._environment.now <= end < math.inf:
+            raise ValueError(
+                f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be later"
+            )
         event = simpy.Event(self._environment)
         event.callbacks.append(self._finish)  # type: ignore[union-attr]
         happen(event, end, self._attempt)

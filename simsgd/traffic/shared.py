@@ -17,6 +17,8 @@ from simsgd.protocols import Gradient
 from simsgd.stations import FairLink, Free, Line, Station, happen
 from simsgd.traffic.base import Ends, Traffic
 
+FINITE = "message times must be finite numbers and not negative"
+
 
 class SharedServer(Traffic):
     """A server whose links all messages share, and which handles one gradient after the other."""
@@ -44,6 +46,11 @@ class SharedServer(Traffic):
         network: ParameterServer = self._network
         capacity = network.capacity(way, self._bytes)
         caps = [network.cap(way, worker, self._bytes) for worker in range(len(self._luck))]
+        alone = [self._bytes / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
+        if not all(0 <= seconds < math.inf for seconds in alone):
+            raise ValueError(
+                f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {self._bytes:g} bytes: {FINITE}"
+            )
         if self._bytes == 0 or min(*caps, capacity) == math.inf:
             return Free(self._environment, done)
         if network.sharing == "fair":
