@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from simsgd import checks, cluster_file
-from simsgd.faults import Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
+from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.times import Law
 
@@ -50,7 +50,7 @@ class Cluster:
         checks.instance("Cluster.network", self.network, Fabric, "networks.Link(latency=1e-3, bandwidth=1.25e9)")
         checks.store(self, faults=checks.sequence("Cluster.faults", self.faults, "(faults.Crash(worker=0, at=10.0),)"))
         for i, fault in enumerate(self.faults):
-            checks.instance(f"Cluster.faults[{i}]", fault, Fault, "faults.Crash(worker=0, at=10.0)")
+            checks.instance(f"Cluster.faults[{i}]", fault, KINDS, "faults.Crash(worker=0, at=10.0)")
             fault.check_workers(self.workers)
         self.compute.check_workers(self.workers)
         self.network.check_workers(self.workers)

@@ -284,6 +284,10 @@ class LostMessages(Fault):
         _store_workers(self)
 
 
+KINDS = (Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages)
+"""The kinds of faults that there are; a cluster takes no others, as nobody would know what they do."""
+
+
 def _store_moment(fault: Leave | Join) -> None:
     name = type(fault).__name__
     checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))

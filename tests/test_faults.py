@@ -895,3 +895,12 @@ def test_turns_of_a_worker_s_life():
         (6.0, "return"),
         (6.5, "leave"),
     ]
+
+
+def test_a_fault_of_one_s_own_is_refused():
+    @dataclass(frozen=True)
+    class Flood(sg.faults.Fault):
+        worker: int = 0
+
+    with pytest.raises(TypeError, match=r"Cluster\.faults\[0\] must be an instance such as .*Flood"):
+        sg.Cluster(1, Constant(1.0), faults=(Flood(),))

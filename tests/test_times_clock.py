@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -307,3 +308,20 @@ def test_a_clock_refuses_what_its_law_refuses():
     for law in (times.Pauses(times.Speeds(ONE, (1.0,)), 2.0, 1.0), slowdowns(work=times.Speeds(ONE, (1.0,)))):
         with pytest.raises(ValueError, match=r"Speeds\.speeds .* 2 workers, got 1"):
             sg.Cluster(2, law)
+
+
+@pytest.mark.parametrize("drawn", [math.nan, -1.0, math.inf], ids=repr)
+def test_a_clock_hides_no_nonsense(drawn):
+    """What the law around which a clock stands draws reaches the recorder, which refuses it by name."""
+
+    @dataclass(frozen=True)
+    class Nonsense(times.Law):
+        def sample(self, rng, worker, now):
+            return drawn
+
+        def moments(self, worker=0):
+            return times.Moments(1.0, 0.0)
+
+    law = times.SlowSpells(Nonsense(), slowness=2.0, normal_seconds=1.0, slow_seconds=1.0)
+    with pytest.raises(ValueError, match=r"SlowSpells\(.* drew a compute time of "):
+        sg.record(sg.AsyncSGD(), sg.Cluster(1, law), sg.Updates(3))

@@ -141,7 +141,8 @@ def fit(samples: Recorded | np.ndarray | Sequence[Any], tolerance: float = 0.1) 
         Nothing here speaks against independent draws.
     """
     workers = _workers(samples)
-    tolerance = checks.not_negative("tolerance", tolerance)
+    if checks.not_negative("tolerance", tolerance) > 1:
+        raise ValueError(f"tolerance must be from 0 to 1, got {tolerance!r}")
     everything = np.concatenate(workers)
     means = np.array([times.mean() for times in workers])
     relative = [times / mean for times, mean in zip(workers, means, strict=True)]
