@@ -22,11 +22,12 @@ import simpy
 from simsgd import checks, lives, protocols, rng
 from simsgd.cluster import Cluster
 from simsgd.laws import DOWN_COLUMNS, JOB_COLUMNS
+from simsgd.logs import Log, job_values
 from simsgd.luck import by_job
 from simsgd.networks import AllReduce, Network
 from simsgd.progress import bar
 from simsgd.protocols import Gradient, Protocol
-from simsgd.server import Log, Server, StuckError, job_values
+from simsgd.server import Server, StuckError
 from simsgd.stations import happen
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.tape import Discarded, Down, Jobs, Rows, Tape

@@ -4,14 +4,12 @@ Laws of this module:
 
 1. A gradient can be used once, in the `on_gradient` call that delivers it; what is not used then is thrown away and logged.
 2. A verb that makes no sense is refused at once, and a server for which nobody works says who waits for whom.
-3. Logs grow by packed bytes alone: memory is the tape's own columns.
-4. All that befalls workers at one moment has happened before the protocol is told of any of it.
+3. All that befalls workers at one moment has happened before the protocol is told of any of it.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 from typing import Protocol as Interface
@@ -21,6 +19,7 @@ import simpy
 
 from simsgd.laws import DISCARDED_COLUMNS, REASONS, ROW_COLUMNS
 from simsgd.lives import Turn
+from simsgd.logs import Log, job_values
 from simsgd.protocols import Gradient, Protocol
 
 GRADIENTS_WITHOUT_STEP = 1_000_000
@@ -43,44 +42,6 @@ class StuckError(RuntimeError):
 
 class ProtocolError(RuntimeError):
     """A protocol asked the server for something impossible; the message says what, and what would do."""
-
-
-class Log:
-    """A growing table of typed columns, packed as bytes: what a row takes on disk is all it takes in memory."""
-
-    def __init__(self, schema: dict[str, type]) -> None:
-        self._type = np.dtype(list(schema.items()))
-        self._format = "<" + "".join(self._type[name].char for name in schema)
-        self._pack = struct.Struct(self._format).pack
-        self._bytes = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._bytes) // self._type.itemsize
-
-    def append(self, *values: float) -> None:
-        """Add a row, its values in the order of the schema."""
-        self._bytes += self._pack(*values)
-
-    def overwrite(self, row: int, *values: float) -> None:
-        """Overwrite the first values of a row."""
-        struct.pack_into(self._format[: 1 + len(values)], self._bytes, row * self._type.itemsize, *values)
-
-    def multiply(self, name: str, start: int, factor: float) -> None:
-        """Multiply one column, from row `start` on."""
-        np.frombuffer(self._bytes, self._type)[name][start:] *= factor
-
-    def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return a copy of rows [start, stop) of one column."""
-        return np.frombuffer(self._bytes, self._type)[name][start:stop].copy()
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return a copy of everything, column by column."""
-        return {name: self.column(name) for name in self._type.names or ()}
-
-
-def job_values(job: Gradient) -> tuple[float, ...]:
-    """Return a job's values in the order of JOB_COLUMNS."""
-    return job.worker, job.job, job.read, job.assigned, job.departed, job.began, job.ended, job.sent, job.arrived
 
 
 class Workers(Collection[int]):
