@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable
+from typing import Any
 
 
 def number(name: str, value: object, *, wanted: str = "a finite number") -> float:
@@ -38,6 +39,14 @@ def not_negative(name: str, value: object, unit: str = "") -> float:
     if checked < 0:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return checked
+
+
+def as_float(seconds: Any) -> float:
+    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
+    try:
+        return float(seconds)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:

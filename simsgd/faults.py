@@ -194,7 +194,20 @@ class LinkOutages(_Recurring):
 
 
 @dataclass(frozen=True)
-class Leave(Fault):
+class _Once(Fault):
+    """Something that befalls one worker once: `worker`, and the moment `at` (seconds)."""
+
+    worker: int
+    at: Seconds
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        checks.store(self, worker=checks.whole(f"{name}.worker", self.worker, 0))
+        checks.store(self, at=checks.not_negative(f"{name}.at", self.at, "seconds"))
+
+
+@dataclass(frozen=True)
+class Leave(_Once):
     """One worker leaves for good; its job in hand is lost, and so is a gradient of its that waits at the server.
 
     Args:
@@ -211,15 +224,9 @@ class Leave(Fault):
         [0, 1, 0, 1, 0, 0]
     """
 
-    worker: int
-    at: Seconds
-
-    def __post_init__(self) -> None:
-        _store_moment(self)
-
 
 @dataclass(frozen=True)
-class Join(Fault):
+class Join(_Once):
     """One of the cluster's workers is not there from the start, but joins later, even if only a moment later (at 0).
 
     Args:
@@ -235,12 +242,6 @@ class Join(Fault):
         >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Updates(3)).worker.tolist()
         [0, 0, 0, 1]
     """
-
-    worker: int
-    at: Seconds
-
-    def __post_init__(self) -> None:
-        _store_moment(self)
 
 
 @dataclass(frozen=True)
@@ -286,12 +287,6 @@ class LostMessages(Fault):
 
 KINDS = (Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages)
 """The kinds of faults that there are; a cluster takes no others, as nobody would know what they do."""
-
-
-def _store_moment(fault: Leave | Join) -> None:
-    name = type(fault).__name__
-    checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))
-    checks.store(fault, at=checks.not_negative(f"{name}.at", fault.at, "seconds"))
 
 
 def _store_spell(fault: Crash | LinkDown, start: str, end: str) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from simsgd import rng
+from simsgd import checks, rng
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
 from simsgd.lives import Named, spells
 from simsgd.times import Law
@@ -34,10 +34,7 @@ def checked(source: object, draw: Callable[[float], Any]) -> Callable[[float], f
 
     def seconds(now: float) -> float:
         drawn = draw(now)
-        try:
-            time = float(drawn)
-        except (TypeError, ValueError):
-            time = math.nan
+        time = checks.as_float(drawn)
         if not 0 <= time < math.inf:
             raise ValueError(
                 f"{source!r} drew {drawn!r} seconds at {now:g} s: a time must be one finite number and not negative"

@@ -120,7 +120,7 @@ class Recording:
         self._server = server = Server(protocol, environment, members, observe)
         server.expected.update(late)
         ends = Ends(self._deliver, self._receive, lambda: len(server.busy), server.check_going)
-        self._traffic = traffic(environment, cluster, size, seed, ends)
+        self._traffic = traffic(environment, cluster, named, size, seed, ends)
         server.connect(self._traffic, self._take_back)
         self._streams = [rng.stream(seed, "compute time", worker) for worker in everybody]
         self._downs = Log(DOWN_COLUMNS)
@@ -288,7 +288,7 @@ class Recording:
 
     def _checked(self, drawn: float, worker: int, now: float) -> float:
         """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
-        seconds = _as_float(drawn)
+        seconds = checks.as_float(drawn)
         if now < now + seconds < math.inf:
             return seconds
         if not 0 <= seconds < math.inf:
@@ -317,14 +317,6 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
         raise ValueError(
             f"message_bytes is needed on {type(fabric).__name__}, for example message_bytes=problem.message_bytes or 1e8"
         )
-
-
-def _as_float(seconds: Any) -> float:
-    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
-    try:
-        return float(seconds)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _plainly(thing: object) -> str:

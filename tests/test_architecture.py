@@ -38,9 +38,9 @@ MAY_IMPORT = {
     "lives": {"faults"},
     "logs": {"protocols"},
     "server": {"laws", "lives", "logs", "protocols"},
-    "luck": {"faults", "lives", "rng", "times"},
+    "luck": {"checks", "faults", "lives", "rng", "times"},
     "stations": {"protocols"},
-    "traffic": {"cluster", "lives", "luck", "networks", "protocols", "rng", "server", "stations", "times"},
+    "traffic": {"checks", "cluster", "lives", "luck", "networks", "protocols", "rng", "server", "stations", "times"},
     "recorder": {
         "checks",
         "cluster",

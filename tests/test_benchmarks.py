@@ -201,6 +201,35 @@ def test_an_all_reduce_against_uncontended_links(workers):
         compare(f"uncontended, against {type(fabric).__name__}, {workers} workers", going_on(link), going_on(fabric), 500)
 
 
+def process_per_rank(ranks, message_bytes, link):
+    """A ring all-reduce with a SimPy process for each rank and message, 2n(n−1) messages; return its seconds."""
+    environment = simpy.Environment()
+    inboxes = [simpy.Store(environment) for _ in range(ranks)]
+
+    def deliver(rank):
+        yield environment.timeout(link.seconds(message_bytes / ranks))
+        inboxes[rank].put(None)
+
+    def work(rank):
+        for _ in range(2 * (ranks - 1)):
+            yield environment.process(deliver((rank + 1) % ranks))
+            yield inboxes[rank].get()
+
+    for rank in range(ranks):
+        environment.process(work(rank))
+    environment.run()
+    return environment.now
+
+
+@pytest.mark.parametrize("ranks", [8, 64])
+def test_a_ring_against_a_process_per_rank(ranks):
+    link = sg.networks.Link(latency=5e-6, bandwidth=12.5e9)
+    ring = functools.partial(sg.networks.Ring(link).seconds, ranks, 1e8)
+    events = functools.partial(process_per_rank, ranks, 1e8, link)
+    assert ring() == pytest.approx(events(), rel=1e-12)
+    compare(f"a ring of {ranks}, array by array against a process per rank", ring, events, 1, "rings/s")
+
+
 def test_memory_of_a_recording():
     """Peak memory per further update while recording, against the bytes of the tape's own columns."""
     cluster = sg.Cluster(WORKERS, EXPONENTIAL)

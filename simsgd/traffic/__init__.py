@@ -9,9 +9,12 @@ Laws of this package:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import simpy
 
 from simsgd.cluster import Cluster
+from simsgd.lives import Named
 from simsgd.networks import AllReduce, Network, ParameterServer
 from simsgd.traffic.base import Ends, Traffic
 from simsgd.traffic.collective import Collective
@@ -19,10 +22,12 @@ from simsgd.traffic.paths import Paths
 from simsgd.traffic.shared import SharedServer
 
 
-def traffic(environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> Traffic:
-    """Return what moves the messages of a cluster."""
+def traffic(
+    environment: simpy.Environment, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
+) -> Traffic:
+    """Return what moves the messages of a cluster; arguments as in `Traffic`."""
     kinds: dict[type, type[Traffic]] = {AllReduce: Collective, ParameterServer: SharedServer, Network: Paths}
     kind = next((kind for fabric, kind in kinds.items() if isinstance(cluster.network, fabric)), None)
     if kind is None:
         raise TypeError(f"cluster.network must be a Network, a ParameterServer or an AllReduce, got {cluster.network!r}")
-    return kind(environment, cluster, message_bytes, seed, ends)
+    return kind(environment, cluster, named, message_bytes, seed, ends)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import simpy
 
 from simsgd.cluster import Cluster
-from simsgd.lives import by_worker
+from simsgd.lives import Named
 from simsgd.luck import Luck
 from simsgd.protocols import Gradient
 
@@ -36,6 +36,7 @@ class Traffic(ABC):
     Args:
         environment: the event loop.
         cluster: whose messages.
+        named: the faults of each worker, by name; see `lives.by_worker`.
         message_bytes: bytes of the model, and of a gradient.
         seed: the recording's.
         ends: what the fabric is connected to.
@@ -44,13 +45,20 @@ class Traffic(ABC):
     collective = False
     """Whether gradients are summed on their way, and wait for each other."""
 
-    def __init__(self, environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> None:
+    def __init__(
+        self,
+        environment: simpy.Environment,
+        cluster: Cluster,
+        named: Sequence[Named],
+        message_bytes: float,
+        seed: int,
+        ends: Ends,
+    ) -> None:
         self._environment = environment
         self._network = cast(Any, cluster.network)
         self._bytes = message_bytes
         self._ends = ends
         jitter = (lambda worker: (None, None)) if self.collective else self._network.jitter
-        named = by_worker(cluster.faults, cluster.workers)
         self._luck = [Luck(named[worker], seed, worker, jitter(worker)) for worker in range(cluster.workers)]
 
     @abstractmethod

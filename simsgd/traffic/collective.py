@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import simpy
 
 from simsgd import rng
 from simsgd.cluster import Cluster
+from simsgd.lives import Named
 from simsgd.luck import checked
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
@@ -26,8 +27,16 @@ class Collective(Traffic):
 
     collective = True
 
-    def __init__(self, environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> None:
-        super().__init__(environment, cluster, message_bytes, seed, ends)
+    def __init__(
+        self,
+        environment: simpy.Environment,
+        cluster: Cluster,
+        named: Sequence[Named],
+        message_bytes: float,
+        seed: int,
+        ends: Ends,
+    ) -> None:
+        super().__init__(environment, cluster, named, message_bytes, seed, ends)
         self._wires = list(self._network.wires.values())
         jitter = any(wire.jitter(worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(luck.none for luck in self._luck)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import simpy
 
+from simsgd import checks
 from simsgd.cluster import Cluster
+from simsgd.lives import Named
 from simsgd.luck import UNDISTURBED
 from simsgd.networks import Network
 from simsgd.protocols import Gradient
@@ -18,8 +20,16 @@ from simsgd.traffic.base import Ends, Traffic
 class Paths(Traffic):
     """Uncontended paths between each worker and a server."""
 
-    def __init__(self, environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> None:
-        super().__init__(environment, cluster, message_bytes, seed, ends)
+    def __init__(
+        self,
+        environment: simpy.Environment,
+        cluster: Cluster,
+        named: Sequence[Named],
+        message_bytes: float,
+        seed: int,
+        ends: Ends,
+    ) -> None:
+        super().__init__(environment, cluster, named, message_bytes, seed, ends)
         seconds = [self._message_seconds(worker) for worker in range(cluster.workers)]
         self._down, self._up = ([pair[way] for pair in seconds] for way in (0, 1))
         self._fates = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
@@ -28,7 +38,7 @@ class Paths(Traffic):
         """Return how long the model takes down to a worker, and a gradient up, or raise ValueError."""
         network: Network = self._network
         given = network.download_seconds(worker, self._bytes), network.upload_seconds(worker, self._bytes)
-        down, up = map(_as_float, given)
+        down, up = map(checks.as_float, given)
         if not (0 <= down < math.inf and 0 <= up < math.inf):
             raise ValueError(
                 f"{network!r} takes {given[0]!r} seconds down and {given[1]!r} seconds up for {self._bytes:g} bytes of "
@@ -56,11 +66,3 @@ class Paths(Traffic):
         else:
             job.sent, arrival = luck.journey(now, self._up[worker], self._fates[worker][1], now)
         return happen(simpy.Event(self._environment), arrival) if arrival > now else None
-
-
-def _as_float(seconds: Any) -> float:
-    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
-    try:
-        return float(seconds)
-    except (TypeError, ValueError):
-        return math.nan

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import simpy
 
 from simsgd import rng
 from simsgd.cluster import Cluster
+from simsgd.lives import Named
 from simsgd.luck import UNDISTURBED, Fate, by_job, checked
 from simsgd.networks import ParameterServer
 from simsgd.protocols import Gradient
@@ -23,8 +24,16 @@ FINITE = "message times must be finite numbers and not negative"
 class SharedServer(Traffic):
     """A server whose links all messages share, and which handles one gradient after the other."""
 
-    def __init__(self, environment: simpy.Environment, cluster: Cluster, message_bytes: float, seed: int, ends: Ends) -> None:
-        super().__init__(environment, cluster, message_bytes, seed, ends)
+    def __init__(
+        self,
+        environment: simpy.Environment,
+        cluster: Cluster,
+        named: Sequence[Named],
+        message_bytes: float,
+        seed: int,
+        ends: Ends,
+    ) -> None:
+        super().__init__(environment, cluster, named, message_bytes, seed, ends)
         network: ParameterServer = self._network
         workers = range(cluster.workers)
         self._latency = {way: [network.latency(way, worker) for worker in workers] for way in ("down", "up")}
