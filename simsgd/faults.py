@@ -17,9 +17,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simsgd import checks, rng
+from simsgd.support import checks, rng
+from simsgd.support.units import Seconds
 from simsgd.times.law import Law
-from simsgd.units import Seconds
 
 MOST_LOST = 0.999
 """The largest probability that a message is lost."""

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd import checks
+from simsgd.support import checks
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from simsgd import checks, rng
 from simsgd.stopping import Target
+from simsgd.support import checks, rng
 
 RESERVED = frozenset(
     (

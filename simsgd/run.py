@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd import checks, files
 from simsgd.stopping import Target
-from simsgd.tape import SHARES, Tape
+from simsgd.support import checks, files
+from simsgd.tape.tape import SHARES, Tape
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -212,7 +212,7 @@ class Run:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            simsgd.files.FileFormatError: if it is damaged or is not a simsgd run.
+            simsgd.support.files.FileFormatError: if it is damaged or is not a simsgd run.
         """
         run = Run(files.load(path, kind="run"))
         with files.naming(path):
@@ -220,7 +220,7 @@ class Run:
         return run
 
     def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:
-        """Write a file that opens in ui.perfetto.dev: the tape, with the metrics as counters; see `simsgd.chrome_trace.write`.
+        """Write a file that opens in ui.perfetto.dev: the tape, with the metrics as counters; see `tape.chrome_trace.write`.
 
         Args:
             path: the file; compressed where it ends in ".gz".
@@ -231,7 +231,7 @@ class Run:
             ValueError: if there is no time from `start` to `stop`.
             OSError: if the file cannot be written.
         """
-        from simsgd import chrome_trace
+        from simsgd.tape import chrome_trace
 
         metrics = {name: (self.dataset["time"].values, self.dataset[name].values) for name in self.metrics}
         chrome_trace.write(path, self.tape, start=start, stop=stop, metrics=metrics)

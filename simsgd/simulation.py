@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from simsgd import checks
-from simsgd.cluster import Cluster
+from simsgd.cluster.cluster import Cluster
 from simsgd.optimizers import Optimizer
-from simsgd.player import Player
 from simsgd.problems import Problem
-from simsgd.protocols import Protocol
-from simsgd.reading import finish
-from simsgd.recorder import Recording
+from simsgd.protocols.base import Protocol
+from simsgd.recording.recorder import Recording
+from simsgd.replaying.player import Player
+from simsgd.replaying.reading import finish
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
+from simsgd.support import checks
 
 
 def simulate(

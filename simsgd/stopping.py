@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from simsgd import checks
+from simsgd.support import checks
 
 
 @dataclass(frozen=True)

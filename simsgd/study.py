@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from simsgd import checks, optimizers
-from simsgd.cluster import Cluster
+from simsgd import optimizers
+from simsgd.cluster.cluster import Cluster
 from simsgd.optimizers import Tunable
 from simsgd.problems import Problem
-from simsgd.progress import bar
-from simsgd.protocols import Protocol
-from simsgd.reading import replay
-from simsgd.recorder import record
+from simsgd.protocols.base import Protocol
+from simsgd.recording.recorder import record
+from simsgd.replaying.reading import replay
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
+from simsgd.support import checks
+from simsgd.support.progress import bar
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@ LAWS = {
     "weibull": times.Weibull(1.0, 0.7),
     "speeds": times.Speeds(times.Exponential(1.0), (1.0, 0.2, 3.0, 1.0, 1.0, 0.7)),
     "a law for each": times.PerWorker(tuple(times.Exponential(0.5 + 0.2 * i) for i in range(WORKERS))),
-    "drawn slowness": times.DrawnSlowness(
-        times.AutocorrelatedLognormal(1.0, 0.3, 0.6), times.Lognormal(1.0, 0.4)
-    ),
+    "drawn slowness": times.DrawnSlowness(times.AutocorrelatedLognormal(1.0, 0.3, 0.6), times.Lognormal(1.0, 0.4)),
     "slow spells": times.SlowSpells(times.Exponential(1.0), slowness=5.0, normal_seconds=4.0, slow_seconds=2.0),
     "pauses": times.Pauses(times.Exponential(1.0), every=5.0, lasting=1.0),
     "slow-downs": times.Slowdowns(times.Exponential(1.0), (times.Slowdown(worker=1, slowness=4.0, start=3.0, end=9.0),)),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd import rng
+from simsgd.support import rng
 
 
 def play_slowly(tape, problem, optimizer, seed=0):

@@ -21,11 +21,11 @@ import pytest
 import simpy
 
 import simsgd as sg
-from simsgd import rng
-from simsgd.laws import ROW_COLUMNS
-from simsgd.player import TABLE_ROWS, TILE, Player
 from simsgd.problems import draw
-from simsgd.recorder import Recording
+from simsgd.recording.recorder import Recording
+from simsgd.replaying.player import TABLE_ROWS, TILE, Player
+from simsgd.support import rng
+from simsgd.tape.rules import ROW_COLUMNS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 9

@@ -16,8 +16,9 @@ import pytest
 from methods import METHODS
 
 import simsgd as sg
-from simsgd import chrome_trace, faults, networks, times
-from simsgd.laws import REASONS
+from simsgd import faults, networks, times
+from simsgd.tape import chrome_trace
+from simsgd.tape.rules import REASONS
 
 SECOND = 10**9
 SERVER = networks.Link(0.05, 400.0)
@@ -39,9 +40,9 @@ CASES = {
     ),
     "ring": ("sync", networks.Ring(networks.Link(0.01, 1000.0)), ()),
     "tree and crashes": ("sync", networks.BinaryTree(networks.Link(0.01, 1000.0)), (CRASHES, faults.Leave(worker=3, at=15.0))),
-    "cancelled": ("first of many", networks.ParameterServer(SERVER, update=times.Exponential(0.2)), (CRASHES,)),
-    "unused": ("picky", networks.Link(0.1), (faults.Join(worker=2, at=3.456789), faults.Leave(worker=3, at=7.654321))),
-    "several to a step": ("every few", networks.ParameterServer(SERVER), ()),
+    "cancelled": ("K-sync", networks.ParameterServer(SERVER, update=times.Exponential(0.2)), (CRASHES,)),
+    "unused": ("Ringmaster", networks.Link(0.1), (faults.Join(worker=2, at=3.456789), faults.Leave(worker=3, at=7.654321))),
+    "several to a step": ("K-batch-async", networks.ParameterServer(SERVER), ()),
 }
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simsgd as sg
-from simsgd import cluster_file, quantities
+from simsgd.cluster import file as cluster_file
+from simsgd.cluster import quantities
 from simsgd.faults import Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.times import Constant, Exponential, Slowdown
 

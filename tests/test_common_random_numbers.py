@@ -10,8 +10,9 @@ import pytest
 from methods import METHODS
 
 import simsgd as sg
-from simsgd import networks, rng, times
+from simsgd import networks, times
 from simsgd.problems import draw
+from simsgd.support import rng
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import optax
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from methods import METHODS, EveryFew, Fresh
+from methods import METHODS
 from reference import play_slowly
 
 import simsgd as sg
-from simsgd.player import Player
-from simsgd.reading import Reading
+from simsgd.protocols import KBatchAsyncSGD, RennalaSGD
+from simsgd.replaying.player import Player
+from simsgd.replaying.reading import Reading
 
 SGD = sg.optimizers.sgd(0.05)
 IN_FRESH_PROCESS = """
@@ -209,7 +210,7 @@ def optax_momentum():
     return sg.optimizers.sgd(0.05, momentum=0.5)
 
 
-@pytest.mark.parametrize("method", ["sync", "async", "every few"])
+@pytest.mark.parametrize("method", ["sync", "async", "K-batch-async"])
 def test_replay_of_a_network_agrees_with_the_slow_reference(method, cluster):
     """The digits MLP with Adam and staleness-aware steps: relative error below 1e-10 in float64 after 40 updates."""
     problem = sg.problems.digits()
@@ -220,7 +221,7 @@ def test_replay_of_a_network_agrees_with_the_slow_reference(method, cluster):
     np.testing.assert_allclose(run.parameters, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("protocol", [sg.MinibatchSGD(), EveryFew(5), Fresh(6)])
+@pytest.mark.parametrize("protocol", [sg.MinibatchSGD(), KBatchAsyncSGD(5), RennalaSGD(6)])
 def test_width_changes_rounding_only(protocol, cluster, noisy):
     """Steps of 5 or 6 gradients played 1, 2, 4 or 8 side by side: in several blocks, with idle lanes, or in one."""
     tape = sg.record(protocol, cluster, sg.Updates(60))

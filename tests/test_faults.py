@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import simsgd as sg
-from simsgd import rng
 from simsgd.faults import Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages
-from simsgd.laws import REASONS
-from simsgd.lives import by_worker, spells, turns
 from simsgd.networks import BinaryTree, Duplex, Jittery, Link, ParameterServer, Ring
+from simsgd.recording.fault_schedule import by_worker, spells, turns
+from simsgd.support import rng
+from simsgd.tape.rules import REASONS
 from simsgd.times import Constant, Exponential
 
 FIFO = "first in, first out"

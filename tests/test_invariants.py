@@ -12,9 +12,9 @@ from methods import METHODS
 
 import simsgd as sg
 from simsgd import faults, networks, times
-from simsgd.laws import REASONS
-from simsgd.reading import Reading
-from simsgd.recorder import Recording
+from simsgd.recording.recorder import Recording
+from simsgd.replaying.reading import Reading
+from simsgd.tape.rules import REASONS
 
 MESSAGE_BYTES = 100.0
 WORKERS = 4
@@ -222,7 +222,7 @@ def test_replay_of_a_recording_is_simulate(network, name, noisy):
 
 @SUITE
 @given(
-    protocols=st.tuples(*[st.sampled_from(["async", "sync", "sync that goes on", "every few"])] * 2),
+    protocols=st.tuples(*[st.sampled_from(["async", "sync", "sync that goes on", "K-batch-async"])] * 2),
     names=st.lists(st.sampled_from(["crashes", "losses", "outages"]), unique=True),
     seed=st.integers(0, 2**31),
 )

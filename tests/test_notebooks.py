@@ -65,7 +65,13 @@ def test_uses_only_the_public_face(path):
 
 @pytest.mark.parametrize(
     "source",
-    ["import simsgd", "import simsgd.player as sg", "from simsgd.recorder import Recording", "sg.player", "tape._columns"],
+    [
+        "import simsgd",
+        "import simsgd.replaying.player as sg",
+        "from simsgd.recording.recorder import Recording",
+        "sg.player",
+        "tape._columns",
+    ],
 )
 def test_private_uses_are_found(source):
     assert private_uses(source)

@@ -7,8 +7,8 @@ import pytest
 import simpy
 
 import simsgd as sg
-from simsgd import rng
 from simsgd.networks import Duplex, Jittery, Link, MeasuredLink, ParameterServer, PerWorker
+from simsgd.support import rng
 from simsgd.times import Constant, Exponential, Gamma
 
 FIFO = "first in, first out"

@@ -12,9 +12,9 @@ from methods import METHODS
 from reference import play_slowly
 
 import simsgd as sg
-from simsgd.player import FEW_SLOTS, Player
-from simsgd.reading import Reading
-from simsgd.slots import SPARE, Slots
+from simsgd.replaying.player import FEW_SLOTS, Player
+from simsgd.replaying.reading import Reading
+from simsgd.replaying.versions import SPARE, Slots
 
 
 def place_in_pieces(tape, chunk):
@@ -106,7 +106,7 @@ def test_optimizers_are_offered_the_staleness(cluster):
         return jnp.full_like(gradients, staleness), state
 
     adding = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-    for method in ("async", "every few"):
+    for method in ("async", "K-batch-async"):
         run = sg.simulate(METHODS[method], problem, cluster, adding, sg.Updates(60), dtype="float64")
         mean_of_each_step = np.add.reduceat(run.tape.staleness, np.r_[0, np.flatnonzero(run.tape.step)[:-1] + 1])
         expected = mean_of_each_step.sum() / (len(run.tape) / 60)

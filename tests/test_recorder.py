@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods import METHODS, FirstOfMany
+from methods import METHODS
 
 import simsgd as sg
-from simsgd import recorder, server
-from simsgd.laws import ROW_COLUMNS
-from simsgd.protocols import Gradient
-from simsgd.recorder import Recording
+from simsgd.protocols import KSyncSGD
+from simsgd.protocols.base import Gradient
+from simsgd.recording import recorder, server
+from simsgd.recording.recorder import Recording
+from simsgd.tape.rules import ROW_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def test_ties_are_first_in_first_out():
 
 
 def test_cancelled_jobs_are_logged_with_the_time_they_took(cluster):
-    tape = sg.record(FirstOfMany(2), cluster, sg.Updates(50), message_bytes=10)
+    tape = sg.record(KSyncSGD(2), cluster, sg.Updates(50), message_bytes=10)
     lost = tape.discarded
     assert len(lost) == 50 * 3
     assert (lost.time >= lost.assigned).all()
@@ -119,7 +120,7 @@ def test_cancelled_jobs_are_logged_with_the_time_they_took(cluster):
 
 
 def test_unused_gradients_are_logged_whole(cluster):
-    tape = sg.record(METHODS["picky"], cluster, sg.Updates(50), message_bytes=10)
+    tape = sg.record(METHODS["Ringmaster"], cluster, sg.Updates(50), message_bytes=10)
     lost = tape.discarded
     assert len(lost)
     np.testing.assert_array_equal(lost.time, lost.arrived)
@@ -143,8 +144,8 @@ def test_step_after_a_discarded_gradient_happens_at_that_moment():
 
 
 def test_advancing_in_small_steps_writes_the_same_tape(cluster):
-    whole = sg.record(METHODS["every few"], cluster, sg.Seconds(100), seed=3, message_bytes=10)
-    pieces = Recording(METHODS["every few"], cluster, seed=3, message_bytes=10)
+    whole = sg.record(METHODS["K-batch-async"], cluster, sg.Seconds(100), seed=3, message_bytes=10)
+    pieces = Recording(METHODS["K-batch-async"], cluster, seed=3, message_bytes=10)
     for second in np.linspace(0.1, 100, 777):
         pieces.advance(seconds=second)
     assert pieces.tape().content_hash == whole.content_hash

@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 import simsgd as sg
-from simsgd import files
+from simsgd.support import files
 
 
 @pytest.fixture(scope="module")

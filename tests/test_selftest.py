@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import simsgd as sg
-from simsgd import selftest
+from simsgd.replaying import selftest
 
 
 def test_this_installation_passes():

@@ -7,12 +7,12 @@ import pytest
 import simpy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from methods import FirstOfMany
 
 import simsgd as sg
 from simsgd.networks import Duplex, Link, ParameterServer, PerWorker
-from simsgd.protocols import Gradient
-from simsgd.stations import FairLink, Free, Line, after, happen
+from simsgd.protocols import KSyncSGD
+from simsgd.protocols.base import Gradient
+from simsgd.recording.queues import FairLink, Free, Line, after, happen
 
 # In the cases worked by hand all moments and rates are dyadic numbers, so sums on the clock are exact, and compared with ==.
 
@@ -405,7 +405,7 @@ def test_a_cancelled_job_frees_the_link_for_the_next(sharing, latency, step):
     through at 1.125, while the second waits, or has had the link for as long as the latency.
     """
     network = ParameterServer(Duplex(down=Link(), up=Link(latency, 8.0)), sharing=sharing)
-    tape = recorded(FirstOfMany(1), sg.Cluster(2, constants(0.125, 0.375), network), sg.Updates(4))
+    tape = recorded(KSyncSGD(1), sg.Cluster(2, constants(0.125, 0.375), network), sg.Updates(4))
     assert tape.time.tolist() == tape.discarded.time.tolist() == [step, 2 * step, 3 * step, 4 * step]
     assert tape.worker.tolist() == [0] * 4
     assert tape.discarded.worker.tolist() == [1] * 4

@@ -11,7 +11,7 @@ import simsgd as sg
 
 @pytest.fixture
 def tape(cluster):
-    return sg.record(METHODS["every few"], cluster, sg.Updates(40), seed=1, message_bytes=10)
+    return sg.record(METHODS["K-batch-async"], cluster, sg.Updates(40), seed=1, message_bytes=10)
 
 
 def with_value(tape, column, row, value):
@@ -104,7 +104,7 @@ def test_check_finds_a_version_that_was_not_the_newest(tape):
     ],
 )
 def test_check_names_rows_of_the_other_logs(log, column, value, law, cluster):
-    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    tape = sg.record(METHODS["Ringmaster"], cluster, sg.Updates(40))
     wrong = with_value(getattr(tape, log), column, 2, value)
     with pytest.raises(sg.TapeError, match=rf"^row [23] of the log '{log}' breaks law {law}: "):
         dataclasses.replace(tape, **{log: wrong}).check()
@@ -125,7 +125,7 @@ def test_impossible_tapes_are_refused(part, value, tape):
 
 @pytest.mark.parametrize("log", ["discarded", "in_flight"])
 def test_a_job_is_in_one_log_only(log, cluster):
-    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    tape = sg.record(METHODS["Ringmaster"], cluster, sg.Updates(40))
     twice = with_value(with_value(getattr(tape, log), "worker", 1, tape.worker[3]), "job", 1, tape.job[3])
     with pytest.raises(sg.TapeError, match=r"breaks law 1: the same \(worker, job\) is logged twice"):
         dataclasses.replace(tape, **{log: twice}).check()
@@ -164,7 +164,7 @@ def test_hash_sees_every_column(tape, column):
 
 
 def test_hash_sees_the_other_logs(cluster):
-    tape = sg.record(METHODS["picky"], cluster, sg.Updates(40))
+    tape = sg.record(METHODS["Ringmaster"], cluster, sg.Updates(40))
     assert len(tape.discarded)
     fewer = dataclasses.replace(
         tape.discarded, **{f.name: getattr(tape.discarded, f.name)[:-1] for f in dataclasses.fields(tape.discarded)}

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 import simsgd as sg
-from simsgd import rng, times
+from simsgd import times
+from simsgd.support import rng
 
 DRAWS = 50_000
 STANDARD_ERRORS = 5  # a right law fails one of these checks with a probability below 1e-6

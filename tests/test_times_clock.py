@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 import simsgd as sg
-from simsgd import rng, times
+from simsgd import times
+from simsgd.support import rng
 from simsgd.times.stretching import Piece, Stretched
 
 INF = math.inf

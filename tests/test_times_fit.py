@@ -7,7 +7,8 @@ import pytest
 from scipy import special, stats
 
 import simsgd as sg
-from simsgd import rng, times
+from simsgd import times
+from simsgd.support import rng
 
 WORKERS, JOBS = 8, 500
 COUNT = WORKERS * JOBS

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simsgd as sg
-from simsgd import rng, times
+from simsgd import times
+from simsgd.support import rng
 
 TABLE = ((0.5, 1.0, 0.25), (2.0, 3.0))
 

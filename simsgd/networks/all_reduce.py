@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
 from simsgd.networks.fabric import Fabric, Wire
-from simsgd.units import BytesPerSecond
+from simsgd.support import checks
+from simsgd.support.units import BytesPerSecond
 
 Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
 """Of the sending ranks, the seconds at which each starts, the bytes of each message, and the wire: when each one arrives."""

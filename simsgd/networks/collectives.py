@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
 from simsgd.networks.all_reduce import Circle, OneLink, Ranks, Send, Summing
 from simsgd.networks.fabric import Wire
+from simsgd.support import checks
 
 
 @dataclass(frozen=True)

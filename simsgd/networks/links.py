@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
 from simsgd.networks.fabric import Network, Wire
+from simsgd.support import checks
+from simsgd.support.units import BytesPerSecond, Seconds
 from simsgd.times.law import Law, Moments, Sampler
 from simsgd.times.stretching import follows_clock
-from simsgd.units import BytesPerSecond, Seconds
 
 
 @dataclass(frozen=True)

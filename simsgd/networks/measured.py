@@ -11,11 +11,11 @@ from typing import Self
 
 import numpy as np
 
-from simsgd import checks
 from simsgd.networks import measurements
 from simsgd.networks.all_reduce import AllReduce, Send
 from simsgd.networks.fabric import Wire
-from simsgd.units import Bytes, Seconds
+from simsgd.support import checks
+from simsgd.support.units import Bytes, Seconds
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pathlib
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from simsgd.files import FileFormatError
+from simsgd.support.files import FileFormatError
 
 COLUMNS = ["bytes", "seconds"]
 

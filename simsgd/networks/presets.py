@@ -7,8 +7,8 @@ import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from simsgd import checks
 from simsgd.networks.links import Link
+from simsgd.support import checks
 
 _LINE_RATE = "bandwidth: the vendor's line rate in one direction, from memory, before any protocol's overhead"
 _TABLE = "as in NCCL's tuning tables before Hopper"

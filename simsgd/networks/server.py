@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from simsgd import checks
 from simsgd.networks.fabric import Fabric, Network, Wire
 from simsgd.networks.links import Duplex, Link, PerWorker, together
+from simsgd.support import checks
 from simsgd.times.law import Law
 from simsgd.times.stretching import follows_clock
 

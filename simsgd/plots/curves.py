@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simsgd import checks
 from simsgd.plots import common
+from simsgd.support import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

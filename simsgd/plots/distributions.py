@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simsgd.run import Run
-    from simsgd.tape import Tape
+    from simsgd.tape.tape import Tape
 
 
 def staleness(

@@ -9,8 +9,8 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from simsgd import checks
 from simsgd.plots import common
+from simsgd.support import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import PercentFormatter
 
-from simsgd import checks
 from simsgd.plots import common
+from simsgd.support import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simsgd.run import Run
-    from simsgd.tape import Tape
+    from simsgd.tape.tape import Tape
 
 KINDS = {
     "computing": "#009E73",

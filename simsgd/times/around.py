@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 from simsgd.times.stretching import Clock, on_work
 

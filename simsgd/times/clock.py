@@ -13,11 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
+from simsgd.support.units import Seconds
 from simsgd.times.expectations import expectation, pauses_met
 from simsgd.times.law import Law, Moments
 from simsgd.times.stretching import Clock, Piece
-from simsgd.units import Seconds
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
 from simsgd.times.around import Around, moved
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 

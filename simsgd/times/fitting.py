@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
 from simsgd.times.combined import Speeds
 from simsgd.times.law import Law
 from simsgd.times.likelihood import NARROWEST, Candidate, candidates

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
+from simsgd.support.units import Seconds
 from simsgd.times import tables
 from simsgd.times.law import Law, Moments, Sampler
-from simsgd.units import Seconds
 
 AT_END = ("repeat", "resample", "stop")
 

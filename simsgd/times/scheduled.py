@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
+from simsgd.support.units import Seconds
 from simsgd.times.law import Distribution, Law, Moments
 from simsgd.times.stretching import Clock, Piece
 from simsgd.times.work import Scaled
-from simsgd.units import Seconds
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
 from simsgd.times.law import Law, Moments, Sampler
 
 

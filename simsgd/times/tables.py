@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from simsgd.files import FileFormatError
+from simsgd.support.files import FileFormatError
 
 COLUMNS = ("worker", "step", "seconds")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
+from simsgd.support.units import Seconds
 from simsgd.times.law import Distribution, Law, Moments, Sampler
-from simsgd.units import Seconds
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
+from simsgd.support.units import Seconds
 from simsgd.times.around import Around, moved, parameters
 from simsgd.times.law import Distribution, Moments, Sampler
-from simsgd.units import Seconds
 
 
 @dataclass(frozen=True)

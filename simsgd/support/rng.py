@@ -14,7 +14,7 @@ import hashlib
 
 import numpy as np
 
-from simsgd import checks
+from simsgd.support import checks
 
 
 @functools.cache

@@ -33,10 +33,10 @@ UNITS: dict[str, dict[str, int | Fraction]] = {
         "Gbit/s": Fraction(10**9, 8),
     },
 }
-"""For each unit of `simsgd.units` the units in which a person may write such a quantity, and how much each is."""
+"""For each unit of `simsgd.support.units` the units in which a person may write such a quantity, and how much each is."""
 
 WRITTEN = {"s": ("s", "ms", "us", "ns"), "B": ("GB", "MB", "kB", "B"), "B/s": ("GB/s", "MB/s", "kB/s", "B/s")}
-"""For each unit of `simsgd.units` those that are used for writing, the largest first."""
+"""For each unit of `simsgd.support.units` those that are used for writing, the largest first."""
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf)\s*(.*)")
 
@@ -45,7 +45,7 @@ def text(value: float, unit: str) -> str:
     """Return a quantity as text, in the largest unit of which it is at least 1.
 
     Example:
-        >>> from simsgd.quantities import text
+        >>> from simsgd.cluster.quantities import text
         >>> text(0.05, "s"), text(3e-5, "s"), text(1.25e9, "B/s"), text(float("inf"), "B/s"), text(600.0, "s")
         ('50 ms', '30 us', '1.25 GB/s', 'inf B/s', '600 s')
     """
@@ -64,7 +64,7 @@ def read(written: object, unit: str) -> float:
         ValueError: if it is no number with a unit of that kind; the message says what it must be.
 
     Example:
-        >>> from simsgd.quantities import read
+        >>> from simsgd.cluster.quantities import read
         >>> read("30 us", "s"), read("10 Gbit/s", "B/s"), read("4 MiB", "B")
         (3e-05, 1250000000.0, 4194304.0)
     """

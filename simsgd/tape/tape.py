@@ -3,7 +3,7 @@
 One row for each gradient that the method used, in the order of use. Discrete-event simulation calls replaying it
 trace-driven simulation; here it is always "tape", because JAX owns the word "trace".
 
-Laws of this module, which `Tape.check` enforces (`simsgd.laws`):
+Laws of this module, which `Tape.check` enforces (`simsgd.tape.rules`):
 
 1. The tape alone determines the numerics. Data randomness is keyed by (worker, job), never by order of arrival; so each
    (worker, job) is on the tape at most once, and a worker's jobs follow one another without overlapping.
@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd import laws
-from simsgd.laws import DOWN_COLUMNS, JOB_COLUMNS, LOGS, MOMENTS, TapeError
+from simsgd.tape import rules
+from simsgd.tape.rules import DOWN_COLUMNS, JOB_COLUMNS, LOGS, MOMENTS, TapeError
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -104,7 +104,7 @@ class Discarded(Jobs):
     Attributes:
         time: the moment (seconds).
         version: the server's version at that moment (int32).
-        reason: why, a place in `simsgd.laws.REASONS` (int8): 0 unused by the protocol, 1 cancelled by it, 2 the worker
+        reason: why, a place in `simsgd.tape.rules.REASONS` (int8): 0 unused by the protocol, 1 cancelled by it, 2 the worker
             crashed, 3 it left for good.
     """
 
@@ -227,7 +227,7 @@ class Tape(Jobs):
         """Return stretches without the parts in which the worker was down: a gradient may queue while its worker is down."""
         order = np.lexsort((self.down.start, self.down.worker))
         downs = [column[order] for column in (self.down.worker, self.down.start, np.fmin(self.down.end, self.end))]
-        cut = laws.overlaps(worker, begin, stop, *downs) & (begin < stop)
+        cut = rules.overlaps(worker, begin, stop, *downs) & (begin < stop)
         kept = [(worker[~cut], begin[~cut], stop[~cut])]
         for number, moment, last in zip(worker[cut], begin[cut], stop[cut], strict=True):
             own = downs[0] == number
@@ -267,7 +267,7 @@ class Tape(Jobs):
         Raises:
             TapeError: naming the first row that breaks a law, and the law.
         """
-        laws.check(self)
+        rules.check(self)
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -276,7 +276,7 @@ class Tape(Jobs):
         Raises:
             OSError: if the file cannot be written.
         """
-        from simsgd import files
+        from simsgd.support import files
 
         files.save(path, self.to_dataset(), kind="tape")
 
@@ -286,9 +286,9 @@ class Tape(Jobs):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            simsgd.files.FileFormatError: if it is damaged or is not a simsgd tape.
+            simsgd.support.files.FileFormatError: if it is damaged or is not a simsgd tape.
         """
-        from simsgd import files
+        from simsgd.support import files
 
         dataset = files.load(path, kind="tape")
         with files.naming(path):
@@ -339,7 +339,7 @@ class Tape(Jobs):
         return tape
 
     def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:
-        """Write a file that opens in ui.perfetto.dev: who did what, when; see `simsgd.chrome_trace.write`.
+        """Write a file that opens in ui.perfetto.dev: who did what, when; see `tape.chrome_trace.write`.
 
         Args:
             path: the file; compressed where it ends in ".gz".
@@ -350,7 +350,7 @@ class Tape(Jobs):
             ValueError: if there is no time from `start` to `stop`.
             OSError: if the file cannot be written.
         """
-        from simsgd import chrome_trace
+        from simsgd.tape import chrome_trace
 
         chrome_trace.write(path, self, start=start, stop=stop)
 

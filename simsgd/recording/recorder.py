@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 import simpy
 
-from simsgd import checks, lives, protocols, rng
-from simsgd.cluster import Cluster
-from simsgd.laws import DOWN_COLUMNS, JOB_COLUMNS
-from simsgd.logs import Log, job_values
-from simsgd.luck import by_job
+from simsgd import protocols
+from simsgd.cluster.cluster import Cluster
 from simsgd.networks import AllReduce, Network
-from simsgd.progress import bar
-from simsgd.protocols import Gradient, Protocol
-from simsgd.server import Server, StuckError
-from simsgd.stations import happen
+from simsgd.protocols.base import Gradient, Protocol
+from simsgd.recording import fault_schedule
+from simsgd.recording.log import Log, job_values
+from simsgd.recording.message_faults import by_job
+from simsgd.recording.queues import happen
+from simsgd.recording.server import Server, StuckError
+from simsgd.recording.transport import Ends, traffic
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.tape import Discarded, Down, Jobs, Rows, Tape
-from simsgd.traffic import Ends, traffic
+from simsgd.support import checks, rng
+from simsgd.support.progress import bar
+from simsgd.tape.rules import DOWN_COLUMNS, JOB_COLUMNS
+from simsgd.tape.tape import Discarded, Down, Jobs, Rows, Tape
 
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
@@ -86,7 +88,7 @@ class Recording:
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd.recorder import Recording
+        >>> from simsgd.recording.recorder import Recording
         >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
         >>> recording = Recording(sg.AsyncSGD(), cluster)
         >>> recording.advance(seconds=3.0)
@@ -114,8 +116,8 @@ class Recording:
             "message_bytes": size,
         }
         self._environment = environment = simpy.Environment()
-        everybody, named = range(cluster.workers), lives.by_worker(cluster.faults, cluster.workers)
-        late = [worker for worker in everybody if lives.joins(named[worker]) is not None]
+        everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
+        late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         members = sorted(set(everybody) - set(late)) if late else everybody
         self._server = server = Server(protocol, environment, members, observe)
         server.expected.update(late)
@@ -134,8 +136,8 @@ class Recording:
         self._processes = [environment.process(self._work(worker)) for worker in everybody]
         for worker in late:
             self._goes_down(worker)
-        befallen = [lives.turns(named[worker], seed, worker) for worker in everybody if named[worker]]
-        environment.process(self._suffer(lives.moments(befallen)))
+        befallen = [fault_schedule.turns(named[worker], seed, worker) for worker in everybody if named[worker]]
+        environment.process(self._suffer(fault_schedule.moments(befallen)))
 
     @property
     def workers(self) -> int:
@@ -256,7 +258,7 @@ class Recording:
         if process is not self._environment.active_process:  # which has not begun the job yet
             process.interrupt()
 
-    def _suffer(self, moments: Iterator[list[lives.Turn]]) -> Generator[simpy.Event, Any, None]:
+    def _suffer(self, moments: Iterator[list[fault_schedule.Turn]]) -> Generator[simpy.Event, Any, None]:
         """What befalls workers: first all faults of a moment, then, one by one, what the protocol does about them."""
         environment, server = self._environment, self._server
         while turns := self._guarded(next, moments, None):

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 import simpy
 
-from simsgd.cluster import Cluster
-from simsgd.lives import Named
+from simsgd.cluster.cluster import Cluster
 from simsgd.networks import AllReduce, Network, ParameterServer
-from simsgd.traffic.base import Ends, Traffic
-from simsgd.traffic.collective import Collective
-from simsgd.traffic.paths import Paths
-from simsgd.traffic.shared import SharedServer
+from simsgd.recording.fault_schedule import Named
+from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.recording.transport.collective import Collective
+from simsgd.recording.transport.paths import Paths
+from simsgd.recording.transport.shared import SharedServer
 
 
 def traffic(

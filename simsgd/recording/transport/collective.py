@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import simpy
 
-from simsgd import rng
-from simsgd.cluster import Cluster
-from simsgd.lives import Named
-from simsgd.luck import checked
+from simsgd.cluster.cluster import Cluster
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
-from simsgd.protocols import Gradient
-from simsgd.server import StuckError
-from simsgd.stations import happen
+from simsgd.protocols.base import Gradient
+from simsgd.recording.fault_schedule import Named
+from simsgd.recording.message_faults import checked
+from simsgd.recording.queues import happen
+from simsgd.recording.server import StuckError
+from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.support import rng
 from simsgd.times import Law
-from simsgd.traffic.base import Ends, Traffic
 
 
 class Collective(Traffic):

@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
-from simsgd import checks, cluster_file
+from simsgd.cluster import file
 from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
+from simsgd.support import checks
 from simsgd.times import Law
 
 
@@ -63,7 +64,7 @@ class Cluster:
             TypeError: if a law or a network in it is of a class of your own: a file cannot say what it does.
             OSError: if the folder does not exist or cannot be written.
         """
-        cluster_file.save(path, self)
+        file.save(path, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -102,7 +103,7 @@ class Cluster:
             <BLANKLINE>
             True
         """
-        return cluster_file.load(path, cls)
+        return file.load(path, cls)
 
     def _check_elastic(self) -> None:
         """Raise ValueError if a worker joins or leaves twice, or leaves before it has joined."""

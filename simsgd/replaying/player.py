@@ -27,11 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from simsgd import checks, optimizers, rng, selftest
+from simsgd import optimizers
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Metric, Parameters, Problem, draw
-from simsgd.slots import SPARE, Slots
-from simsgd.tape import Rows
+from simsgd.replaying import selftest
+from simsgd.replaying.versions import SPARE, Slots
+from simsgd.support import checks, rng
+from simsgd.tape.tape import Rows
 
 LARGEST_WIDTH = 128
 """Steps of more gradients than this are played in several blocks, so that memory does not grow with the batch."""
@@ -78,7 +80,7 @@ class Player:
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
-        simsgd.selftest.BrokenInstallationError: if jax is too old or its sums are wrong.
+        simsgd.replaying.selftest.BrokenInstallationError: if jax is too old or its sums are wrong.
     """
 
     def __init__(

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, cast
 
 import simpy
 
-from simsgd.cluster import Cluster
-from simsgd.lives import Named
-from simsgd.luck import Luck
-from simsgd.protocols import Gradient
+from simsgd.cluster.cluster import Cluster
+from simsgd.protocols.base import Gradient
+from simsgd.recording.fault_schedule import Named
+from simsgd.recording.message_faults import Luck
 
 
 class Ends(NamedTuple):

@@ -5,7 +5,7 @@ Laws of this module:
 1. A protocol is a frozen dataclass with `on_gradient(server, gradient)`, written in the server's verbs alone. It holds
    no state between gradients (`server.notes` is the place for that), so one object serves any number of runs.
 2. No SimPy and no JAX inside: a protocol reads like its paper's pseudocode and runs against any object with the verbs.
-3. Weights are said, never implied: the server steps with Σ weight·gradient. `MinibatchSGD` averages (weight 1/n).
+3. Weights are said, never implied: the server steps with Σ weight·gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from typing import Protocol as Interface
 
-from simsgd import checks
+from simsgd.support import checks
 
 
 @dataclass(slots=True, eq=False)
@@ -165,94 +165,6 @@ class Protocol(ABC):
         """Show what is not as it is by default; a dataclass with `repr=False` is shown like that."""
         shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(f'{f.name}={value!r}' for f, value in shown if value != f.default)})"
-
-
-@dataclass(frozen=True, repr=False)
-class MinibatchSGD(Protocol):
-    """Synchronous SGD: wait for every worker, step with the average, hand the new model to all.
-
-    w ← w − η · (1/n) Σ_i g_i(w). Every gradient has staleness 0, and each step takes as long as the slowest worker. An
-    all-reduce can carry it as well as a server.
-
-    A worker that crashes is waited for: when it is back it computes its gradient anew. Told not to wait, the others go on
-    without it, and step with the average of those there are; it takes part again from the next step that begins after its
-    return. Workers that leave for good are not waited for, those that join take part from the next step on.
-
-    Args:
-        wait: whether to wait for workers that have crashed.
-
-    Source: Chen et al. (2016), "Revisiting distributed synchronous SGD".
-
-    Example:
-        >>> import simsgd as sg
-        >>> cluster = sg.Cluster(workers=3, compute=sg.times.Constant(2.0))
-        >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Updates(2)).time.tolist()
-        [2.0, 2.0, 2.0, 4.0, 4.0, 4.0]
-    """
-
-    wait: bool = True
-    synchronous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        checks.instance("MinibatchSGD.wait", self.wait, bool, "False")
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last that was asked for, step and hand out."""
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
-
-    def on_lost(self, server: Server, worker: int) -> None:
-        """Wait for the worker, or, told not to, go on with the others."""
-        if not self.wait:
-            server.cancel(worker)
-            self._step_when_all_are_in(server)
-
-    def on_return(self, server: Server, worker: int) -> None:
-        """Go on, if nobody else was left."""
-        self._step_when_all_are_in(server)
-
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
-
-    def on_join(self, server: Server, worker: int) -> None:
-        """Take the worker in from the next step on."""
-        self._step_when_all_are_in(server)
-
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if server.busy:
-            return
-        if server.accumulated:
-            server.step(scale=1 / server.accumulated)
-        for worker in server.workers:
-            if self.wait or worker not in server.down:
-                server.assign(worker)
-
-
-@dataclass(frozen=True)
-class AsyncSGD(Protocol):
-    """Asynchronous SGD: step with each gradient as it arrives, hand its worker the newest model, wait for nobody.
-
-    w ← w − η · g_i(w_read). With one job in flight for each of n workers the mean staleness is n−1, whatever the timing.
-    A step is made of one gradient, not of an average over n: at the same step size it moves n times as far per sample
-    as `MinibatchSGD`.
-
-    A crash stops nobody else: the job in hand is lost, and the worker is handed the newest model when it is back. Workers
-    may leave and join at any time.
-
-    Source: Dean et al. (2012), "Large scale distributed deep networks".
-
-    Example:
-        >>> import simsgd as sg
-        >>> cluster = sg.Cluster(workers=3, compute=sg.times.Constant(2.0))
-        >>> sg.record(sg.AsyncSGD(), cluster, until=sg.Updates(6)).staleness.tolist()
-        [0, 1, 2, 2, 2, 2]
-    """
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Apply it and send its worker on."""
-        server.apply(gradient)
-        server.assign(gradient.worker)
 
 
 def check(protocol: object) -> None:

@@ -34,8 +34,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from simsgd import files, networks, quantities
-from simsgd.descriptions import SCALARS, Content, contents, join, table
+from simsgd import networks
+from simsgd.cluster import quantities
+from simsgd.cluster.descriptions import SCALARS, Content, contents, join, table
+from simsgd.support import files
 
 FORMAT = "simsgd cluster"
 VERSION = 1
@@ -61,7 +63,7 @@ def load[Described](path: str | os.PathLike[str], kind: type[Described]) -> Desc
 
     Raises:
         OSError: if the file, or one that it refers to, is not there or cannot be read.
-        simsgd.files.FileFormatError: if it describes no cluster; the message names the key.
+        simsgd.support.files.FileFormatError: if it describes no cluster; the message names the key.
     """
     import tomllib
 

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from simsgd import checks, rng
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
-from simsgd.lives import Named, spells
+from simsgd.recording.fault_schedule import Named, spells
+from simsgd.support import checks, rng
 from simsgd.times import Law
 
 

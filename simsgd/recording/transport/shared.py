@@ -9,14 +9,14 @@ from typing import Any
 
 import simpy
 
-from simsgd import rng
-from simsgd.cluster import Cluster
-from simsgd.lives import Named
-from simsgd.luck import UNDISTURBED, Fate, by_job, checked
+from simsgd.cluster.cluster import Cluster
 from simsgd.networks import ParameterServer
-from simsgd.protocols import Gradient
-from simsgd.stations import FairLink, Free, Line, Station, happen
-from simsgd.traffic.base import Ends, Traffic
+from simsgd.protocols.base import Gradient
+from simsgd.recording.fault_schedule import Named
+from simsgd.recording.message_faults import UNDISTURBED, Fate, by_job, checked
+from simsgd.recording.queues import FairLink, Free, Line, Station, happen
+from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.support import rng
 
 FINITE = "message times must be finite numbers and not negative"
 

@@ -18,7 +18,7 @@ from typing import Protocol as Interface
 
 import simpy
 
-from simsgd.protocols import Gradient
+from simsgd.protocols.base import Gradient
 
 Done = Callable[[Gradient, float], None]
 """What happens when a station is done with a job's message: called with the job, and since when it had the station alone."""

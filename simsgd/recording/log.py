@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 
-from simsgd.protocols import Gradient
+from simsgd.protocols.base import Gradient
 
 
 class Log:

@@ -14,15 +14,15 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from simsgd import checks
-from simsgd.laws import DISCARDED_COLUMNS, JOB_COLUMNS, REASONS, ROW_COLUMNS
 from simsgd.optimizers import Optimizer
-from simsgd.player import Player
 from simsgd.problems import Problem
-from simsgd.progress import bar
+from simsgd.replaying.player import Player
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound, limits
-from simsgd.tape import Discarded, Down, Jobs, Rows, Tape
+from simsgd.support import checks
+from simsgd.support.progress import bar
+from simsgd.tape.rules import DISCARDED_COLUMNS, JOB_COLUMNS, REASONS, ROW_COLUMNS
+from simsgd.tape.tape import Discarded, Down, Jobs, Rows, Tape
 
 EVALUATIONS = 100
 """How often a run looks at the model, unless told otherwise."""

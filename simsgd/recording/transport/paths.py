@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import simpy
 
-from simsgd import checks
-from simsgd.cluster import Cluster
-from simsgd.lives import Named
-from simsgd.luck import UNDISTURBED
+from simsgd.cluster.cluster import Cluster
 from simsgd.networks import Network
-from simsgd.protocols import Gradient
-from simsgd.stations import happen
-from simsgd.traffic.base import Ends, Traffic
+from simsgd.protocols.base import Gradient
+from simsgd.recording.fault_schedule import Named
+from simsgd.recording.message_faults import UNDISTURBED
+from simsgd.recording.queues import happen
+from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.support import checks
 
 
 class Paths(Traffic):

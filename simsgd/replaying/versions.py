@@ -24,7 +24,7 @@ class Slots:
 
     Example:
         >>> import numpy as np
-        >>> from simsgd.slots import Slots
+        >>> from simsgd.replaying.versions import Slots
         >>> slots = Slots()
         >>> [(_, _, read, write)] = slots.place(np.array([0, 0, 1]), np.array([True, True, True]), live=set())
         >>> read.tolist(), write.tolist(), slots.size

@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd import checks, files
-from simsgd.laws import REASONS
+from simsgd.support import checks, files
+from simsgd.tape.rules import REASONS
 
 if TYPE_CHECKING:
-    from simsgd.tape import Jobs, Tape
+    from simsgd.tape.tape import Jobs, Tape
 
 PROCESSES = {"workers": 1, "network and server": 2, "model": 3}
 """The groups of rows, with their numbers, in the order in which a viewer may show them."""

@@ -17,10 +17,10 @@ from typing import Protocol as Interface
 import numpy as np
 import simpy
 
-from simsgd.laws import DISCARDED_COLUMNS, REASONS, ROW_COLUMNS
-from simsgd.lives import Turn
-from simsgd.logs import Log, job_values
-from simsgd.protocols import Gradient, Protocol
+from simsgd.protocols.base import Gradient, Protocol
+from simsgd.recording.fault_schedule import Turn
+from simsgd.recording.log import Log, job_values
+from simsgd.tape.rules import DISCARDED_COLUMNS, REASONS, ROW_COLUMNS
 
 GRADIENTS_WITHOUT_STEP = 1_000_000
 """A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
@@ -68,7 +68,7 @@ class Workers(Collection[int]):
 
 
 class Fabric(Interface):
-    """What the server asks of the traffic; see `simsgd.traffic`."""
+    """What the server asks of the traffic; see `simsgd.recording.transport`."""
 
     def download(self, job: Gradient) -> None:
         """Bring a job's model to its worker."""

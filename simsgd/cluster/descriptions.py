@@ -18,7 +18,8 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from simsgd import faults, networks, quantities, times
+from simsgd import faults, networks, times
+from simsgd.cluster import quantities
 
 FEW = 8
 """So many quantities are written each with its unit; more of them as a table with one unit for all."""

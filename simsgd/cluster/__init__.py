@@ -1,0 +1,5 @@
+"""The cluster: a description, which nothing runs, and its file."""
+
+from simsgd.cluster.cluster import Cluster
+
+__all__ = ["Cluster"]

@@ -1,0 +1,63 @@
+"""Bounds on how much work is begun: what would take days or more memory than there is, is refused before it is begun.
+
+`simsgd.bounds` holds them; whoever means it raises a bound, as the refusal says: `sg.bounds.rows = 10**9`.
+Bounds decide whether something is computed, never what: no bit of a result depends on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from simsgd.support import checks
+
+
+class BoundError(ValueError):
+    """Something would take more than `simsgd.bounds` allow; the message says what, how much, and how to allow it."""
+
+
+@dataclass
+class Bounds:
+    """How much work may be begun.
+
+    Attributes:
+        rows: rows of one tape (about 200 bytes each while it is recorded).
+        workers: workers of one cluster.
+        looks: evaluations of the metrics in one run.
+        bytes: memory for the batches and the models that one replay holds at a time.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.bounds.looks
+        1000000
+    """
+
+    rows: int = 100_000_000
+    workers: int = 1_000_000
+    looks: int = 1_000_000
+    bytes: int = 32_000_000_000
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Change a bound, or raise AttributeError for one that there is not."""
+        names = [field.name for field in fields(self)]
+        if name not in names:
+            raise AttributeError(f"bounds has no {name!r}; it has {', '.join(names)}")
+        object.__setattr__(self, name, checks.whole(f"bounds.{name}", value, 1))
+
+    def check(self, name: str, wanted: float, what: str) -> None:
+        """Raise BoundError if more of something is wanted than the bound called `name` allows.
+
+        Args:
+            name: "rows", "workers", "looks" or "bytes".
+            wanted: how many.
+            what: the argument and its value that want so much, which begins the message.
+        """
+        bound = getattr(self, name)
+        if wanted > bound:
+            raise BoundError(
+                f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
+                f"sg.bounds.{name} = {wanted:.0f}"
+            )
+
+
+bounds = Bounds()
+"""The bounds of this process."""
