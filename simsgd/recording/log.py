@@ -1,21 +1,19 @@
-"""The logs that a recording writes: growing tables of packed bytes.
-
-Laws of this module: what a row takes on disk is all it takes in memory; columns come out as copies.
-"""
+"""The logs that a recording writes: growing tables of packed bytes. What a row takes on disk is all it takes in memory."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
-from simsgd.protocols.base import Gradient
+from simsgd.tape.schema import DISCARDED_COLUMNS, DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Gradient, Schema
 
 
 class Log:
-    """A growing table of typed columns, packed as bytes: what a row takes on disk is all it takes in memory."""
+    """A growing table of typed columns, packed as bytes; columns come out as copies."""
 
-    def __init__(self, schema: dict[str, type]) -> None:
+    def __init__(self, schema: Schema) -> None:
         self._type = np.dtype(list(schema.items()))
         self._format = "<" + "".join(self._type[name].char for name in schema)
         self._pack = struct.Struct(self._format).pack
@@ -45,6 +43,26 @@ class Log:
         return {name: self.column(name) for name in self._type.names or ()}
 
 
-def job_values(job: Gradient) -> tuple[float, ...]:
-    """Return a job's values in the order of JOB_COLUMNS."""
-    return job.worker, job.job, job.read, job.assigned, job.departed, job.began, job.ended, job.sent, job.arrived
+class Logs:
+    """All that one recording writes down.
+
+    Attributes:
+        rows: the gradients used; the last ones may wait for their step.
+        stepped_rows: how many of them belong to steps that were made.
+        updates: the moments of the steps.
+        discarded: work thrown away, with the moments that it would have had if it had gone on.
+        down: when workers were down.
+    """
+
+    def __init__(self) -> None:
+        self.rows, self.discarded, self.down = Log(ROW_COLUMNS), Log(DISCARDED_COLUMNS), Log(DOWN_COLUMNS)
+        self.updates = Log({"time": np.float64})
+        self.stepped_rows = 0
+
+
+def table(jobs: Iterator[Gradient]) -> dict[str, np.ndarray]:
+    """Return jobs as the columns of `JOB_COLUMNS`."""
+    log = Log(JOB_COLUMNS)
+    for job in jobs:
+        log.append(*job)
+    return log.columns()
