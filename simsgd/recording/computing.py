@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from simsgd.cluster import Cluster
-from simsgd.recording.draws import by_job
 from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
@@ -17,7 +16,8 @@ DRAWS_AT_ONE_MOMENT = 1_000_000
 class Computing:
     """The compute times of one recording.
 
-    A worker's k-th job takes the k-th time of the worker's own stream, whatever the protocol does.
+    A worker's k-th job takes the k-th time of the worker's own stream, whatever the protocol does: `end` is asked once for each
+    job, in order, or `skip` for those that need no time.
 
     Args:
         cluster: whose workers.
@@ -27,7 +27,7 @@ class Computing:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._law = cluster.compute
         sampler, stream = cluster.compute.sampler, rng.stream
-        self._time_of = [by_job(sampler(stream(seed, "compute time", worker), worker)) for worker in range(cluster.workers)]
+        self._draws = [sampler(stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
 
     def end(self, job: Job) -> float:
@@ -38,11 +38,16 @@ class Computing:
             simsgd.StuckError: if a million jobs in a row took no time.
         """
         began = job.began
-        drawn = self._time_of[job.worker](job.job, began)
+        drawn = self._draws[job.worker](began)
         end = began + drawn if type(drawn) is float else began + checks.as_float(drawn)
         if began < end < math.inf:
             return end
         return self._unusual(drawn, job)
+
+    def skip(self, job: Job, jobs: int) -> None:
+        """Leave the times of so many jobs before this one unused: they were stopped before they needed one."""
+        for _ in range(jobs):
+            self._draws[job.worker](job.began)
 
     def _unusual(self, drawn: object, job: Job) -> float:
         """Return the end of a job whose time does not advance the clock, or raise."""

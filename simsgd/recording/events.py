@@ -21,13 +21,20 @@ FEW = 1_000
 """Up to so many dead events are left where they are."""
 
 
-class Planned(simpy.Event):
-    """What will happen at a moment: a call, with this event, which says what it is about."""
+class Happening(simpy.Event):
+    """Something that may be planned for a moment, and again for another when that has passed."""
 
     _ok, _value = True, None
 
-    def __init__(self, call: Callable[[Planned], None], subject: Any) -> None:
-        self.callbacks = [call]  # type: ignore[list-item]
+    def __init__(self) -> None:
+        self.callbacks: Any = None
+
+
+class Planned(Happening):
+    """What will happen at a moment: a call, with this event, which says what it is about."""
+
+    def __init__(self, subject: Any) -> None:
+        self.callbacks: Any = None
         self.subject = subject
 
 
@@ -59,24 +66,34 @@ class EventLoop:
         """Simulated seconds."""
         return self._environment._now
 
-    def at(self, moment: float, call: Callable[[Planned], None], subject: Any, urgent: bool = False) -> Planned:
-        """Plan a call at a moment, and return the event, with which it is called and by which it can be taken back.
+    def plan[Event: Happening](
+        self, event: Event, moment: float, call: Callable[[Event], None], priority: int = simpy.events.NORMAL
+    ) -> None:
+        """Plan that something happens at a moment: a call with it.
 
         Raises:
             ValueError: if the moment is past, or infinite, or no number.
         """
         if not self._environment._now <= moment < math.inf:
             raise ValueError(f"at {self.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
-        event = Planned(call, subject)
-        priority = simpy.events.URGENT if urgent else simpy.events.NORMAL
+        event.callbacks = (call,)
         heapq.heappush(self._queue, (moment, priority, next(self._numbers), event))
+
+    def at(self, moment: float, call: Callable[[Planned], None], subject: Any, urgent: bool = False) -> Planned:
+        """Plan a call at a moment, and return the event, with which it is called and by which it can be taken back.
+
+        Raises:
+            ValueError: if the moment is past, or infinite, or no number.
+        """
+        event = Planned(subject)
+        self.plan(event, moment, call, simpy.events.URGENT if urgent else simpy.events.NORMAL)
         return event
 
-    def take_back(self, event: Planned) -> None:
+    def take_back(self, event: Happening) -> None:
         """Let an event that has not happened not happen."""
         if not event.callbacks:
             return
-        event.callbacks = []
+        event.callbacks = ()
         self._dead += 1
         if self._dead > FEW and 2 * self._dead > len(self._queue):
             self._queue[:] = [entry for entry in self._queue if entry[3].callbacks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import struct
 from collections.abc import Iterator
 
@@ -18,13 +19,13 @@ class Log:
         self._format = "<" + "".join(self._type[name].char for name in schema)
         self._pack = struct.Struct(self._format).pack
         self._bytes = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._bytes) // self._type.itemsize
+        self.count = 0
+        """How many rows there are."""
 
     def append(self, *values: float) -> None:
         """Add a row, its values in the order of the schema."""
         self._bytes += self._pack(*values)
+        self.count += 1
 
     def overwrite(self, row: int, *values: float) -> None:
         """Overwrite the first values of a row."""
@@ -49,14 +50,14 @@ class Logs:
     Attributes:
         rows: the gradients used; the last ones may wait for their step.
         stepped_rows: how many of them belong to steps that were made.
-        updates: the moments of the steps.
+        updates: the moments of the steps (an array of floats, seconds).
         discarded: work thrown away, with the moments that it would have had if it had gone on.
         down: when workers were down.
     """
 
     def __init__(self) -> None:
         self.rows, self.discarded, self.down = Log(ROW_COLUMNS), Log(DISCARDED_COLUMNS), Log(DOWN_COLUMNS)
-        self.updates = Log({"time": np.float64})
+        self.updates = array.array("d")
         self.stepped_rows = 0
 
 

@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
 import simpy
 
 from simsgd import protocols
@@ -122,7 +123,7 @@ class Recording:
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
-        self._server = server = Server(protocol, self._loop, membership, self._logs, seed, observe)
+        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe)
         ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
         self._transport = transport(self._loop, cluster, named, size, seed, ends)
         server.connect(self._transport)
@@ -185,7 +186,7 @@ class Recording:
         logs, server = self._logs, self._server
         known = Tape(
             **logs.rows.columns(),
-            update_times=logs.updates.column("time"),
+            update_times=np.array(logs.updates),
             workers=self.workers,
             end=self.now,
             discarded=Discarded(**prefix.hide_what_never_came(logs.discarded.columns())),
@@ -228,7 +229,7 @@ class Recording:
 
     def _goes_down(self, worker: int) -> None:
         if worker not in self._down_row:
-            self._down_row[worker] = len(self._logs.down)
+            self._down_row[worker] = self._logs.down.count
             self._logs.down.append(math.nan, worker, self._loop.now)
 
     def _is_back(self, worker: int) -> None:

@@ -58,6 +58,7 @@ class Server:
         protocol: who answers the gradients.
         loop: the event loop.
         membership: who there is.
+        workers: how many there will ever be.
         logs: where it is written down.
         seed: the recording's.
         observe: what `observe` calls; without it, observing is an error.
@@ -68,6 +69,7 @@ class Server:
         protocol: Protocol,
         loop: EventLoop,
         membership: Membership,
+        workers: int,
         logs: Logs,
         seed: int,
         observe: Callable[[str], float] | None,
@@ -80,7 +82,7 @@ class Server:
         self._delivering: Gradient | None = None
         self._asked: set[int] = set()
         self._jobs: dict[int, Job] = {}
-        self._next_job: dict[int, int] = {}
+        self._next_job = [0] * workers
         self._progress = Progress()
         self._busy, self._down = Workers(self._asked), Workers(membership.down)
         self._most_rows = bounds.rows
@@ -159,8 +161,8 @@ class Server:
 
     def _begin(self, worker: int) -> None:
         """Hand out a worker's next job."""
-        number = self._next_job.get(worker, 0)
-        self._next_job[worker] = number + 1
+        number = self._next_job[worker]
+        self._next_job[worker] += 1
         job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
         self._fabric.send(job)
 
@@ -176,6 +178,30 @@ class Server:
 
     def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Add weight·gradient to the next step: a row of the tape."""
+        self._use(gradient, weight, steps=False)
+        self._accumulated += 1
+
+    def step(self, scale: float = 1.0) -> None:
+        """Make a new version of `scale` times what was accumulated."""
+        rows = self._logs.rows
+        if not self._accumulated:
+            raise ProtocolError(
+                f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
+                "accumulate at least one gradient"
+            )
+        if scale != 1:
+            scale = self._number("stepped with the scale", scale)
+            rows.multiply("weight", self._logs.stepped_rows, scale)
+        rows.overwrite(rows.count - 1, True)  # the column step
+        self._made_version()
+
+    def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
+        """Accumulate and step."""
+        self._use(gradient, weight, steps=True)
+        self._made_version()
+
+    def _use(self, gradient: Gradient, weight: float, steps: bool) -> None:
+        """Write the gradient being delivered down as a row, which ends a step or not."""
         if gradient is not self._delivering:
             raise ProtocolError(
                 f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
@@ -184,39 +210,22 @@ class Server:
         if type(weight) is not float or not math.isfinite(weight):
             weight = self._number("gave a gradient the weight", weight)
         self._delivering = None
-        self._accumulated += 1
-        self._logs.rows.append(False, self._loop.now, weight, *gradient)
+        self._logs.rows.append(steps, self._loop.now, weight, *gradient)
+
+    def _made_version(self) -> None:
+        logs = self._logs
+        logs.updates.append(self._loop.now)
+        logs.stepped_rows = rows = logs.rows.count
+        self._version += 1
+        self._accumulated = self._progress.arrived = 0
+        if rows >= self._most_rows:
+            bounds.check("rows", rows + 1, f"the recording, at {self.now:g} s,")
 
     def _number(self, did: str, value: object) -> float:
         try:
             return checks.number("it", value)
         except ValueError as error:
             raise ProtocolError(f"{self._protocol!r} {did} {value!r} at {self.now:g} s: {error}") from None
-
-    def step(self, scale: float = 1.0) -> None:
-        """Make a new version of `scale` times what was accumulated."""
-        logs = self._logs
-        if not self._accumulated:
-            raise ProtocolError(
-                f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
-                "accumulate at least one gradient"
-            )
-        if scale != 1:
-            scale = self._number("stepped with the scale", scale)
-            logs.rows.multiply("weight", logs.stepped_rows, scale)
-        rows = len(logs.rows)
-        logs.rows.overwrite(rows - 1, True)  # the column step
-        logs.updates.append(self._loop.now)
-        logs.stepped_rows = rows
-        self._version += 1
-        self._accumulated = self._progress.arrived = 0
-        if rows >= self._most_rows:
-            bounds.check("rows", rows + 1, f"the recording, at {self.now:g} s,")
-
-    def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
-        """Accumulate and step."""
-        self.accumulate(gradient, weight)
-        self.step()
 
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""

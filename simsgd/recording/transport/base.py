@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from simsgd.cluster import Cluster
 from simsgd.recording.computing import Computing
-from simsgd.recording.events import EventLoop, Planned
+from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import MessageFaults
@@ -66,7 +67,7 @@ class Transport(ABC):
     def reached(self, job: Job, moment: float) -> None:
         """Let the model be at its worker from a moment on, which computes, and has the gradient sent up when it has ended."""
         if self._compute(job, moment):
-            job.event = self._loop.at(job.ended, self._upload, job)
+            self._loop.plan(job, job.ended, self.upload)
 
     def _compute(self, job: Job, moment: float) -> bool:
         """Say when computing begins and ends; False where that cannot be said, which is an error at the beginning only.
@@ -77,29 +78,22 @@ class Transport(ABC):
         try:
             job.ended = self._end_of(job)
         except Exception as error:
-            job.event = self._loop.at(moment, _fail, error)
+            self._loop.plan(job, moment, functools.partial(_fail, error))
             return False
         return True
-
-    def _upload(self, event: Planned) -> None:
-        self.upload(event.subject)
 
     @abstractmethod
     def upload(self, job: Job) -> None:
         """Bring a job's gradient, just computed, to the server: sooner or later it `arrives`."""
 
     def arrives(self, job: Job, moment: float) -> None:
-        """Let the gradient be at the server at a moment."""
+        """Let the gradient be at the server at a moment, and be delivered."""
         job.arrived = moment
-        job.event = self._loop.at(moment, self._received, job)
-
-    def _received(self, event: Planned) -> None:
-        self._ends.receive(event.subject)
+        self._loop.plan(job, moment, self._ends.receive)
 
     def drop(self, job: Job) -> None:
         """Forget a job, wherever it is."""
-        if job.event is not None:
-            self._loop.take_back(job.event)
+        self._loop.take_back(job)
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""
@@ -109,5 +103,5 @@ class Transport(ABC):
         return 0
 
 
-def _fail(event: Planned) -> None:
-    raise event.subject
+def _fail(error: Exception, job: Job) -> None:
+    raise error

@@ -10,7 +10,7 @@ from typing import Any
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
 from simsgd.recording.draws import by_job, checked
-from simsgd.recording.events import EventLoop, Planned
+from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
@@ -40,6 +40,7 @@ class SharedServer(Transport):
             shards = network.shards  # each is busy with its piece, all at once
             self._server = Line(loop, lambda job: updates[job.worker](job.job, loop.now) / shards, self._handled)
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
+        self._next_job = [0] * cluster.workers
         self._timeouts: list[list[float]] = [[] for _ in workers]
 
     def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
@@ -85,10 +86,7 @@ class SharedServer(Transport):
             link.put(job)
 
     def _enter_at(self, moment: float, job: Job, link: Queue) -> None:
-        job.event = self._loop.at(moment, functools.partial(self._enter_later, link), job)
-
-    def _enter_later(self, link: Queue, event: Planned) -> None:
-        self._enter(event.subject, link)
+        self._loop.plan(job, moment, functools.partial(self._enter, link=link))
 
     def _sent_again(self, job: Job, link: Queue, arrival: float) -> bool:
         """Have a message sent again that will be lost instead of arriving; say whether it is."""
@@ -111,13 +109,17 @@ class SharedServer(Transport):
         if not self._sent_again(job, self._inbound, arrival):
             self.arrives(job, arrival)
 
+    def reached(self, job: Job, moment: float) -> None:
+        """Let the model be at its worker; jobs that were dropped while their models queued leave their times unused."""
+        job.began = moment
+        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
+        self._next_job[job.worker] = job.job + 1
+        super().reached(job, moment)
+
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and queue there."""
         job.arrived = moment
-        job.event = self._loop.at(moment, self._handle, job)
-
-    def _handle(self, event: Planned) -> None:
-        self._server.put(event.subject)
+        self._loop.plan(job, moment, self._server.put)
 
     def _handled(self, job: Job, since: float) -> None:
         self._ends.receive(job)
