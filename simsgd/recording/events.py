@@ -25,16 +25,15 @@ class Happening(simpy.Event):
     """Something that may be planned for a moment, and again for another when that has passed."""
 
     _ok, _value = True, None
+    callbacks: Any = None
 
-    def __init__(self) -> None:
-        self.callbacks: Any = None
+    def __init__(self) -> None: ...
 
 
 class Planned(Happening):
     """What will happen at a moment: a call, with this event, which says what it is about."""
 
     def __init__(self, subject: Any) -> None:
-        self.callbacks: Any = None
         self.subject = subject
 
 

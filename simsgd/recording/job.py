@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from simsgd.recording.events import Happening
 from simsgd.tape.schema import Gradient
 
 _values = attrgetter(*Gradient._fields)
+_new = tuple.__new__  # what Gradient._make calls, without its check of how many values there are
 
 
 class Job(Happening):
@@ -21,9 +21,7 @@ class Job(Happening):
     """
 
     def __init__(self, worker: int, job: int, read: int, assigned: float) -> None:
-        self.callbacks: Any = None
         self.worker, self.job, self.read, self.assigned = worker, job, read, assigned
-        self.departed = self.began = self.ended = self.sent = self.arrived = math.nan
 
     if TYPE_CHECKING:  # its fields are those of the schema
 
@@ -31,4 +29,8 @@ class Job(Happening):
 
     def gradient(self) -> Gradient:
         """Return the job as it is now, read-only."""
-        return Gradient._make(_values(self))
+        return _new(Gradient, _values(self))
+
+
+for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet
+    setattr(Job, _name, _unknown)

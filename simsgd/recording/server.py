@@ -162,7 +162,7 @@ class Server:
     def _begin(self, worker: int) -> None:
         """Hand out a worker's next job."""
         number = self._next_job[worker]
-        self._next_job[worker] += 1
+        self._next_job[worker] = number + 1
         job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
         self._fabric.send(job)
 

@@ -46,7 +46,8 @@ class Paths(Transport):
             job.departed = now
             if self._compute(job, now + self._down[worker]):
                 job.sent = job.ended
-                self.arrives(job, job.ended + self._up[worker])
+                job.arrived = arrived = job.ended + self._up[worker]
+                self._loop.plan(job, arrived, self._ends.receive)  # as `arrives` does
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)
