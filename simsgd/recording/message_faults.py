@@ -89,6 +89,10 @@ class MessageFaults:
         return departure, moment + seconds + disturbance.jitter
 
 
+NO_FAULTS = MessageFaults((), 0, 0, (None, None))
+"""Of workers whose messages nothing disturbs."""
+
+
 class _Outages:
     """The outages of one link, in order; those that are over are forgotten."""
 

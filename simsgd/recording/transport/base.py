@@ -12,7 +12,7 @@ from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
-from simsgd.recording.message_faults import MessageFaults
+from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
 
 
 class Ends(NamedTuple):
@@ -57,8 +57,12 @@ class Transport(ABC):
         self._bytes = message_bytes
         self._ends = ends
         self._end_of = ends.computing.end
-        jitter = (lambda worker: (None, None)) if self.collective else self._network.jitter
-        self._faults = [MessageFaults(named[worker], seed, worker, jitter(worker)) for worker in range(cluster.workers)]
+        self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
+
+    def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
+        """Return what disturbs a worker's messages; one object for all those of whom nothing does."""
+        jitter = (None, None) if self.collective else self._network.jitter(worker)
+        return MessageFaults(named, seed, worker, jitter) if named or any(jitter) else NO_FAULTS
 
     @abstractmethod
     def send(self, job: Job) -> None:
