@@ -97,7 +97,7 @@ class Reading:
     def tape(self) -> Tape:
         """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here."""
         whole = self._tape
-        if self.now >= whole.end and self.version == whole.updates:
+        if self._by_time and self.now >= whole.end:
             return whole
         return prefix.until(whole, self.now, self.version, self._by_time)
 
