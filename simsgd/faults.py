@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simsgd.support import checks, rng
-from simsgd.support.units import Seconds
+from simsgd.support.units import InSeconds
 from simsgd.times.law import Law
 
 MOST_LOST = 0.999
@@ -68,8 +68,8 @@ class Crash(Fault):
     """
 
     worker: int
-    at: Seconds
-    back: Seconds = math.inf
+    at: InSeconds
+    back: InSeconds = math.inf
 
     def __post_init__(self) -> None:
         _store_spell(self, "at", "back")
@@ -101,8 +101,8 @@ class LinkDown(Fault):
     """
 
     worker: int
-    start: Seconds
-    end: Seconds
+    start: InSeconds
+    end: InSeconds
 
     def __post_init__(self) -> None:
         checks.not_negative("LinkDown.end", self.end, "seconds")
@@ -198,7 +198,7 @@ class _Once(Fault):
     """Something that befalls one worker once: `worker`, and the moment `at` (seconds)."""
 
     worker: int
-    at: Seconds
+    at: InSeconds
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -269,7 +269,7 @@ class LostMessages(Fault):
     """
 
     probability: float
-    timeout: Seconds
+    timeout: InSeconds
     workers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -155,6 +155,30 @@ def test_the_text_is_for_people(tmp_path):
     assert (tmp_path / "cluster.toml").read_text() == TEXT
 
 
+def test_a_law_of_a_factor_has_no_units_and_one_of_times_has(tmp_path):
+    """By role, not by class: the same laws, once as times and once, in wrappers, as a factor; the clock stays in seconds."""
+    path = tmp_path / "cluster.toml"
+    law = sg.times.PerWorker(
+        (
+            sg.times.Scaled(Constant(2.0), by=3, overhead=0.5),
+            sg.times.SlowSpells(sg.times.Pareto(1.5, exponent=3.0), 5.0, normal_seconds=90.0, slow_seconds=0.5),
+            sg.times.Recorded((tuple(0.25 * k for k in range(1, 20)), (1.0,), (1.0,)), at_end="repeat"),
+        )
+    )
+    for role, compute in {"times": law, "slowness": sg.times.DrawnSlowness(law, slowness=law)}.items():
+        cluster = sg.Cluster(3, compute)
+        assert through_a_file(cluster, path) == cluster
+        said = tomllib.loads(path.read_text())["compute"]
+        scaled, spells, recorded = said["slowness"]["laws"] if role == "slowness" else said["laws"]
+        plain = role == "slowness"
+        assert (scaled["law"]["seconds"], scaled["overhead"]) == ((2.0, 0.5) if plain else ("2 s", "500 ms"))
+        assert spells["law"] == {"kind": "Pareto", "minimum": 1.5 if plain else "1.5 s", "exponent": 3.0}
+        assert (spells["normal_seconds"], spells["slow_seconds"]) == ("90 s", "500 ms")
+        values = [list(times) for times in law.laws[2].seconds]
+        assert recorded["seconds"] == (values if plain else {"unit": "s", "values": values})
+    assert said["law"]["laws"][0]["law"]["seconds"] == "2 s"  # beside the factor, a law of times
+
+
 TEXT = """\
 # A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.
 format = "simsgd cluster 1"
@@ -170,7 +194,7 @@ mean = "100 ms"
 
 [compute.slowness]
 kind = "Lognormal"
-mean = "1 s"
+mean = 1.0
 coefficient_of_variation = 0.3
 
 [network]
@@ -330,6 +354,7 @@ def test_a_table_in_a_file_takes_the_other_fields_too(tmp_path):
 
 HEAD = 'format = "simsgd cluster 1"\nworkers = 4'
 COMPUTE = 'compute = {kind = "Constant", seconds = "1 s"}'
+SLOWED = '[compute]\nkind = "DrawnSlowness"\nlaw = {kind = "Constant", seconds = "1 s"}'
 LINE = 'network = {kind = "Link", latency = "1 ms"}'
 LEAVE = '{kind = "Leave", worker = 0, at = "1 s"}'
 CRASHES = (
@@ -400,6 +425,18 @@ BROKEN = {
     "impossible in a list": (
         f"{HEAD}\n{COMPUTE}\nfaults = [{LEAVE}, {LEAVE.replace('1 s', '-1 s')}]",
         "faults[1].at must be a finite number of at least 0 (seconds), got -1.0",
+    ),
+    "a factor with a unit": (
+        f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Lognormal", mean = "1 s", coefficient_of_variation = 0.3}}',
+        "compute.slowness.mean must be a plain number such as 1.5, without a unit, because it describes a factor, got '1 s'",
+    ),
+    "a factor with a unit, inside": (
+        f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Scaled", by = 2, law = {{kind = "Constant", seconds = "1 s"}}}}',
+        "compute.slowness.law.seconds must be a plain number such as 1.5, without a unit … got '1 s'",
+    ),
+    "a factor left out": (
+        f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Constant"}}',
+        "compute.slowness.seconds is missing: Constant needs a plain number such as 1.5, without a unit",
     ),
     "a text as number": (
         f'{HEAD}\ncompute = {{kind = "Scaled", law = {{kind = "Constant", seconds = "1 s"}}, by = "32"}}',

@@ -6,6 +6,7 @@ Laws of this module:
    the fields of each, and the unit in a field's annotation. No class is named here; a new one can be saved as it stands.
 2. A description is a table whose `kind` is its class. A quantity is a text with its unit; many quantities are a table with
    `unit` and `values`. A field at its default is left out.
+3. What a law draws has the unit of the law's role: seconds, or none where a field above it says that the law is of a factor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import Any, NamedTuple
 
 from simsgd import faults, networks, times
 from simsgd.cluster import quantities
+from simsgd.support.units import DRAWN, FACTOR
+
+TIME = "s"
+"""The role of a law that is of times: what it draws is in seconds."""
 
 FEW = 8
 """So many quantities are written each with its unit; more of them as a table with one unit for all."""
@@ -33,7 +38,7 @@ def classes() -> tuple[type, ...]:
     """Return the classes that a file can name, in the order of their names.
 
     Example:
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> [each.__name__ for each in descriptions.classes()][:3]
         ['AutocorrelatedLognormal', 'BinaryTree', 'Candidate']
     """
@@ -50,12 +55,15 @@ class Content(NamedTuple):
         item: of a sequence, what each entry can hold.
         scalar: bool, int, float or str.
         kinds: of a description, the classes that it may have, by name.
+        role: what the laws in a description are of, "s" for times or `FACTOR`; of a scalar, `FACTOR` if it has no unit
+            because it belongs to a law of a factor.
     """
 
     unit: str | None = None
     item: Content | None = None
     scalar: type | None = None
     kinds: dict[str, type] | None = None
+    role: str = TIME
 
     @property
     def common_unit(self) -> str | None:
@@ -68,55 +76,70 @@ class Content(NamedTuple):
             return f"a list, each entry {self.item}"
         if self.unit:
             return f'a quantity such as "1.5 {self.unit}"'
+        if self.scalar and self.role == FACTOR:
+            return "a plain number such as 1.5, without a unit, because it describes a factor"
         return SCALARS[self.scalar] if self.scalar else f"a table whose kind is one of {', '.join(self.kinds or ())}"
 
 
-def contents(described: Callable[..., Any]) -> dict[str, Content]:
+def contents(described: Callable[..., Any], role: str = TIME) -> dict[str, Content]:
     """Return what each parameter of a class or function can hold, by its annotation.
+
+    Args:
+        described: the class, or a function that makes an instance of it.
+        role: what its laws, or it as a law, are of: "s" for times, or `FACTOR`.
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> {name: str(content) for name, content in descriptions.contents(sg.times.Scaled).items() if name != "law"}
         {'by': 'a number', 'overhead': 'a quantity such as "1.5 s"'}
     """
     hints = typing.get_type_hints(described, include_extras=True)
-    return {name: _content(hints[name]) for name in inspect.signature(described).parameters}
+    return {name: _content(hints[name], role) for name in inspect.signature(described).parameters}
 
 
-def _content(hint: Any) -> Content:
+def _content(hint: Any, role: str) -> Content:
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
-        return Content(unit=hint.__metadata__[0])
+        return _annotated(hint.__origin__, hint.__metadata__[0], role)
     if origin is tuple:
-        return Content(item=_content(typing.get_args(hint)[0]))
+        return Content(item=_content(typing.get_args(hint)[0], role))
     several = typing.get_args(hint) if origin in (typing.Union, types.UnionType) else (hint,)
     several = tuple(each for each in several if each is not types.NoneType)
     if len(several) == 1 and several[0] is not hint:
-        return _content(several[0])
+        return _content(several[0], role)
     for each in several:
         if each in SCALARS:
             return Content(scalar=each)
-    return Content(kinds={each.__name__: each for each in classes() if issubclass(each, several)})
+    return Content(kinds={each.__name__: each for each in classes() if issubclass(each, several)}, role=role)
 
 
-def table(description: Any, where: str = "") -> dict[str, Any]:
+def _annotated(hint: Any, said: str, role: str) -> Content:
+    """Return what a field can hold of which an annotation says the unit, or the role."""
+    if said == FACTOR:
+        return _content(hint, FACTOR)
+    unit = role if said == DRAWN else said
+    return Content(scalar=float, role=FACTOR) if unit == FACTOR else Content(unit=unit)
+
+
+def table(description: Any, where: str = "", role: str = TIME) -> dict[str, Any]:
     """Return the fields of a description that are not at their defaults, as a file says them.
 
     Args:
         description: a `Cluster`, or what is in one.
         where: its key in the file, for messages.
+        role: what its laws, or it as a law, are of: "s" for times, or `FACTOR`.
 
     Raises:
         TypeError: if something in it is no class that a file can name.
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> descriptions.table(sg.Cluster(4, sg.times.Constant(0.1)))
         {'workers': 4, 'compute': {'kind': 'Constant', 'seconds': '100 ms'}}
     """
-    wanted = contents(type(description))
+    wanted = contents(type(description), role)
     said = {}
     for field in dataclasses.fields(description):
         value = getattr(description, field.name)
@@ -145,7 +168,7 @@ def _said(where: str, value: Any, wanted: Content) -> Any:
             f"cannot save {where}={value!r:.80}: a file can name only simsgd's own classes, and {name} is none of them; keep "
             "this cluster in Python, or describe it by simsgd's own"
         )
-    return {"kind": name, **table(value, where)}
+    return {"kind": name, **table(value, where, wanted.role)}
 
 
 def _flat(value: Any) -> Iterator[float]:

@@ -36,11 +36,12 @@ from typing import Any, NamedTuple
 
 from simsgd import networks
 from simsgd.cluster import quantities
-from simsgd.cluster.descriptions import SCALARS, Content, contents, join, table
+from simsgd.cluster.descriptions import TIME, Content, contents, join, table
 from simsgd.support import files
 
 FORMAT = "simsgd cluster"
 VERSION = 1
+NUMBER = Content(scalar=float)
 HEADER = "# A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.\n"
 
 
@@ -100,11 +101,11 @@ class _Form(NamedTuple):
     needs: frozenset[str]
 
 
-def _form(described: Callable[..., Any]) -> _Form:
-    """Return how a class, or a function, makes a description."""
+def _form(described: Callable[..., Any], role: str = TIME) -> _Form:
+    """Return how a class, or a function, makes a description; as a law it is of what `role` says."""
     parameters = inspect.signature(described).parameters.values()
     needs = frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty)
-    return _Form(described, described.__name__, contents(described), needs)
+    return _Form(described, described.__name__, contents(described, role), needs)
 
 
 def _preset() -> _Form:
@@ -113,9 +114,9 @@ def _preset() -> _Form:
     return form._replace(takes={name: link.get(name, content) for name, content in form.takes.items()})
 
 
-def _loading(described: Any, path: pathlib.Path) -> _Form:
+def _loading(described: Any, path: pathlib.Path, role: str) -> _Form:
     """Return how a class's own `load` makes a description of a measured table; fields that it does not take come on top."""
-    own, load = _form(described), _form(described.load)
+    own, load = _form(described, role), _form(described.load, role)
     takes = {name: content for name, content in load.takes.items() if name != "path"}
     extra = {name: content for name, content in own.takes.items() if name not in own.needs | takes.keys()}
 
@@ -167,7 +168,7 @@ class _Reader:
                 return quantities.read(said, content.unit)
             except ValueError as error:
                 raise ValueError(f"{where} {error}") from error
-        return _scalar(where, said, content.scalar) if content.scalar else self.description(where, said, content)
+        return _scalar(where, said, content) if content.scalar else self.description(where, said, content)
 
     def description(self, where: str, said: Any, content: Content) -> Any:
         """Return the description that a table is of."""
@@ -183,9 +184,10 @@ class _Reader:
         if kind == "preset":
             form = _preset()
         elif "file" in said and hasattr(kinds[kind], "load"):
-            form = _loading(kinds[kind], self.folder / _scalar(f"{where}.file", said.pop("file"), str))
+            path = self.folder / _scalar(f"{where}.file", said.pop("file"), Content(scalar=str))
+            form = _loading(kinds[kind], path, content.role)
         else:
-            form = _form(kinds[kind])
+            form = _form(kinds[kind], content.role)
         given = self.arguments(where, said, form)
         with _naming(where, form.name):
             made = form.make(**given)
@@ -237,7 +239,7 @@ def _quantities(where: str, said: dict[str, Any], content: Content) -> Any:
     def scaled(where: str, values: Any, content: Content) -> Any:
         if content.item:
             return tuple(scaled(f"{where}[{i}]", each, content.item) for i, each in enumerate(_list(where, values)))
-        return quantities.scaled(_scalar(where, values, float), unit, said["unit"])
+        return quantities.scaled(_scalar(where, values, NUMBER), unit, said["unit"])
 
     return scaled(f"{where}.values", said["values"], content)
 
@@ -248,10 +250,11 @@ def _list(where: str, said: Any) -> list[Any]:
     return said
 
 
-def _scalar(where: str, said: Any, kind: type) -> Any:
-    """Return a value of TOML's own that is of the kind; a whole number may stand for any number."""
+def _scalar(where: str, said: Any, content: Content) -> Any:
+    """Return a value of TOML's own that is of the content's kind; a whole number may stand for any number."""
+    kind = content.scalar or float
     if not isinstance(said, int | float if kind is float else kind) or (isinstance(said, bool) and kind is not bool):
-        raise ValueError(f"{where} must be {SCALARS[kind]}, got {said!r:.60}")
+        raise ValueError(f"{where} must be {content}, got {said!r:.60}")
     return said
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from simsgd.networks.fabric import Network, Wire
 from simsgd.support import checks
-from simsgd.support.units import BytesPerSecond, Seconds
+from simsgd.support.units import BytesPerSecond, InSeconds
 from simsgd.times.law import Law, Moments, Sampler
 from simsgd.times.stretching import follows_clock
 
@@ -32,7 +32,7 @@ class Link(Wire):
         2.5
     """
 
-    latency: Seconds = 0.0
+    latency: InSeconds = 0.0
     bandwidth: BytesPerSecond = math.inf
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from simsgd.networks import measurements
 from simsgd.networks.all_reduce import AllReduce, Send
 from simsgd.networks.fabric import Wire
 from simsgd.support import checks
-from simsgd.support.units import Bytes, Seconds
+from simsgd.support.units import Bytes, InSeconds
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MeasuredLink(Wire):
     """
 
     sizes: tuple[Bytes, ...]
-    times: tuple[Seconds, ...]
+    times: tuple[InSeconds, ...]
 
     def __post_init__(self) -> None:
         check_table(self, self.sizes, self.times)
@@ -98,7 +98,7 @@ class MeasuredAllReduce(AllReduce):
     """
 
     sizes: tuple[Bytes, ...]
-    times: tuple[Seconds, ...]
+    times: tuple[InSeconds, ...]
     _: KW_ONLY
     workers: int | None = None
 

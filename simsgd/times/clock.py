@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import InSeconds
 from simsgd.times.expectations import expectation, pauses_met
 from simsgd.times.law import Law, Moments
 from simsgd.times.stretching import Clock, Piece
@@ -54,8 +54,8 @@ class SlowSpells(Clock):
     """
 
     slowness: float
-    normal_seconds: Seconds
-    slow_seconds: Seconds
+    normal_seconds: InSeconds
+    slow_seconds: InSeconds
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,9 +132,9 @@ class Pauses(Clock):
         1.1111111111111112
     """
 
-    every: Seconds
-    lasting: Seconds
-    first: Seconds | None = None
+    every: InSeconds
+    lasting: InSeconds
+    first: InSeconds | None = None
     periodic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from simsgd.support import checks
+from simsgd.support.units import FACTOR
 from simsgd.times.around import Around, moved
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
@@ -67,8 +69,9 @@ class DrawnSlowness(Around):
 
     Args:
         law: the law of X.
-        slowness: the law of F, a plain factor: 1 leaves a worker's times as they are, 5 makes it five times slower. Each
-            worker draws it from a stream of its own.
+        slowness: the law of F, a plain factor without a unit: 1 leaves a worker's times as they are, 5 makes it five times
+            slower. The parameters of this law that are seconds in a law of times (`mean`, `minimum`, …) are plain numbers
+            here, in a cluster's file too. Each worker draws its factor from a stream of its own.
 
     Raises:
         TypeError: if one of them is not a `Law`.
@@ -81,7 +84,7 @@ class DrawnSlowness(Around):
         Moments(mean=2.0, variance=1.0, autocorrelation=1.0)
     """
 
-    slowness: Law
+    slowness: Annotated[Law, FACTOR]
 
     def __post_init__(self) -> None:
         super().__post_init__()

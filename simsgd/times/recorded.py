@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times import tables
 from simsgd.times.law import Law, Moments, Sampler
 
@@ -57,7 +57,7 @@ class Recorded(Law):
         [0.5, 1.5, 2.0, 2.0, 3.0]
     """
 
-    seconds: tuple[tuple[Seconds, ...], ...]
+    seconds: tuple[tuple[Drawn, ...], ...]
     at_end: str
     block: int | None = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import InSeconds
 from simsgd.times.law import Distribution, Law, Moments
 from simsgd.times.stretching import Clock, Piece
 from simsgd.times.work import Scaled
@@ -37,8 +37,8 @@ class Slowdown:
 
     worker: int
     slowness: float
-    start: Seconds
-    end: Seconds
+    start: InSeconds
+    end: InSeconds
 
     def __post_init__(self) -> None:
         checks.store(self, worker=checks.whole("Slowdown.worker", self.worker, 0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
 
@@ -16,7 +16,7 @@ from simsgd.times.law import Distribution, Law, Moments, Sampler
 class _MeanAndVariation(Law):
     """A law given by its mean m (seconds) and its coefficient of variation c, standard deviation over mean."""
 
-    mean: Seconds
+    mean: Drawn
     coefficient_of_variation: float
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times.around import Around, moved, parameters
 from simsgd.times.law import Distribution, Moments, Sampler
 
@@ -34,7 +34,7 @@ class Scaled(Around):
     """
 
     by: float
-    overhead: Seconds = 0.0
+    overhead: Drawn = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
