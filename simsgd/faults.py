@@ -105,7 +105,7 @@ class LinkDown(Fault):
     end: InSeconds
 
     def __post_init__(self) -> None:
-        checks.not_negative("LinkDown.end", self.end, "seconds")
+        checks.seconds("LinkDown.end", self.end)
         _store_spell(self, "start", "end")
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
@@ -145,7 +145,7 @@ class _Recurring(Fault):
 
     def _checked(self, law: Law, drawn: object) -> float:
         """Return what a law drew as a float, or raise ValueError if no clock can use it."""
-        return checks.not_negative(f"what {self!r} drew from {law!r}", drawn, "seconds")
+        return checks.seconds(f"what {self!r} drew from {law!r}", drawn)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _Once(Fault):
     def __post_init__(self) -> None:
         name = type(self).__name__
         checks.store(self, worker=checks.whole(f"{name}.worker", self.worker, 0))
-        checks.store(self, at=checks.not_negative(f"{name}.at", self.at, "seconds"))
+        checks.store(self, at=checks.seconds(f"{name}.at", self.at))
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class LostMessages(Fault):
                 f"got {probability!r}"
             )
         checks.store(
-            self, probability=probability, timeout=checks.not_negative("LostMessages.timeout", self.timeout, "seconds")
+            self, probability=probability, timeout=checks.seconds("LostMessages.timeout", self.timeout)
         )
         _store_workers(self)
 
@@ -293,8 +293,8 @@ def _store_spell(fault: Crash | LinkDown, start: str, end: str) -> None:
     name = type(fault).__name__
     first, last = getattr(fault, start), getattr(fault, end)
     checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))
-    checks.store(fault, **{start: checks.not_negative(f"{name}.{start}", first, "seconds")})
-    last = math.inf if last == math.inf else checks.not_negative(f"{name}.{end}", last, "seconds")
+    checks.store(fault, **{start: checks.seconds(f"{name}.{start}", first)})
+    last = math.inf if last == math.inf else checks.seconds(f"{name}.{end}", last)
     if last <= getattr(fault, start):
         raise ValueError(f"{name}.{end} must be after {start}={getattr(fault, start)!r} (seconds), got {last!r}")
     checks.store(fault, **{end: last})

@@ -515,7 +515,7 @@ BROKEN = {
     ),
     "a broken measurement": (
         f'{HEAD}\n{COMPUTE}\nnetwork = {{kind = "MeasuredLink", file = "bad.csv"}}',
-        "network.file: … bad.csv, line 1",
+        "network.file: … bad.csv: column 'bytes' is missing",
     ),
     "a file for what has none": (
         f"{HEAD}\n{COMPUTE.replace('seconds', 'file')}",

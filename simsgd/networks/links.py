@@ -36,7 +36,7 @@ class Link(Wire):
     bandwidth: BytesPerSecond = math.inf
 
     def __post_init__(self) -> None:
-        checks.store(self, latency=checks.not_negative("Link.latency", self.latency, "seconds"))
+        checks.store(self, latency=checks.seconds("Link.latency", self.latency))
         unlimited = isinstance(self.bandwidth, numbers.Real) and self.bandwidth == math.inf
         checked = math.inf if unlimited else checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
         checks.store(self, bandwidth=checked)

@@ -41,6 +41,22 @@ def not_negative(name: str, value: object, unit: str = "") -> float:
     return checked
 
 
+def seconds(source: str, value: object) -> float:
+    """Return a time as a finite float of at least zero, in seconds; ValueError names `source`: an argument, a law, a row.
+
+    Example:
+        >>> from simsgd.support import checks
+        >>> checks.seconds("Link.latency", 1)
+        1.0
+    """
+    return not_negative(source, value, "seconds")
+
+
+def finite_seconds(value: float) -> bool:
+    """Say whether a number is a time that a clock can use, finite and not negative: `seconds`, where nothing is refused."""
+    return 0 <= value < math.inf
+
+
 def as_float(seconds: Any) -> float:
     """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
     try:
@@ -51,7 +67,7 @@ def as_float(seconds: Any) -> float:
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:
     """Return `start` and `stop` as floats, `stop` cut to `end`, which it is by default; all seconds."""
-    first = not_negative("start", start, "seconds")
+    first = seconds("start", start)
     last = min(end if stop is None else positive("stop", stop, "seconds"), end)
     if first >= last:
         raise ValueError(f"start must be before stop={stop!r} and the tape's end, {end:g} seconds, got {start!r}")
@@ -73,7 +89,7 @@ def instance(name: str, value: object, kind: type | tuple[type, ...], example: s
         raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
 
 
-def sequence(name: str, value: object, example: str) -> tuple:
+def sequence(name: str, value: object, example: str) -> tuple[Any, ...]:
     """Return `value` as a tuple, or raise TypeError; `example` shows what would do."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence such as {example}, got {value!r}")

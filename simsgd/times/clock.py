@@ -144,7 +144,7 @@ class Pauses(Clock):
         if self.lasting >= self.every:
             raise ValueError(f"Pauses.lasting must be below every={self.every!r}, got {self.lasting!r}")
         if self.first is not None:
-            checks.store(self, first=checks.not_negative("Pauses.first", self.first, "seconds"))
+            checks.store(self, first=checks.seconds("Pauses.first", self.first))
 
     def pieces(self, rng: np.random.Generator, worker: int) -> Iterator[Piece]:
         """Yield work and pause in turn."""

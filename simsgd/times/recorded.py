@@ -163,4 +163,4 @@ def _times(name: str, given: object) -> tuple[float, ...]:
     times = checks.sequence(name, given, "[0.5, 1.0], the times of one worker")
     if not times:
         raise ValueError(f"{name} must hold at least one time of the worker, got {given!r}")
-    return tuple(checks.not_negative(f"{name}[{i}]", time, "seconds") for i, time in enumerate(times))
+    return tuple(checks.seconds(f"{name}[{i}]", time) for i, time in enumerate(times))

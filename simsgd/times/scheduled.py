@@ -42,7 +42,7 @@ class Slowdown:
 
     def __post_init__(self) -> None:
         checks.store(self, worker=checks.whole("Slowdown.worker", self.worker, 0))
-        checks.store(self, start=checks.not_negative("Slowdown.start", self.start, "seconds"))
+        checks.store(self, start=checks.seconds("Slowdown.start", self.start))
         for name in ("slowness", "end"):
             value = getattr(self, name)
             endless = isinstance(value, float) and value == math.inf

@@ -57,7 +57,7 @@ class Stretched:
             else:
                 ahead.append(next(self.pieces))
         left, elapsed, at, index = self.work(now), 0.0, now, 0
-        if not 0 <= left < math.inf:  # for the recorder to refuse, who names the law
+        if not checks.finite_seconds(left):  # the recorder refuses it, and names the law
             return left
         while True:
             if index == len(ahead):

@@ -99,7 +99,7 @@ class ShiftedExponential(Law):
     mean: Drawn
 
     def __post_init__(self) -> None:
-        checks.store(self, shift=checks.not_negative("ShiftedExponential.shift", self.shift, "seconds"))
+        checks.store(self, shift=checks.seconds("ShiftedExponential.shift", self.shift))
         checks.store(self, mean=checks.positive("ShiftedExponential.mean", self.mean, "seconds"))
         if self.mean <= self.shift:
             raise ValueError(

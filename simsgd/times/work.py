@@ -39,7 +39,7 @@ class Scaled(Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.store(self, by=checks.positive("Scaled.by", self.by))
-        checks.store(self, overhead=checks.not_negative("Scaled.overhead", self.overhead, "seconds"))
+        checks.store(self, overhead=checks.seconds("Scaled.overhead", self.overhead))
 
     def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
         by, overhead = self.by, self.overhead
