@@ -162,4 +162,4 @@ def interpolate(sizes: tuple[float, ...], times: tuple[float, ...], message_byte
     above = bisect.bisect_right(sizes, message_bytes)
     low, high = times[above - 1], times[above]
     share = math.log(message_bytes / sizes[above - 1]) / math.log(sizes[above] / sizes[above - 1])
-    return low * (high / low) ** share
+    return low * float((high / low) ** share)

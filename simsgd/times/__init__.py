@@ -16,8 +16,9 @@ law as it stands (`Recorded`), or by the laws that fit it (`fit`).
 
 from simsgd.times.clock import Pauses, SlowSpells
 from simsgd.times.combined import DrawnSlowness, PerWorker, Speeds
-from simsgd.times.fitting import Candidate, Fit, fit
+from simsgd.times.fitting import Fit, fit
 from simsgd.times.law import Law, Moments
+from simsgd.times.likelihood import Candidate
 from simsgd.times.recorded import EndOfRecordingError, Recorded
 from simsgd.times.scheduled import Slowdown, Slowdowns
 from simsgd.times.textbook import Constant, Exponential, Pareto, ShiftedExponential, Weibull
