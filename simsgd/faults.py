@@ -17,9 +17,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simsgd.support import checks, rng
+from simsgd.support import checks, public, rng
 from simsgd.support.units import InSeconds
 from simsgd.times.law import Law
+
+__all__ = ["Crash", "Crashes", "Fault", "Join", "Leave", "LinkDown", "LinkOutages", "LostMessages"]
+__dir__ = public.names(__all__)
 
 MOST_LOST = 0.999
 """The largest probability that a message is lost."""
@@ -279,9 +282,7 @@ class LostMessages(Fault):
                 f"LostMessages.probability must be below 1, at most {MOST_LOST}, or hardly a message ever arrives, "
                 f"got {probability!r}"
             )
-        checks.store(
-            self, probability=probability, timeout=checks.seconds("LostMessages.timeout", self.timeout)
-        )
+        checks.store(self, probability=probability, timeout=checks.seconds("LostMessages.timeout", self.timeout))
         _store_workers(self)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
-from simsgd.cluster import file
+from simsgd.cluster import file, frozen
 from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.times import Law
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cluster:
     """Workers, and what moves their messages: paths to a server, a server whose links they share, or an all-reduce.
 
@@ -27,7 +29,9 @@ class Cluster:
     Raises:
         ValueError: if `workers` is below 1; if a law or network with an entry for each worker has another number of them, or
             a fault names a worker that there is not; if a worker leaves or joins twice, or leaves before it joins.
-        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or `faults` hold something else.
+        BoundError: if `workers` is above `sg.bounds.workers`.
+        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or `faults` hold something else; if a
+            law or network of your own is not a frozen dataclass, as one with a state could give two tapes from one seed.
 
     Example:
         >>> import simsgd as sg
@@ -36,8 +40,8 @@ class Cluster:
         ...     compute=sg.times.ShiftedExponential(shift=0.05, mean=0.1),
         ...     network=sg.networks.Link(latency=1e-3, bandwidth=1.25e9),
         ... )
-        >>> cluster.workers
-        16
+        >>> cluster
+        Cluster(workers=16, compute=ShiftedExponential(shift=0.05, mean=0.1), network=Link(latency=0.001, bandwidth=1250000000.0))
     """
 
     workers: int
@@ -46,16 +50,35 @@ class Cluster:
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.workers, Law):
+            given = f"Cluster({self.workers!r}, {self.compute!r:.40})"
+            raise TypeError(f"Cluster takes the workers first, then the law: Cluster(workers=16, compute=…), got {given}")
         checks.store(self, workers=checks.whole("Cluster.workers", self.workers, 1))
+        bounds.check("workers", self.workers, f"Cluster.workers={self.workers}")
         checks.instance("Cluster.compute", self.compute, Law, "times.Exponential(mean=0.1)")
         checks.instance("Cluster.network", self.network, Fabric, "networks.Link(latency=1e-3, bandwidth=1.25e9)")
         checks.store(self, faults=checks.sequence("Cluster.faults", self.faults, "(faults.Crash(worker=0, at=10.0),)"))
         for i, fault in enumerate(self.faults):
             checks.instance(f"Cluster.faults[{i}]", fault, KINDS, "faults.Crash(worker=0, at=10.0)")
-            fault.check_workers(self.workers)
-        self.compute.check_workers(self.workers)
-        self.network.check_workers(self.workers)
+        for name in ("compute", "network", "faults"):
+            frozen.check(f"Cluster.{name}", getattr(self, name))
+        for each in (*self.faults, self.compute, self.network):
+            each.check_workers(self.workers)
         self._check_elastic()
+
+    def __repr__(self) -> str:
+        """Return the call that makes the cluster, without what is at its default. Tapes keep it, so nothing is shortened."""
+        given: list[tuple[str, object]] = [("workers", self.workers), ("compute", self.compute)]
+        given += [("network", self.network)] if self.network != Link() else []
+        given += [("faults", self.faults)] if self.faults else []
+        return f"Cluster({', '.join(f'{name}={value!r}' for name, value in given)})"
+
+    def _repr_html_(self) -> str:
+        """Return a small table, which notebooks show."""
+        rows: dict[str, object] = {"workers": self.workers, "compute": self.compute, "network": self.network}
+        rows |= {"faults": self.faults} if self.faults else {}
+        cells = (f"<tr><th>{name}</th><td>{html.escape(shortened(repr(value)))}</td></tr>" for name, value in rows.items())
+        return f"<table>{''.join(cells)}</table>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the cluster as a TOML file, to be read by people and by `load`; whole or not at all.
@@ -133,3 +156,8 @@ class Cluster:
                 self.network.check_ranks(ranks or 1)  # type: ignore[attr-defined]
             except ValueError as error:
                 raise ValueError(f"Cluster.faults leave {ranks} workers at {at:g} s, but {error}") from error
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text of at most about so many characters: a longer one without its middle."""
+    return text if len(text) <= most else f"{text[: most - 40]} … {text[-40:]}"

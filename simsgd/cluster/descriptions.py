@@ -42,9 +42,9 @@ def classes() -> tuple[type, ...]:
         >>> [each.__name__ for each in descriptions.classes()][:3]
         ['AutocorrelatedLognormal', 'BinaryTree', 'Candidate']
     """
-    public = [value for module in (times, networks, faults) for name, value in vars(module).items() if not name.startswith("_")]
-    found = [each for each in public if dataclasses.is_dataclass(each) and not inspect.isabstract(each)]
-    return tuple(sorted((each for each in found if isinstance(each, type)), key=lambda each: each.__name__))
+    public = [getattr(module, name) for module in (times, networks, faults) for name in module.__all__]
+    found = [each for each in public if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    return tuple(sorted((each for each in found if not inspect.isabstract(each)), key=lambda each: each.__name__))
 
 
 class Content(NamedTuple):

@@ -15,6 +15,7 @@ from simsgd.networks.links import Duplex, Jittery, Link, PerWorker
 from simsgd.networks.measured import MeasuredAllReduce, MeasuredLink
 from simsgd.networks.presets import PRESETS, Preset, preset
 from simsgd.networks.server import ParameterServer
+from simsgd.support import public
 
 __all__ = [
     "PRESETS",
@@ -36,3 +37,4 @@ __all__ = [
     "Wire",
     "preset",
 ]
+__dir__ = public.names(__all__)

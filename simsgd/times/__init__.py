@@ -14,6 +14,7 @@ A law of your own is a subclass of `Law`; see `notebooks/write_your_own.ipynb`. 
 law as it stands (`Recorded`), or by the laws that fit it (`fit`).
 """
 
+from simsgd.support import public
 from simsgd.times.clock import Pauses, SlowSpells
 from simsgd.times.combined import DrawnSlowness, PerWorker, Speeds
 from simsgd.times.fitting import Fit, fit
@@ -51,3 +52,4 @@ __all__ = [
     "Weibull",
     "fit",
 ]
+__dir__ = public.names(__all__)
