@@ -37,11 +37,11 @@ class Cluster:
         >>> import simsgd as sg
         >>> cluster = sg.Cluster(
         ...     workers=16,
-        ...     compute=sg.times.ShiftedExponential(shift=0.05, mean=0.1),
+        ...     compute=sg.times.Exponential(mean=0.1),
         ...     network=sg.networks.Link(latency=1e-3, bandwidth=1.25e9),
         ... )
         >>> cluster
-        Cluster(workers=16, compute=ShiftedExponential(shift=0.05, mean=0.1), network=Link(latency=0.001, bandwidth=1250000000.0))
+        Cluster(workers=16, compute=Exponential(mean=0.1), network=Link(latency=0.001, bandwidth=1250000000.0))
     """
 
     workers: int
@@ -62,8 +62,10 @@ class Cluster:
             checks.instance(f"Cluster.faults[{i}]", fault, KINDS, "faults.Crash(worker=0, at=10.0)")
         for name in ("compute", "network", "faults"):
             frozen.check(f"Cluster.{name}", getattr(self, name))
-        for each in (*self.faults, self.compute, self.network):
-            each.check_workers(self.workers)
+        for fault in self.faults:
+            fault.check_workers(self.workers)
+        self.compute.check_workers(self.workers)
+        self.network.check_workers(self.workers)
         self._check_elastic()
 
     def __repr__(self) -> str:

@@ -42,5 +42,8 @@ def parts(where: str, description: object) -> Iterator[tuple[str, Any]]:
                 yield from parts(f"{where}[{i}]", each)
     elif isinstance(description, Law | Fabric | Fault):
         yield where, description
-        for field in dataclasses.fields(description) if dataclasses.is_dataclass(description) else ():
-            yield from parts(f"{where}.{field.name}", getattr(description, field.name))
+        names: list[str] = (
+            [field.name for field in dataclasses.fields(description)] if dataclasses.is_dataclass(description) else []
+        )
+        for name in names:
+            yield from parts(f"{where}.{name}", getattr(description, name))

@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 
 def rows_of_csv(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a CSV file that has, among others, these columns, in any order; empty lines are left out.
+    r"""Yield the rows of a CSV file that has, among others, these columns, in any order; empty lines are left out.
 
     Raises:
         OSError: if the file cannot be read.
@@ -63,7 +63,7 @@ def rows_of_csv(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterato
         >>> from simsgd.support import tables
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder) / "links.csv"
-        ...     _ = path.write_text("seconds, host, bytes\\n1e-5, a, 1000\\n")
+        ...     _ = path.write_text("seconds, host, bytes\n1e-5, a, 1000\n")
         ...     [row.seconds("seconds") for row in tables.rows_of_csv(path, ("bytes", "seconds"))]
         [1e-05]
     """
