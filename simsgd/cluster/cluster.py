@@ -1,4 +1,4 @@
-"""The cluster: how many workers, how long their jobs take, how their messages move, what breaks. Nothing here runs."""
+"""The cluster: how many workers, how long their jobs take, how their messages move, what fails. A description only."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from simsgd.times import Law
 
 @dataclass(frozen=True, repr=False)
 class Cluster:
-    """Workers, and what moves their messages: paths to a server, a server whose links they share, or an all-reduce.
+    """A cluster: its workers, their compute times, the fabric that moves their messages, and its faults.
 
     Args:
         workers: how many, at least 1.
         compute: the law of a job's compute time, seconds.
-        network: how models and gradients move; free by default.
-        faults: what goes wrong, from `simsgd.faults`; nothing by default.
+        network: the fabric, one of `simsgd.networks`, that moves models and gradients; by default messages take no time.
+        faults: from `simsgd.faults`; none by default.
 
     Raises:
         ValueError: if `workers` is below 1; if a law or network with an entry for each worker has another number of them, or
-            a fault names a worker that there is not; if a worker leaves or joins twice, or leaves before it joins.
+            a fault names a worker that the cluster lacks; if a worker leaves or joins twice, or leaves before it joins.
         BoundError: if `workers` is above `sg.bounds.workers`.
-        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or `faults` hold something else; if a
-            law or network of your own is not a frozen dataclass, as one with a state could give two tapes from one seed.
+        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or an entry of `faults` not a fault; if
+            a law or network of your own is not a frozen dataclass, as one with a state could give two tapes from one seed.
 
     Example:
         >>> import simsgd as sg
@@ -83,10 +83,10 @@ class Cluster:
         return f"<table>{''.join(cells)}</table>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the cluster as a TOML file, to be read by people and by `load`; whole or not at all.
+        """Write the cluster as a TOML file for people and for `load`; the file is written completely or not at all.
 
         Raises:
-            TypeError: if a law or a network in it is of a class of your own: a file cannot say what it does.
+            TypeError: if a law or a network in it is of a class of your own, which a file cannot describe.
             OSError: if the folder does not exist or cannot be written.
         """
         file.save(path, self)
@@ -96,13 +96,14 @@ class Cluster:
         """Read a cluster from a TOML file, one that `save` wrote or one of your own.
 
         A quantity is a text with its unit: s, ms, us, ns, min or h; B, kB, MB, GB, KiB, MiB or GiB; these or bit, kbit, Mbit,
-        Gbit, by the second. Beside the classes of `times`, `networks` and `faults`, `kind = "preset"` is a link by its `name`
-        in `networks.PRESETS`, with `latency` and `bandwidth` of its own if you give them. A class that has a `load` (recorded
-        times, measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
+        Gbit, per second. A plain factor has no unit: a law of times has the mean "1 s", the law of `DrawnSlowness.slowness` the
+        mean 1.0. Beside the classes of `times`, `networks` and `faults`, `kind = "preset"` is a link by its `name` in
+        `networks.PRESETS`, whose `latency` and `bandwidth` you may override. A class that has a `load` (recorded times and
+        measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
 
         Raises:
-            OSError: if the file, or one that it refers to, is not there or cannot be read.
-            simsgd.FileFormatError: if it describes no cluster; the message names the key, its value and what would do.
+            OSError: if the file, or one that it refers to, does not exist or cannot be read.
+            simsgd.FileFormatError: if it does not describe a cluster; the message names the key, its value and what is allowed.
 
         Example:
             >>> import pathlib, tempfile
@@ -136,7 +137,8 @@ class Cluster:
             for i, fault in enumerate(self.faults):
                 if isinstance(fault, LostMessages | LinkDown | LinkOutages):
                     raise ValueError(
-                        f"Cluster.faults[{i}] must not be of messages: {self.network!r} is known as a whole, got {fault!r}"
+                        f"Cluster.faults[{i}] must not be of messages: {self.network!r} has no links, only a measured time of "
+                        f"the whole, got {fault!r}"
                     )
         joins, leaves = ([(f.worker, f.at) for f in self.faults if isinstance(f, kind)] for kind in (Join, Leave))
         joined = dict(joins)
@@ -151,7 +153,7 @@ class Cluster:
             self._check_ranks(sorted([(at, 1) for _, at in joins] + [(at, -1) for _, at in leaves]), self.workers - len(joins))
 
     def _check_ranks(self, changes: list[tuple[float, int]], ranks: int) -> None:
-        """Raise ValueError if the all-reduce cannot do with the workers that there are after each change (seconds, workers)."""
+        """Raise ValueError if the all-reduce does not run with the workers left after each change (seconds, workers)."""
         for at, change in [(0.0, 0), *changes]:
             ranks += change
             try:
@@ -161,5 +163,5 @@ class Cluster:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """Return a text of at most about so many characters: a longer one without its middle."""
+    """Return a text without its middle if it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 40]} … {text[-40:]}"

@@ -1,9 +1,9 @@
-"""Descriptions as tables of plain values: what a file can say of a cluster, and how it says it.
+"""Descriptions as tables of plain values: what a cluster's file can contain, and in which form.
 
 Laws of this module:
 
 1. What can be described follows from the descriptions themselves: the public dataclasses of `times`, `networks` and `faults`,
-   the fields of each, and the unit in a field's annotation. No class is named here; a new one can be saved as it stands.
+   the fields of each, and the unit in a field's annotation. No class is named here, so a new one can be saved at once.
 2. A description is a table whose `kind` is its class. A quantity is a text with its unit; many quantities are a table with
    `unit` and `values`. A field at its default is left out.
 3. What a law draws has the unit of the law's role: seconds, or none where a field above it says that the law is of a factor.
@@ -27,10 +27,10 @@ TIME = "s"
 """The role of a law that is of times: what it draws is in seconds."""
 
 FEW = 8
-"""So many quantities are written each with its unit; more of them as a table with one unit for all."""
+"""Up to this many quantities are each written with a unit; more of them as a table with one unit for all."""
 
 SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-"""Values that a file says as they are."""
+"""Types of plain values, and what an error calls them."""
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def classes() -> tuple[type, ...]:
 
 
 class Content(NamedTuple):
-    """What a field can hold: one of these, and None where that is its default.
+    """What a field can hold: one of the following, or None if that is its default.
 
     Attributes:
         unit: of a quantity.
@@ -71,7 +71,7 @@ class Content(NamedTuple):
         return self.item.common_unit if self.item else self.unit
 
     def __str__(self) -> str:
-        """Return the content in words, for what must be there and is not."""
+        """Return the content in words, for errors."""
         if self.item:
             return f"a list, each entry {self.item}"
         if self.unit:
@@ -115,7 +115,7 @@ def _content(hint: Any, role: str) -> Content:
 
 
 def _annotated(hint: Any, said: str, role: str) -> Content:
-    """Return what a field can hold of which an annotation says the unit, or the role."""
+    """Return what a field with an annotated unit, or role, can hold."""
     if said == FACTOR:
         return _content(hint, FACTOR)
     unit = role if said == DRAWN else said
@@ -123,7 +123,7 @@ def _annotated(hint: Any, said: str, role: str) -> Content:
 
 
 def table(description: Any, where: str = "", role: str = TIME) -> dict[str, Any]:
-    """Return the fields of a description that are not at their defaults, as a file says them.
+    """Return the fields of a description that are not at their defaults, as a file contains them.
 
     Args:
         description: a `Cluster`, or what is in one.
@@ -131,7 +131,7 @@ def table(description: Any, where: str = "", role: str = TIME) -> dict[str, Any]
         role: what its laws, or it as a law, are of: "s" for times, or `FACTOR`.
 
     Raises:
-        TypeError: if something in it is no class that a file can name.
+        TypeError: if something in it is of a class that a file cannot name.
 
     Example:
         >>> import simsgd as sg
@@ -153,7 +153,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _said(where: str, value: Any, wanted: Content) -> Any:
-    """Return what a file says of a value."""
+    """Return a value as a file contains it."""
     if wanted.item and wanted.common_unit and sum(1 for _ in _flat(value)) > FEW:
         return {"unit": wanted.common_unit, "values": value}
     if wanted.item:
@@ -165,8 +165,8 @@ def _said(where: str, value: Any, wanted: Content) -> Any:
     name = type(value).__name__
     if (wanted.kinds or {}).get(name) is not type(value):
         raise TypeError(
-            f"cannot save {where}={value!r:.80}: a file can name only simsgd's own classes, and {name} is none of them; keep "
-            "this cluster in Python, or describe it by simsgd's own"
+            f"cannot save {where}={value!r:.80}: a file can name only simsgd's own classes, and {name} is none of them; "
+            "keep this cluster in Python, or describe it by simsgd's own"
         )
     return {"kind": name, **table(value, where, wanted.role)}
 

@@ -1,4 +1,4 @@
-"""The algorithms of all-reduce: who sends what to whom, round by round, under the message model of `all_reduce`."""
+"""Algorithms of all-reduce: which rank sends which piece to which other in each round, in the message model of `all_reduce`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files of measured message times: NVIDIA's nccl-tests in JSON, or two columns in CSV.
+"""Files of measured message times: NVIDIA's nccl-tests in JSON, or the columns bytes and seconds in CSV.
 
-What is read of nccl-tests' JSON (written with `-J file.json`; format versions to 3): `args[0]`, the program; `results`, a
-list of {`size`: bytes, `type`, `redop`, `out_of_place` and `in_place`: {`time`: microseconds}}; and, for how many ranks took
+Of nccl-tests' JSON (written with `-J file.json`; format versions to 3) these keys are read: `args[0]`, the program; `results`,
+a list of {`size`: bytes, `type`, `redop`, `out_of_place` and `in_place`: {`time`: microseconds}}; and, for how many ranks took
 part, `config`'s `nthreads`, `ngpus` and `devices` (one entry for each process, with its `group`).
 """
 

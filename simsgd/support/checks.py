@@ -1,4 +1,4 @@
-"""Checks of arguments: every refusal names the argument, its value and what would do.
+"""Checks of arguments: every error names the argument, its value and what is allowed.
 
 Laws of this module: it imports nothing of simsgd, and each check returns the value in the type that the caller stores, so
 that a float32 argument never makes a float32 clock.
@@ -58,7 +58,7 @@ def finite_seconds(value: float) -> bool:
 
 
 def as_float(seconds: Any) -> float:
-    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
+    """Return a time as a float, so that the clock never has another type; NaN for what is not a number."""
     try:
         return float(seconds)
     except (TypeError, ValueError):
@@ -66,7 +66,7 @@ def as_float(seconds: Any) -> float:
 
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:
-    """Return `start` and `stop` as floats, `stop` cut to `end`, which it is by default; all seconds."""
+    """Return `start` and `stop` as floats (seconds); `stop` is at most `end`, the default."""
     first = seconds("start", start)
     last = min(end if stop is None else positive("stop", stop, "seconds"), end)
     if first >= last:
@@ -82,7 +82,7 @@ def whole(name: str, value: object, least: int) -> int:
 
 
 def instance(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
-    """Raise TypeError unless `value` is an instance of `kind`; `example` shows what would do."""
+    """Raise TypeError unless `value` is an instance of `kind`; `example` shows what is allowed."""
     if isinstance(value, type):
         raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: add ()")
     if not isinstance(value, kind):
@@ -90,7 +90,7 @@ def instance(name: str, value: object, kind: type | tuple[type, ...], example: s
 
 
 def sequence(name: str, value: object, example: str) -> tuple[Any, ...]:
-    """Return `value` as a tuple, or raise TypeError; `example` shows what would do."""
+    """Return `value` as a tuple, or raise TypeError; `example` shows what is allowed."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence such as {example}, got {value!r}")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""Laws of workers that differ: at another speed, given or drawn, or with a law of their own."""
+"""Laws for workers that differ: in speed, given or drawn, or each with its own law."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Speeds(Around):
 class DrawnSlowness(Around):
     """Another law, slowed by a factor that each worker draws once and keeps: a job takes F·X.
 
-    Moments are over the population of workers, of whom one is drawn: mean E[F]E[X], variance E[F²]E[X²] − (E[F]E[X])² and,
+    Moments are those of a worker drawn at random from the population: mean E[F]E[X], variance E[F²]E[X²] − (E[F]E[X])² and,
     with ρ the law's own lag-1 autocorrelation, lag-1 covariance E[F²](ρ·Var X + E[X]²) − (E[F]E[X])². For a law that draws
-    independently, the autocorrelation is thus Var F·E[X]² over the variance, at every lag: slowness persists.
+    independently, the autocorrelation is Var F·E[X]² over the variance, at every lag: slowness persists.
 
     Args:
         law: the law of X.
@@ -122,7 +122,7 @@ class DrawnSlowness(Around):
 
 @dataclass(frozen=True)
 class PerWorker(Law):
-    """A law of its own for each worker.
+    """A separate law for each worker.
 
     Args:
         laws: one `Law` for each worker.

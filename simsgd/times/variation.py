@@ -1,4 +1,4 @@
-"""Laws given by their mean and coefficient of variation: gamma, lognormal, and a lognormal that remembers."""
+"""Laws given by their mean and coefficient of variation: gamma, lognormal, and a lognormal with memory."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Lognormal(_MeanAndVariation):
 
 @dataclass(frozen=True)
 class AutocorrelatedLognormal(_MeanAndVariation):
-    """Lognormal times that remember: the logarithm follows AR(1), so a slow job is likely to be followed by another.
+    """Lognormal times with memory: the logarithm follows AR(1), so a slow job is likely to be followed by another.
 
     With c the coefficient of variation, s² = log(1 + c²) and r the lag-1 autocorrelation of the times themselves,
 
