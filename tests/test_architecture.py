@@ -193,10 +193,19 @@ def test_everything_public_in_a_module_of_its_own_is_offered():
     assert {name for name in defined if not name.startswith("_")} == set(sg.faults.__all__)
 
 
+def test_the_types_of_the_public_face_are_those_of_its_names():
+    """Names are loaded when first used, so editors and type checkers read a stub: it says where each one lives."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    lines = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert all(alias.asname == alias.name for node in lines for alias in node.names)  # or it is not exported
+    said = {alias.name: node.module for node in lines for alias in node.names}
+    assert said == {name: f"simsgd.{home}" for name, home in sg._HOME.items()} | dict.fromkeys(sg._MODULES, "simsgd")
+
+
 def test_types_travel_with_the_package_and_its_version_stands_in_one_place():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
     assert (PACKAGE / "py.typed").exists()
-    assert project["tool"]["setuptools"]["package-data"] == {"simsgd": ["py.typed"]}
+    assert project["tool"]["setuptools"]["package-data"] == {"simsgd": ["py.typed", "*.pyi"]}
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "simsgd.__version__"}
     assert "version" not in project["project"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", sg.__version__)
