@@ -21,7 +21,7 @@ _HOME = {
     "ProtocolError": "recording.server",
     "Run": "run",
     "Seconds": "stopping",
-    "StuckError": "recording.server",
+    "StuckError": "recording.stuck",
     "Tape": "tape",
     "TapeError": "tape.rules",
     "Target": "stopping",

@@ -15,7 +15,7 @@ from simsgd.protocols import MinibatchSGD as MinibatchSGD
 from simsgd.protocols import Protocol as Protocol
 from simsgd.recording.recorder import record as record
 from simsgd.recording.server import ProtocolError as ProtocolError
-from simsgd.recording.server import StuckError as StuckError
+from simsgd.recording.stuck import StuckError as StuckError
 from simsgd.replaying.reading import replay as replay
 from simsgd.run import Run as Run
 from simsgd.simulation import simulate as simulate

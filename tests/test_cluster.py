@@ -83,6 +83,23 @@ def test_what_could_remember_one_recording_in_the_next_is_refused_with_the_way_o
     assert f"put @dataclass(frozen=True) above class {kind}" in str(refusal.value)
 
 
+@dataclass(frozen=True)
+class Hoarding(sg.times.Law):
+    drawn: list
+
+    def sample(self, rng, worker, now):
+        self.drawn.append(now)
+        return float(len(self.drawn))
+
+    def moments(self, worker=0):
+        return sg.times.Moments(1.0, 0.0)
+
+
+def test_what_could_remember_in_a_field_is_refused_with_the_way_out():
+    with pytest.raises(TypeError, match=r"^Cluster\.compute\.law\.drawn can be changed in place.* use a tuple .*, got \[1\]"):
+        sg.Cluster(1, sg.times.Scaled(Hoarding([1]), by=2))
+
+
 def test_the_way_out_leads_out():
     frozen = dataclass(frozen=True)(Thawed)
     assert sg.record(sg.AsyncSGD(), sg.Cluster(1, frozen()), until=sg.Updates(2)).end == 2.0
@@ -135,10 +152,11 @@ def test_a_notebook_shows_a_small_table():
             found.append(data)
 
     Reader().feed(text)
-    assert found[::2] == ["workers", "compute", "network", "faults"]
-    assert found[1] == "1000"
-    assert found[3].startswith("PerWorker(laws=(Exponential(mean=1.0)")
-    assert len(text) < 1000
+    assert found[0] == "Cluster"
+    assert found[1::2] == ["workers", "compute", "network", "faults"]
+    assert found[2] == "1000"
+    assert found[4].startswith("PerWorker(laws=(Exponential(mean=1.0)")
+    assert len(text) < 1200
 
 
 def test_a_table_escapes_what_a_law_says_of_itself():

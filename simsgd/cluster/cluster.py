@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, Lost
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.support import checks
 from simsgd.support.bounds import bounds
+from simsgd.support.html import html_table
 from simsgd.times import Law
 
 
@@ -79,8 +79,7 @@ class Cluster:
         """Return a small table, which notebooks show."""
         rows: dict[str, object] = {"workers": self.workers, "compute": self.compute, "network": self.network}
         rows |= {"faults": self.faults} if self.faults else {}
-        cells = (f"<tr><th>{name}</th><td>{html.escape(shortened(repr(value)))}</td></tr>" for name, value in rows.items())
-        return f"<table>{''.join(cells)}</table>"
+        return html_table("Cluster", {name: shortened(repr(value)) for name, value in rows.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the cluster as a TOML file for people and for `load`; the file is written completely or not at all.

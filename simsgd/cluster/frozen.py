@@ -12,18 +12,19 @@ from simsgd.times import Law
 
 
 def check(where: str, description: object) -> None:
-    """Raise TypeError unless a description, and each one in it, is of a frozen dataclass.
+    """Raise TypeError unless a description, and each one in it, is of a frozen dataclass whose fields cannot change either.
 
     Args:
         where: the argument that holds it, with which the message begins.
-        description: a law, a fabric or a fault.
+        description: a law, a fabric or a fault, or a tuple of them.
 
     Example:
         >>> import simsgd as sg
         >>> from simsgd.cluster import frozen
         >>> frozen.check("Cluster.compute", sg.times.Speeds(sg.times.Constant(1.0), (1.0, 0.5)))
     """
-    for place, each in parts(where, description):
+    found = list(parts(where, description))
+    for place, each in found:
         kind = type(each)
         own = kind.__dict__.get("__dataclass_params__")  # a subclass inherits these, but is not frozen by them
         if own is None or not own.frozen:
@@ -32,6 +33,16 @@ def check(where: str, description: object) -> None:
                 f"in the next: put @dataclass(frozen=True) above class {kind.__name__}, and what it must remember of a worker "
                 "into what its sampler returns"
             )
+    for place, each in reversed(found):  # the innermost is the one to name
+        for field in dataclasses.fields(each):
+            value = getattr(each, field.name)
+            try:
+                hash(value)
+            except TypeError:
+                raise TypeError(
+                    f"{place}.{field.name} can be changed in place, so it could remember one recording in the next: use a "
+                    f"tuple or another value that cannot, got {value!r:.60}"
+                ) from None
 
 
 def parts(where: str, description: object) -> Iterator[tuple[str, Any]]:
