@@ -14,7 +14,7 @@ Laws of this module:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simsgd.support import checks, public, rng
@@ -122,7 +122,7 @@ class _Recurring(Fault):
 
     between: Law
     lasting: Law
-    workers: tuple[int, ...] | None = None
+    workers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -273,7 +273,7 @@ class LostMessages(Fault):
 
     probability: float
     timeout: InSeconds
-    workers: tuple[int, ...] | None = None
+    workers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         probability = checks.not_negative("LostMessages.probability", self.probability)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -47,7 +48,7 @@ class Cluster:
     workers: int
     compute: Law
     network: Fabric = field(default_factory=Link)
-    faults: tuple[Fault, ...] = ()
+    faults: Sequence[Fault] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, Law):

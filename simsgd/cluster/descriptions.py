@@ -16,7 +16,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from simsgd import faults, networks, times
@@ -102,7 +102,7 @@ def _content(hint: Any, role: str) -> Content:
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         return _annotated(hint.__origin__, hint.__metadata__[0], role)
-    if origin is tuple:
+    if origin is Sequence:
         return Content(item=_content(typing.get_args(hint)[0], role))
     several = typing.get_args(hint) if origin in (typing.Union, types.UnionType) else (hint,)
     several = tuple(each for each in several if each is not types.NoneType)

@@ -49,7 +49,7 @@ def parts(where: str, description: object) -> Iterator[tuple[str, Any]]:
     """Yield each law, fabric and fault in a description with its place, the description itself first."""
     if isinstance(description, tuple):
         for i, each in enumerate(description):
-            if isinstance(each, Law | Fabric | Fault | tuple):
+            if type(each) is not float and isinstance(each, Law | Fabric | Fault | tuple):  # a table may hold a million floats
                 yield from parts(f"{where}[{i}]", each)
     elif isinstance(description, Law | Fabric | Fault):
         yield where, description

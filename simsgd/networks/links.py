@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,7 +170,7 @@ class PerWorker(Network):
         0.1
     """
 
-    networks: tuple[Network, ...]
+    networks: Sequence[Network]
 
     def __post_init__(self) -> None:
         networks = checks.sequence("PerWorker.networks", self.networks, "(Link(latency=1e-3), Link(latency=0.1))")

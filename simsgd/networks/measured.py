@@ -6,6 +6,7 @@ import bisect
 import itertools
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Self
 
@@ -42,8 +43,8 @@ class MeasuredLink(Wire):
         [10.0, 10.0, 20.0, 40.0, 80.0]
     """
 
-    sizes: tuple[Bytes, ...]
-    times: tuple[InSeconds, ...]
+    sizes: Sequence[Bytes]
+    times: Sequence[InSeconds]
 
     def __post_init__(self) -> None:
         check_table(self, self.sizes, self.times)
@@ -97,8 +98,8 @@ class MeasuredAllReduce(AllReduce):
         4e-05
     """
 
-    sizes: tuple[Bytes, ...]
-    times: tuple[InSeconds, ...]
+    sizes: Sequence[Bytes]
+    times: Sequence[InSeconds]
     _: KW_ONLY
     workers: int | None = None
 
@@ -153,7 +154,7 @@ def check_table(owner: MeasuredLink | MeasuredAllReduce, sizes: object, times: o
     checks.store(owner, **columns)
 
 
-def interpolate(sizes: tuple[float, ...], times: tuple[float, ...], message_bytes: float) -> float:
+def interpolate(sizes: Sequence[float], times: Sequence[float], message_bytes: float) -> float:
     """Return the seconds of a message: log-log linear between entries, constant below, in proportion to the size above."""
     if message_bytes <= sizes[0]:
         return times[0]

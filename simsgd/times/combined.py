@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -34,7 +35,7 @@ class Speeds(Around):
         5.0
     """
 
-    speeds: tuple[float, ...]
+    speeds: Sequence[float]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,7 +138,7 @@ class PerWorker(Law):
         3.0
     """
 
-    laws: tuple[Law, ...]
+    laws: Sequence[Law]
 
     def __post_init__(self) -> None:
         checks.store(self, laws=checks.sequence("PerWorker.laws", self.laws, "(Constant(1.0), Constant(2.0))"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ class Recorded(Law):
         [0.5, 1.5, 2.0, 2.0, 3.0]
     """
 
-    seconds: tuple[tuple[Drawn, ...], ...]
+    seconds: Sequence[Sequence[Drawn]]
     at_end: str
     block: int | None = None
 

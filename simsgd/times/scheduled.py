@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ class Slowdowns(Clock):
         [1.0, 4.0, 5.0]
     """
 
-    slowdowns: tuple[Slowdown, ...]
+    slowdowns: Sequence[Slowdown]
 
     def __post_init__(self) -> None:
         super().__post_init__()
