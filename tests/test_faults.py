@@ -830,6 +830,7 @@ def test_an_error_of_one_s_own_law_arrives_as_it_is():
         def __init__(self, first, second):
             super().__init__(f"{first} and {second}")
 
+    @dataclass(frozen=True)
     class Failing(Own):
         def sample(self, rng, worker, now):
             raise OwnError("one", "two")

@@ -289,6 +289,7 @@ def test_what_is_no_number_is_no_time(drawn):
 
 
 def test_descriptions_hold_no_addresses():
+    @dataclass(frozen=True, repr=False)
     class Plain(sg.times.Law):
         def sample(self, rng, worker, now):
             return np.float32(0.1)
