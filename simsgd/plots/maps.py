@@ -9,7 +9,7 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from simsgd.plots import common
+from simsgd.plots import common, looks
 from simsgd.support import checks
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def heat_map(
 ) -> Axes:
     """Draw which of two methods wins, and by what factor, over a grid of conditions.
 
-    Each cell says the factor and the winner; its colour is the winner's, stronger for a larger factor (on a logarithmic
-    scale, white at 1).
+    Each cell says the factor and the winner; its colour is the winner's (see `colours_of`), stronger for a larger factor (on a
+    logarithmic scale, white at 1).
 
     Args:
         values: the second method's cost over the first's, shape (rows, columns): above 1 the first wins, below 1 the
@@ -61,18 +61,18 @@ def heat_map(
         raise ValueError(f"values must have the shape (rows, columns) = {(len(rows), len(columns))}, got {grid.shape}")
     if (grid < 0).any():
         raise ValueError(f"values must be costs over costs, at least 0, got {grid[grid < 0][0]!r}")
-    if len(methods) != 2:
+    if isinstance(methods, str) or len(set(methods)) != 2 or len(methods) != 2:
         raise ValueError(f"methods must be the names of two methods, got {methods!r}")
-    ax = ax or common.new_axes(max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
-    second, first = common.LINES[1], common.LINES[0]
+    ax = common.axes(ax, max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
+    first, second = looks.colours_of(methods).values()
     colours = matplotlib.colors.LinearSegmentedColormap.from_list("winner", [second, "white", first])
     norm = _factor_scale(grid, most)
     image = ax.pcolormesh(np.clip(grid, norm.vmin, norm.vmax), cmap=colours, norm=norm, edgecolors="white", linewidth=2)
     ax.set_facecolor("0.75")  # seen where a cell holds NaN
     for (i, j), value in np.ndenumerate(grid):
-        strong = not np.isnan(value) and abs(norm(np.clip(value, norm.vmin, norm.vmax)) - 0.5) > 0.33
+        dark = not np.isnan(value) and _lightness(image.to_rgba(np.clip(value, norm.vmin, norm.vmax))) < 0.6
         text = _verdict(value, methods)
-        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color="white" if strong else "black")
+        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     ax.set_xticks(np.arange(len(columns)) + 0.5, [common.plain(c) for c in columns])
     ax.set_yticks(np.arange(len(rows)) + 0.5, [common.plain(r) for r in rows])
     ax.tick_params(length=0)
@@ -89,6 +89,11 @@ def _factor_scale(grid: np.ndarray, most: float | None) -> Any:
     elif checks.positive("most", most) < 1:
         raise ValueError(f"most must be a factor of at least 1, got {most!r}")
     return matplotlib.colors.LogNorm(1 / max(most, 2.0), max(most, 2.0))
+
+
+def _lightness(colour: ArrayLike) -> float:
+    """Return how light a colour looks beside others, from 0 to 1."""
+    return float(np.dot(np.asarray(colour)[:3], (0.299, 0.587, 0.114)))
 
 
 def _verdict(value: float, methods: tuple[str, str]) -> str:
