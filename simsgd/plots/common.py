@@ -67,7 +67,7 @@ def colour_bar(ax: Axes, labels: Sequence[str], colours: Sequence[str]) -> None:
     mapped = ScalarMappable(
         matplotlib.colors.Normalize(-0.5, len(labels) - 0.5), matplotlib.colors.ListedColormap(list(colours))
     )
-    bar = ax.figure.colorbar(mapped, ax=ax, ticks=places, label=shared)
+    bar = ax.figure.colorbar(mapped, ax=ax, ticks=places, label=shared.rstrip(","))
     bar.ax.set_yticklabels([labels[i][len(shared) :].strip() for i in places])
     bar.ax.invert_yaxis()
     bar.ax.tick_params(length=0)
@@ -141,20 +141,18 @@ def named_groups(name: str, things: Any, labels: Sequence[str] | None) -> list[t
 
 def _items(name: str, things: Any, labels: Sequence[str] | None) -> tuple[Sequence[str] | None, list[Any]]:
     """Return the labels, if any, and the things as a list."""
-    if isinstance(things, Mapping):
-        labels = list(things) if labels is None else labels
-        things = things.values()
-    items = list(things) if isinstance(things, Iterable) and not isinstance(things, str) else [things]
+    several = things.values() if isinstance(things, Mapping) else things
+    items = list(several) if isinstance(several, Iterable) and not isinstance(several, str) else [several]
     if not items or any(isinstance(item, Sequence) and not len(item) for item in items):
         raise ValueError(f"{name} must hold at least one, got {things!r}")
-    return labels, items
+    return (list(things) if isinstance(things, Mapping) and labels is None else labels), items
 
 
 def _check(name: str, item: Any, mark: str) -> None:
     """Raise TypeError unless an item is a run or, where tapes are drawn too, a tape."""
     if any(hasattr(item, attribute) for attribute in mark.split()):
         return
-    wanted = "a Run or a Tape" if "tape" in mark else "a Run"
+    wanted = f"a Run{' or a Tape' if 'tape' in mark else ''}"
     way_out = ": a tape holds no metrics, replay it to get a run" if hasattr(item, "update_times") else ""
     raise TypeError(f"{name} must be {wanted}, several, or a mapping, got {item!r}{way_out}")
 

@@ -137,5 +137,5 @@ def _shades(colour: str, count: int, alone: bool) -> list[str]:
         return [colour]
     if alone and count > MOST_DISTINCT:
         return [to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 0.92, count))]
-    ramp = LinearSegmentedColormap.from_list("shades", ["white", colour, "black"])
+    ramp = LinearSegmentedColormap.from_list("shades", ["white", colour, "black"], 257)
     return [to_hex(ramp(place)) for place in np.linspace(0.5 if count == 2 else 0.28, 0.78, count)]

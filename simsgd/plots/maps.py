@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.colors
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedFormatter
 
 from simsgd.plots import common, looks
 from simsgd.support import checks
@@ -70,7 +70,7 @@ def heat_map(
     image = ax.pcolormesh(np.clip(grid, norm.vmin, norm.vmax), cmap=colours, norm=norm, edgecolors="white", linewidth=2)
     ax.set_facecolor("0.75")  # seen where a cell holds NaN
     for (i, j), value in np.ndenumerate(grid):
-        dark = not np.isnan(value) and _lightness(image.to_rgba(np.clip(value, norm.vmin, norm.vmax))) < 0.6
+        dark = not np.isnan(value) and _lightness(image.to_rgba(np.clip(value, norm.vmin, norm.vmax))) < 0.55
         text = _verdict(value, methods)
         ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     ax.set_xticks(np.arange(len(columns)) + 0.5, [common.plain(c) for c in columns])
@@ -108,9 +108,10 @@ def _verdict(value: float, methods: tuple[str, str]) -> str:
 
 
 def _colour_bar(ax: Axes, image: Any, most: float, methods: tuple[str, str]) -> None:
-    """Add a colour bar whose ticks are factors in favour of either method."""
+    """Add a colour bar whose ticks are factors, the outermost with the method's name."""
     steps = [f for f in ((1, 1.5, 2, 3, 5) if most < 10 else (1, 2, 5, 10, 20, 50, 100, 1000)) if f <= most * 1.001]
     ticks = [1 / f for f in steps[:0:-1]] + steps
-    bar = ax.figure.colorbar(image, ax=ax, ticks=ticks, format=FuncFormatter(lambda v, _: f"{max(v, 1 / v):.3g}×"))
+    said = [f"{max(tick, 1 / tick):.3g}×" for tick in ticks]
+    said[0], said[-1] = f"{said[0]} {methods[1]}", f"{said[-1]} {methods[0]}"
+    bar = ax.figure.colorbar(image, ax=ax, ticks=ticks, format=FixedFormatter(said), label="times faster")
     bar.minorticks_off()
-    bar.set_label(f"← {methods[1]} faster        {methods[0]} faster →")

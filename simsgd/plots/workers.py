@@ -103,8 +103,8 @@ def draw(ax: Axes, tape: Tape, window: tuple[float, float], shown: Sequence[int]
     """Draw a timeline's rows and its axes, without title and legend; return how many updates it shows, in words."""
     seen = _seen(tape, shown, *window)
     if sum(len(rows) for rows, _, _ in seen.values()) <= MOST_BARS:
-        for kind, (rows, begin, end) in seen.items():
-            _add_bars(ax, kind, rows, begin, end)
+        for kind, bars in seen.items():
+            _add_bars(ax, kind, *bars, shortest=pixels.VISIBLE * (window[1] - window[0]) / pixels.COLUMNS)
     else:
         _add_image(ax, seen, window, len(shown))
     updates = tape.update_times[(tape.update_times >= window[0]) & (tape.update_times <= window[1])]
@@ -151,8 +151,8 @@ def _seen(tape: Tape, shown: Sequence[int], start: float, stop: float) -> dict[s
     return {"waiting": (rows, np.full(len(rows), start), np.full(len(rows), stop))} | seen
 
 
-def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
-    """Add bars of one kind as one collection, so that thousands of them cost little."""
+def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray, shortest: float) -> None:
+    """Add bars of one kind as one collection, so that thousands cost little; if all are shorter than can be seen, unnamed."""
     if not len(rows):
         return
     low, high = rows - 0.38, rows + 0.38
@@ -164,7 +164,7 @@ def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.
         edgecolor="white",
         linewidth=edge,
         hatch=HATCHES.get(kind),
-        label=LABELS.get(kind, kind),
+        label=LABELS.get(kind, kind) if (end - begin).max() > shortest else "_",
     )
     bars.set_snap(False)  # snapped to whole pixels, some of the short bars would vanish and others double
     ax.add_collection(bars)
