@@ -654,9 +654,19 @@ def test_a_legend_names_no_kind_that_cannot_be_seen(asynchronous):
     assert legend(sg.plots.timeline(sg.record(sg.AsyncSGD(), quick, sg.Seconds(10)))) == ["computing", "update"]
 
 
+def test_an_edge_tells_jobs_apart_but_covers_none(asynchronous):
+    quick = sg.record(sg.AsyncSGD(), sg.Cluster(3, sg.times.Constant(1.0), sg.networks.Link(latency=0.01)), sg.Seconds(10))
+    edges = {
+        name: {c.get_label(): c.get_linewidth()[0] for c in sg.plots.timeline(tape).collections if c.get_label() != "update"}
+        for name, tape in {"slow": asynchronous, "quick": quick}.items()
+    }
+    assert edges["slow"]["computing"] == edges["slow"]["sending"] == edges["quick"]["computing"] > 0
+    assert edges["quick"]["sending"] == 0
+
+
 @pytest.fixture(scope="module")
 def many_jobs():
-    """16 workers, 3,000 updates, 9,000 bars; of which the second half of the time has 4,500."""
+    """16 workers, 3,000 updates, 9,000 bars."""
     cluster = sg.Cluster(16, sg.times.Exponential(mean=0.1), sg.networks.Link(latency=0.005))
     return sg.record(sg.AsyncSGD(), cluster, sg.Updates(3000))
 

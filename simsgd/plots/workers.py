@@ -34,6 +34,8 @@ LABELS = {"barrier": "waiting at a barrier"}
 """What legends call a kind where its name does not say it all."""
 MOST_EDGED = 300
 """Up to so many bars of a kind are drawn with an edge, which tells one job from the next."""
+LEAST_EDGED = 4
+"""They are, on average, at least so many pixels long."""
 MOST_BARS = 10_000
 """More bars than this are drawn as an image, each pixel the average of its time."""
 MOST_LINES = 100
@@ -104,7 +106,7 @@ def draw(ax: Axes, tape: Tape, window: tuple[float, float], shown: Sequence[int]
     seen = _seen(tape, shown, *window)
     if sum(len(rows) for rows, _, _ in seen.values()) <= MOST_BARS:
         for kind, bars in seen.items():
-            _add_bars(ax, kind, *bars, shortest=pixels.VISIBLE * (window[1] - window[0]) / pixels.COLUMNS)
+            _add_bars(ax, kind, *bars, pixel=(window[1] - window[0]) / ax.get_window_extent().width)
     else:
         _add_image(ax, seen, window, len(shown))
     updates = tape.update_times[(tape.update_times >= window[0]) & (tape.update_times <= window[1])]
@@ -151,20 +153,29 @@ def _seen(tape: Tape, shown: Sequence[int], start: float, stop: float) -> dict[s
     return {"waiting": (rows, np.full(len(rows), start), np.full(len(rows), stop))} | seen
 
 
-def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray, shortest: float) -> None:
-    """Add bars of one kind as one collection, so that thousands cost little; if all are shorter than can be seen, unnamed."""
+def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray, pixel: float) -> None:
+    """Add bars of one kind as one collection, so that thousands of them cost little.
+
+    Args:
+        ax: where to draw.
+        kind: which; the legend names it only where one of the bars can be seen.
+        rows: of the bars.
+        begin: when they begin, seconds.
+        end: when they end, seconds.
+        pixel: how many seconds a pixel is wide.
+    """
     if not len(rows):
         return
     low, high = rows - 0.38, rows + 0.38
     corners = np.stack([begin, low, end, low, end, high, begin, high], axis=1).reshape(-1, 4, 2)
-    edge = 0.8 if len(rows) <= MOST_EDGED else 0  # an edge tells jobs apart, but would cover bars of a pixel or two
+    edged = len(rows) <= MOST_EDGED and np.median(end - begin) > LEAST_EDGED * pixel  # an edge would cover a shorter bar
     bars: Any = PolyCollection(
         corners,  # type: ignore[arg-type]
         facecolor=KINDS[kind],
         edgecolor="white",
-        linewidth=edge,
+        linewidth=0.8 if edged else 0.0,
         hatch=HATCHES.get(kind),
-        label=LABELS.get(kind, kind) if (end - begin).max() > shortest else "_",
+        label=LABELS.get(kind, kind) if (end - begin).max() > pixels.VISIBLE * pixel else "_",
     )
     bars.set_snap(False)  # snapped to whole pixels, some of the short bars would vanish and others double
     ax.add_collection(bars)
