@@ -1,4 +1,4 @@
-"""What a module shows when it is asked for its names: those that it offers, and no others."""
+"""What `dir` and a tab offer of a module: its public names and nothing that it happens to import."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 
 def names(all_: Sequence[str]) -> Callable[[], list[str]]:
-    """Return a `__dir__` that lists the names in `all_`, a module's `__all__`, in alphabetical order.
+    """Return a module's `__dir__`, which offers the names of its `__all__`: `__dir__ = public.names(__all__)`.
 
-    Example:
-        >>> names(["timeline", "metric"])()
-        ['metric', 'timeline']
+    Args:
+        all_: the module's `__all__`.
     """
     return lambda: sorted(all_)
