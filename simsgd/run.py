@@ -334,10 +334,10 @@ def _not_kept(time: Sequence[float], stretches: list[tuple[int, int]]) -> str:
     if not stretches:
         return "never"
     first, longest = stretches[0], max(stretches, key=lambda stretch: time[stretch[1]] - time[stretch[0]])
-    words = f"first reached after {time[first[0]]:.4g} s, {_held(time, first)}"
+    words = f"first reached after {time[first[0]]:.4g} s"
     if longest == first:
-        return words
-    return f"{words}; the longest of {len(stretches)} from {time[longest[0]]:.4g} s, {_held(time, longest)}"
+        return f"{words}, {_held(time, first)}"
+    return f"{words}, and lost again; longest, of {len(stretches)} times, from {time[longest[0]]:.4g} s {_held(time, longest)}"
 
 
 def _target_fields(target: Target | None) -> dict[str, Any] | None:
