@@ -337,7 +337,7 @@ def _not_kept(time: Sequence[float], stretches: list[tuple[int, int]]) -> str:
     words = f"first reached after {time[first[0]]:.4g} s"
     if longest == first:
         return f"{words}, {_held(time, first)}"
-    return f"{words}, and lost again; longest, of {len(stretches)} times, from {time[longest[0]]:.4g} s {_held(time, longest)}"
+    return f"{words}, then lost; longest of {len(stretches)} from {time[longest[0]]:.4g} s {_held(time, longest)}"
 
 
 def _target_fields(target: Target | None) -> dict[str, Any] | None:
