@@ -23,7 +23,8 @@ import simpy
 import simsgd as sg
 from simsgd.problems import draw
 from simsgd.recording.recorder import Recording
-from simsgd.replaying.player import TABLE_ROWS, TILE, Player
+from simsgd.replaying.blocks import TABLE_ROWS, TILE
+from simsgd.replaying.player import Player
 from simsgd.support import rng
 from simsgd.tape.rules import ROW_COLUMNS
 
