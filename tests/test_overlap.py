@@ -1,4 +1,4 @@
-"""simulate records while the device plays: nobody can tell by the result, by errors, or by what is left of a run that ends early."""
+"""simulate records while the device plays: neither results, nor errors, nor runs that end early show it."""
 
 import os
 import signal

@@ -51,7 +51,8 @@ REFUSED = {
     "a tape that is a path": (lambda: sg.replay("run.nc", PROBLEM, SGD), "tape must be … got 'run.nc'"),
     "an optimizer's factory": (
         lambda: sg.simulate(PROTOCOL, PROBLEM, CLUSTER, optax.sgd, UNTIL),
-        "optimizer must be an instance such as optimizers.sgd(0.1) or optax.adam(1e-3), got sgd itself: call it, as in sgd(0.1)",
+        "optimizer must be an instance such as optimizers.sgd(0.1) or optax.adam(1e-3), got sgd itself: call it, as in "
+        "sgd(0.1)",
     ),
     "a factory to replay": (lambda: sg.replay(TAPE, PROBLEM, optax.adam), "got adam itself: call it, as in adam(0.1)"),
     "an optimizer's class": (
@@ -126,7 +127,7 @@ def test_looks_that_cannot_be_counted_before_are_counted(monkeypatch):
 @pytest.mark.usefixtures("no_work")
 def test_batches_larger_than_memory_are_refused_before_the_work():
     problem = sg.problems.digits("logistic", batch_size=10**9)
-    message = r"the batches for Problem.batch_size=1000000000 would take 1\.028e\+12 bytes, and at most .* sg.bounds.bytes = "
+    message = r"batches of Problem.batch_size=1000000000 would take 1\.028e\+12 bytes, and at most .* sg.bounds.bytes = "
     with pytest.raises(sg.BoundError, match=message):
         sg.simulate(PROTOCOL, problem, CLUSTER, SGD, UNTIL)
     with pytest.raises(sg.BoundError, match=message):

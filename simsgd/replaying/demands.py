@@ -37,11 +37,10 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int) -> None:
     sample = sum(_sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     draws = TILE * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
-    side_by_side = "" if width == 1 else f" and width={width}"
-    bounds.check("bytes", batches, f"the batches for Problem.batch_size={problem.batch_size}{side_by_side}")
+    side_by_side = "" if width == 1 else f", {width} side by side,"
+    bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
     models = (slots + 2 * width) * problem.message_bytes_in(dtype)
-    what = f"{slots} versions{side_by_side and ', with' + side_by_side.removeprefix(' and')}, of a model"
-    bounds.check("bytes", models, f"{what} of {problem.parameter_count:,} parameters")
+    bounds.check("bytes", models, f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}")
 
 
 def _sample_bytes(leaf: np.ndarray, dtype: str) -> int:
