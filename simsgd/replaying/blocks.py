@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsgd.replaying.versions import SPARE
-from simsgd.tape.tape import Rows
+from simsgd.tape.schema import Rows
 
 TILE = 64
 """For how many blocks batches are drawn at once; tables hold a multiple of it."""

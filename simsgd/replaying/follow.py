@@ -21,13 +21,13 @@ from typing import Protocol as Interface
 
 from simsgd.replaying.blocks import TABLE_ROWS
 from simsgd.replaying.player import Look, Player
-from simsgd.replaying.reading import Reading
 from simsgd.replaying.schedule import Schedule
 from simsgd.run import Run
 from simsgd.stopping import Target
 from simsgd.support.bounds import bounds
 from simsgd.support.progress import bar
-from simsgd.tape.tape import Rows, Tape
+from simsgd.tape import Tape, prefix
+from simsgd.tape.schema import Rows
 
 
 class Source(Interface):
@@ -175,6 +175,5 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
 
 def _tape_at(source: Source, evaluation: Evaluation) -> Tape:
     """Return the source's tape as it was at a look, which the source has gone beyond."""
-    reading = Reading(source.tape())
-    reading.advance(*evaluation.due)
-    return reading.tape()
+    updates_due, _ = evaluation.due
+    return prefix.until(source.tape(), evaluation.time, evaluation.updates, by_time=evaluation.updates < updates_due)

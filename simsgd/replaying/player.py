@@ -26,7 +26,7 @@ from simsgd.replaying import demands, loop, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, rng
-from simsgd.tape.tape import Rows
+from simsgd.tape.schema import Rows
 
 LARGEST_WIDTH = 128
 """Steps of more gradients than this are played in several blocks, so that memory does not grow with the batch."""

@@ -14,7 +14,7 @@ from simsgd.replaying.schedule import Schedule, planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import arguments
-from simsgd.tape.tape import Tape
+from simsgd.tape import Tape
 
 
 def replay(
