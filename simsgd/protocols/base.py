@@ -153,7 +153,8 @@ def check(protocol: object) -> None:
     """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a frozen dataclass whose fields cannot change."""
     checks.instance("protocol", protocol, Protocol, "AsyncSGD()")
     name = type(protocol).__name__
-    if not dataclasses.is_dataclass(protocol) or not type(protocol).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    made_as = getattr(protocol, "__dataclass_params__", None)
+    if made_as is None or not made_as.frozen:
         raise TypeError(
             f"protocol must be a frozen dataclass, so that two recordings from one seed are the same: put "
             f"@dataclass(frozen=True) above the class {name}, and keep what it remembers in server.notes"
