@@ -57,7 +57,7 @@ def simulate(
         >>> run = sg.simulate(sg.AsyncSGD(), sg.problems.digits(), cluster, optax.sgd(0.1), sg.Seconds(20), seed=0)
         >>> print(run.summary())  # doctest: +ELLIPSIS
         AsyncSGD(), 4 workers, digits, mlp with 32 hidden units, 20 simulated s: completed
-        target      accuracy ≥ 0.9: after ... s, ... updates, ... samples, ... MB
+        target      accuracy ≥ 0.9, kept to the end: after ... s, ... updates, ... samples, ... MB
         ...
     """
     player = Player(problem, optimizer, checks.whole("cluster.workers", cluster.workers, 1), seed, dtype, width)

@@ -25,7 +25,7 @@ from simsgd.problems import draw
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.player import TABLE_ROWS, TILE, Player
 from simsgd.support import rng
-from simsgd.tape.rules import ROW_COLUMNS
+from simsgd.tape.schema import ROW_COLUMNS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 9

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import simsgd as sg
 from simsgd.faults import Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import BinaryTree, Duplex, Jittery, Link, ParameterServer, Ring
-from simsgd.recording.fault_schedule import by_worker, spells, turns
+from simsgd.recording.fault_schedule import by_worker, changes, spells
 from simsgd.support import rng
-from simsgd.tape.rules import REASONS
+from simsgd.tape.schema import REASONS
 from simsgd.times import Constant, Exponential
 
 FIFO = "first in, first out"
@@ -874,7 +874,7 @@ def test_single_precision_laws_make_no_other_clock():
 
 def test_turns_of_a_worker_s_life():
     def of(*faults):
-        return [(turn.moment, turn.kind) for turn in turns(by_worker(faults, 2)[0], seed=0, worker=0)]
+        return [(turn.moment, turn.kind) for turn in changes(by_worker(faults, 2)[0], seed=0, worker=0)]
 
     assert of() == []
     assert of(Crash(1, 1.0), Leave(1, 2.0), Join(1, 1.0)) == []  # another worker's

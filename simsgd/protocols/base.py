@@ -150,8 +150,20 @@ class Protocol(ABC):
 
 
 def check(protocol: object) -> None:
-    """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a dataclass."""
+    """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a frozen dataclass whose fields cannot change."""
     checks.instance("protocol", protocol, Protocol, "AsyncSGD()")
-    if not dataclasses.is_dataclass(protocol):
-        name = type(protocol).__name__
-        raise TypeError(f"protocol must be a frozen dataclass: put @dataclass(frozen=True) above the class {name}")
+    name = type(protocol).__name__
+    if not dataclasses.is_dataclass(protocol) or not type(protocol).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise TypeError(
+            f"protocol must be a frozen dataclass, so that two recordings from one seed are the same: put "
+            f"@dataclass(frozen=True) above the class {name}, and keep what it remembers in server.notes"
+        )
+    for field in dataclasses.fields(protocol):
+        value = getattr(protocol, field.name)
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"protocol must not change while it is used, but {name}.{field.name} can be changed in place: use a tuple or "
+                f"another value that cannot, and keep what it remembers in server.notes, got {value!r:.60}"
+            ) from None

@@ -101,12 +101,12 @@ class Player:
         self.version = 0
         self.slots = Slots()
         self._optimizer = optimizer
-        self._recipe, numbers = optimizers.split(optimizer)
         with self._precision():
+            parameters = problem.start(seed, dtype)
+            self._recipe, numbers = optimizers.split(optimizer, parameters)
             self._numbers = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
             self._data, self._test_data = problem.arrays(dtype)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
-            parameters = problem.start(seed, dtype)
             carry = Carry(
                 snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), parameters),  # the spare slot and version 0
                 parameters=parameters,
@@ -181,6 +181,7 @@ class Player:
             "problem": self.problem.name,
             "batch_size": self.problem.batch_size,
             "optimizer": optimizers.describe(self._optimizer),
+            "step_size": optimizers.step_size_of(self._optimizer),
             "data_seed": self.seed,
             "dtype": self.dtype,
             "width": self.width,

@@ -17,7 +17,7 @@ from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.replaying.player import Player
 from simsgd.run import Run
-from simsgd.stopping import Seconds, Target, Updates, bound, limits
+from simsgd.stopping import Seconds, Target, Updates, Watch, bound, in_words, limits, settled
 from simsgd.support import checks
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
@@ -97,7 +97,7 @@ class Reading:
     def tape(self) -> Tape:
         """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here."""
         whole = self._tape
-        if self.now >= whole.end and self.version == whole.updates:
+        if self._by_time and self.now >= whole.end:
             return whole
         return prefix.until(whole, self.now, self.version, self._by_time)
 
@@ -106,7 +106,7 @@ def follow(
     source: Source,
     player: Player,
     until: Updates | Seconds | Target,
-    evaluate_every: Updates | Seconds | None,
+    evaluate_every: Updates | Seconds,
     progress: bool | None,
 ) -> tuple[list[Mapping[str, float]], str]:
     """Play what the source gives, looking at the model at regular moments; return the looks and how it ended.
@@ -115,14 +115,15 @@ def follow(
     "diverged" (a metric is not finite).
     """
     end = bound(until)
+    watch = Watch(until) if isinstance(until, Target) else None
     if isinstance(until, Target):
         checks.one_of("until.metric", until.metric, player.problem.metric_names)
     last_update, last_second = limits(end)
-    every_update, every_second = limits(_spacing(end, evaluate_every))
+    every_update, every_second = limits(evaluate_every)
     source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
     looks: list[Mapping[str, float]] = [{"time": 0.0, "updates": 0, "gradients": 0, **player.evaluate()}]
     with bar(None, "simulating", progress, total=100, unit="%") as shown:
-        while not (ended := _ended(looks[-1], player.problem.metric_names, until)):
+        while not (ended := _ended(looks[-1], player.problem.metric_names, watch)):
             wanted = _at_most(len(looks) * every_update, last_update)
             source.advance(wanted, _at_most(len(looks) * every_second, last_second))
             player.play(source.rows(player.rows_played), source.live())
@@ -135,15 +136,16 @@ def follow(
                 looks.append({**looks[-1], "time": source.now})
             # at the last second there may be more updates to look at, if this look stopped at one of them
             if source.version >= last_update or (source.now >= last_second and source.version < wanted):
-                return looks, _ended(looks[-1], player.problem.metric_names, until) or "completed"
+                return looks, _ended(looks[-1], player.problem.metric_names, watch) or "completed"
     return looks, ended
 
 
-def _ended(look: Mapping[str, float], metrics: Iterable[str], until: Updates | Seconds | Target) -> str:
+def _ended(look: Mapping[str, float], metrics: Iterable[str], watch: Watch | None) -> str:
     """Say how a look at the model ends the run, or nothing if it does not."""
     if not all(math.isfinite(look[name]) for name in metrics):
         return "diverged"
-    return "target reached" if isinstance(until, Target) and until.reached(look[until.metric]) else ""
+    kept = watch is not None and watch.kept(look["time"], look["updates"], look[watch.target.metric])
+    return "target reached" if kept else ""
 
 
 def _at_most(moment: float, last: float) -> float:
@@ -178,7 +180,7 @@ def replay(
         tape: what happened, from `record`, `Tape.load` or a run's `tape`.
         problem: what is learned.
         optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
-        until: where to stop; by default the tape's end. A `Target` stops at the first evaluation that reaches it.
+        until: where to stop; by default the tape's end. A `Target` stops when it has been kept long enough.
         seed: names the initial parameters and the batches; by default the seed that the tape was recorded with, or 0.
         evaluate_every: how far apart to evaluate the metrics; by default a hundredth of the whole.
         dtype: "float32" or "float64".
@@ -218,8 +220,10 @@ def finish(
     progress: bool | None,
 ) -> Run:
     """Follow a source to its end and return the run."""
-    looks, status = follow(source, player, until, evaluate_every, progress)
+    until, every = settled(until), _spacing(bound(until), evaluate_every)
+    looks, status = follow(source, player, until, every, progress)
     tape = source.tape()
-    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), "until": repr(until)}
+    ending = {"until": repr(until), "evaluate_every": in_words(every)}
+    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
     target = until if isinstance(until, Target) else player.problem.target
     return Run.assemble(tape, looks, status, player.flat_parameters, target, configuration)
