@@ -438,6 +438,10 @@ BROKEN = {
         f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Scaled", by = 2, law = {{kind = "Constant", seconds = "1 s"}}}}',
         "compute.slowness.law.seconds must be a plain number such as 1.5, without a unit … got '1 s'",
     ),
+    "a factor out of range": (
+        f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Exponential", mean = -1.0}}',
+        "compute.slowness.mean must be a finite number above 0, got -1.0",
+    ),
     "a factor left out": (
         f'{HEAD}\n{SLOWED}\nslowness = {{kind = "Constant"}}',
         "compute.slowness.seconds is missing: Constant needs a plain number such as 1.5, without a unit",

@@ -38,6 +38,7 @@ from simsgd import networks
 from simsgd.cluster import quantities
 from simsgd.cluster.descriptions import TIME, Content, contents, join, table
 from simsgd.support import files
+from simsgd.support.units import FACTOR
 
 FORMAT = "simsgd cluster"
 VERSION = 1
@@ -189,21 +190,22 @@ class _Reader:
         else:
             form = _form(kinds[kind], content.role)
         given = self.arguments(where, said, form)
-        with _naming(where, form.name):
+        with _naming(where, form.name, content.role):
             made = form.make(**given)
         self.made.append((where, made))
         return made
 
 
 @contextlib.contextmanager
-def _naming(where: str, name: str) -> Iterator[None]:
-    """Put the key into an error of a description, or of the file that it is read from."""
+def _naming(where: str, name: str, role: str) -> Iterator[None]:
+    """Put the key into an error of a description, or of the file that it is read from; a factor is not in seconds."""
     try:
         yield
     except files.FileFormatError as error:
         raise ValueError(f"{where}.file: {error}") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(_by_key(where, name, error)) from error
+        said = _by_key(where, name, error)
+        raise ValueError(said.replace(" (seconds)", "") if role == FACTOR else said) from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{where}.file: {error}") from error
 
