@@ -113,7 +113,7 @@ REFUSED = {
         "is never reached: the tape ends after 10 updates, at 5 s",
     ),
     "no tape": (lambda: sg.replay("tape.nc", QUADRATIC, SGD), TypeError, "tape must be an instance … got 'tape.nc'"),
-    "an unknown name": (lambda: sg.SyncSGD, AttributeError, "simsgd has no 'SyncSGD'; it has AsyncSGD, Cluster"),
+    "an unknown name": (lambda: sg.SyncSGD, AttributeError, "simsgd has no 'SyncSGD'; it has AsyncSGD, BoundError"),
     "one speed for all": (lambda: sg.times.Speeds(LAW, 2.0), TypeError, "Speeds.speeds must be a sequence … got 2.0"),
     "one law for each": (lambda: sg.times.PerWorker(LAW), TypeError, "PerWorker.laws must be a sequence"),
     "one network for each": (
