@@ -27,8 +27,9 @@ _HOME = {
     "Target": "stopping",
     "Updates": "stopping",
     "bounds": "support.bounds",
+    "compilation_cache": "replaying.cache",
     "record": "recording.recorder",
-    "replay": "replaying.reading",
+    "replay": "replaying.replay",
     "simulate": "simulation",
 }
 _MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")

@@ -16,7 +16,8 @@ from simsgd.protocols import Protocol as Protocol
 from simsgd.recording.recorder import record as record
 from simsgd.recording.server import ProtocolError as ProtocolError
 from simsgd.recording.stuck import StuckError as StuckError
-from simsgd.replaying.reading import replay as replay
+from simsgd.replaying.cache import compilation_cache as compilation_cache
+from simsgd.replaying.replay import replay as replay
 from simsgd.run import Run as Run
 from simsgd.simulation import simulate as simulate
 from simsgd.stopping import Seconds as Seconds

@@ -8,6 +8,7 @@ from typing import Any
 
 from simsgd.faults import Fault
 from simsgd.networks import Fabric
+from simsgd.support import frozen
 from simsgd.times import Law
 
 
@@ -20,29 +21,14 @@ def check(where: str, description: object) -> None:
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd.cluster import frozen
-        >>> frozen.check("Cluster.compute", sg.times.Speeds(sg.times.Constant(1.0), (1.0, 0.5)))
+        >>> from simsgd.cluster.frozen import check
+        >>> check("Cluster.compute", sg.times.Speeds(sg.times.Constant(1.0), (1.0, 0.5)))
     """
     found = list(parts(where, description))
     for place, each in found:
-        kind = type(each)
-        own = kind.__dict__.get("__dataclass_params__")  # a subclass inherits these, but is not frozen by them
-        if own is None or not own.frozen:
-            raise TypeError(
-                f"{place} is of the class {kind.__name__}, which is not a frozen dataclass, so it could remember one recording "
-                f"in the next: put @dataclass(frozen=True) above class {kind.__name__}, and what it must remember of a worker "
-                "into what its sampler returns"
-            )
+        frozen.check_class(place, each, "what it must remember of a worker into what its sampler returns")
     for place, each in reversed(found):  # the innermost is the one to name
-        for field in dataclasses.fields(each):
-            value = getattr(each, field.name)
-            try:
-                hash(value)
-            except TypeError:
-                raise TypeError(
-                    f"{place}.{field.name} can be changed in place, so it could remember one recording in the next: use a "
-                    f"tuple or another value that cannot, got {value!r:.60}"
-                ) from None
+        frozen.check_fields(place, each)
 
 
 def parts(where: str, description: object) -> Iterator[tuple[str, Any]]:

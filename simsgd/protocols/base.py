@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
-from simsgd.support import checks
+from simsgd.support import checks, frozen
 from simsgd.tape.schema import Gradient
 
 if TYPE_CHECKING:
@@ -152,18 +152,5 @@ class Protocol(ABC):
 def check(protocol: object) -> None:
     """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a frozen dataclass whose fields cannot change."""
     checks.instance("protocol", protocol, Protocol, "AsyncSGD()")
-    name = type(protocol).__name__
-    if not dataclasses.is_dataclass(protocol) or not type(protocol).__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise TypeError(
-            f"protocol must be a frozen dataclass, so that two recordings from one seed are the same: put "
-            f"@dataclass(frozen=True) above the class {name}, and keep what it remembers in server.notes"
-        )
-    for field in dataclasses.fields(protocol):
-        value = getattr(protocol, field.name)
-        try:
-            hash(value)
-        except TypeError:
-            raise TypeError(
-                f"protocol must not change while it is used, but {name}.{field.name} can be changed in place: use a tuple or "
-                f"another value that cannot, and keep what it remembers in server.notes, got {value!r:.60}"
-            ) from None
+    frozen.check_class("protocol", protocol, "what it must remember into server.notes")
+    frozen.check_fields("protocol", protocol)
