@@ -129,7 +129,9 @@ class Target:
         groups = [[i for i, _ in group] for there, group in itertools.groupby(reached, lambda look: look[1]) if there]
         return [(group[0], group[-1]) for group in groups]
 
-    def kept_stretch(self, seconds: Sequence, updates: Sequence, values: Sequence) -> tuple[int, int] | None:
+    def kept_stretch(
+        self, seconds: Sequence[float], updates: Sequence[float], values: Sequence[float]
+    ) -> tuple[int, int] | None:
         """Return the first and the last look of the stretch that keeps the target, or None if none does.
 
         Args:

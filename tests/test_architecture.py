@@ -45,7 +45,7 @@ ONLY_USERS = {
     "tqdm": {"support"},
     "xarray": {"run", "support", "tape"},
     "scipy": {"times"},
-    "pandas": set(),
+    "pandas": {"run"},
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
