@@ -23,7 +23,8 @@ import numpy as np
 
 from simsgd.stopping import Target
 from simsgd.support import checks, files
-from simsgd.tape.tape import SHARES, Tape
+from simsgd.tape import Tape
+from simsgd.tape.intervals import SHARES
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -33,7 +33,7 @@ def classes() -> tuple[type, ...]:
     """Return the classes that a file can name, in the order of their names.
 
     Example:
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> [each.__name__ for each in descriptions.classes()][:3]
         ['AutocorrelatedLognormal', 'BinaryTree', 'Candidate']
     """
@@ -76,7 +76,7 @@ def contents(described: Callable[..., Any]) -> dict[str, Content]:
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> {name: str(content) for name, content in descriptions.contents(sg.times.Scaled).items() if name != "law"}
         {'by': 'a number', 'overhead': 'a quantity such as "1.5 s"'}
     """
@@ -112,7 +112,7 @@ def table(description: Any, where: str = "") -> dict[str, Any]:
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd import descriptions
+        >>> from simsgd.cluster import descriptions
         >>> descriptions.table(sg.Cluster(4, sg.times.Constant(0.1)))
         {'workers': 4, 'compute': {'kind': 'Constant', 'seconds': '100 ms'}}
     """

@@ -11,41 +11,16 @@ Laws of this module:
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
 from simsgd.support import checks
+from simsgd.tape.schema import Gradient
 
-
-@dataclass(slots=True, eq=False)
-class Gradient:
-    """One gradient through its life: asked for at `assigned`, computed, delivered at `arrived`.
-
-    Attributes:
-        worker: whose it is.
-        job: which of the worker's jobs, counted from 0.
-        read: the version of the model that the server handed out for it.
-        assigned: when the server handed the model out, simulated seconds.
-        departed: when the model was on its way, after what queueing there was; not a number (NaN) until then.
-        began: when it had reached the worker and computing began; NaN until then.
-        ended: when computing ended; NaN until then.
-        sent: when the gradient was on its way, after what queueing there was; NaN until then.
-        arrived: when the gradient reached the server; NaN until then.
-    """
-
-    worker: int
-    job: int
-    read: int
-    assigned: float
-    departed: float = math.nan
-    began: float = math.nan
-    ended: float = math.nan
-    sent: float = math.nan
-    arrived: float = math.nan
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Server(Interface):
@@ -85,6 +60,14 @@ class Server(Interface):
     def notes(self) -> dict[str, Any]:
         """The protocol's own memory, empty when a recording begins."""
 
+    @property
+    def rng(self) -> np.random.Generator:
+        """The protocol's own random numbers, a NumPy generator: a stream of the recording's seed that nothing else draws from.
+
+        Drop a gradient with probability p: `if server.rng.random() < p: return`. The same seed gives the same draws in the same
+        order; no other draw of the recording moves.
+        """
+
     def assign(self, worker: int) -> None:
         """Hand the current model to an idle worker, which begins its next job.
 
@@ -118,8 +101,7 @@ class Protocol(ABC):
     computed.
 
     Example:
-        >>> from dataclasses import dataclass
-        >>> import simsgd as sg
+        >>>         >>> import simsgd as sg
         >>> @dataclass(frozen=True)
         ... class Picky(sg.Protocol):
         ...     '''Ignore gradients `threshold` or more versions old.'''

@@ -1,7 +1,7 @@
-"""What befalls each worker, in order: the cluster's faults, dealt out to those whom they concern.
+"""The fault schedule: when each worker crashes, returns, leaves and joins, in the order of time.
 
-Laws of this module: no SimPy; spells and turns come one after the other, as they are asked for; what befalls one worker costs
-nothing where it befalls nobody else.
+No SimPy here: schedules follow the clock alone. They are generators, drawn only as far as they are asked for, and workers
+without faults cost nothing.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ def spells(named: Named, kinds: type | tuple[type, ...], seed: int, worker: int)
         yield last_start, last_end
 
 
-class Turn(NamedTuple):
-    """A turn in a worker's life.
+class Change(NamedTuple):
+    """A change of what a worker is: it says what the worker is from then on.
 
     Attributes:
         moment: simulated seconds.
-        worker: whose life.
+        worker: whose.
         kind: it joins, crashes, returns or leaves for good.
-        down: whether it is down then.
-        back: whether, if it is down, it will be back or forgotten some day.
+        down: whether it is down from then on.
+        back: whether, if it is down, it will be back or leave for good some day.
     """
 
     moment: float
@@ -93,13 +93,13 @@ def joins(named: Named) -> float | None:
     return next((fault.at for _, fault in named if isinstance(fault, Join)), None)
 
 
-def turns(named: Named, seed: int, worker: int) -> Iterator[Turn]:
-    """Yield the turns of one worker's life, in order.
+def changes(named: Named, seed: int, worker: int) -> Iterator[Change]:
+    """Yield the changes of one worker, in order.
 
     Example:
         >>> from simsgd.faults import Crash, Leave
         >>> named = [("a", Leave(0, at=9)), ("b", Crash(0, at=1, back=4))]
-        >>> [(turn.moment, turn.kind) for turn in turns(named, seed=0, worker=0)]
+        >>> [(change.moment, change.kind) for change in changes(named, seed=0, worker=0)]
         [(1.0, 'crash'), (4.0, 'return'), (9.0, 'leave')]
     """
     joined = joins(named)
@@ -111,27 +111,27 @@ def turns(named: Named, seed: int, worker: int) -> Iterator[Turn]:
         back = min(end, leaves) < math.inf
         if yet_to_join:
             yet_to_join = False
-            yield Turn(begins, worker, "join", start <= begins, back)
+            yield Change(begins, worker, "join", start <= begins, back)
         if start >= leaves:
             break
         if start > begins:
-            yield Turn(start, worker, "crash", True, back)
+            yield Change(start, worker, "crash", True, back)
         if end >= leaves:
             break
-        yield Turn(end, worker, "return", False)
+        yield Change(end, worker, "return", False)
     if yet_to_join:
-        yield Turn(begins, worker, "join", False)
+        yield Change(begins, worker, "join", False)
     if leaves < math.inf:
-        yield Turn(leaves, worker, "leave", True)
+        yield Change(leaves, worker, "leave", True)
 
 
-def moments(lives: Iterable[Iterator[Turn]]) -> Iterator[list[Turn]]:
-    """Yield what befalls workers at one moment after the other: all turns of the moment, by worker."""
-    at_once: list[Turn] = []
-    for turn in heapq.merge(*lives):
-        if at_once and turn.moment > at_once[0].moment:
+def moments(schedules: Iterable[Iterator[Change]]) -> Iterator[list[Change]]:
+    """Yield all changes of one moment after the other, those of a moment by worker."""
+    at_once: list[Change] = []
+    for change in heapq.merge(*schedules):
+        if at_once and change.moment > at_once[0].moment:
             yield at_once
             at_once = []
-        at_once.append(turn)
+        at_once.append(change)
     if at_once:
         yield at_once

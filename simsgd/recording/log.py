@@ -1,32 +1,31 @@
-"""The logs that a recording writes: growing tables of packed bytes.
-
-Laws of this module: what a row takes on disk is all it takes in memory; columns come out as copies.
-"""
+"""The logs that a recording writes: growing tables of packed bytes. What a row takes on disk is all it takes in memory."""
 
 from __future__ import annotations
 
+import array
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
-from simsgd.protocols.base import Gradient
+from simsgd.tape.schema import DISCARDED_COLUMNS, DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Gradient, Schema
 
 
 class Log:
-    """A growing table of typed columns, packed as bytes: what a row takes on disk is all it takes in memory."""
+    """A growing table of typed columns, packed as bytes; columns come out as copies."""
 
-    def __init__(self, schema: dict[str, type]) -> None:
+    def __init__(self, schema: Schema) -> None:
         self._type = np.dtype(list(schema.items()))
         self._format = "<" + "".join(self._type[name].char for name in schema)
         self._pack = struct.Struct(self._format).pack
         self._bytes = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._bytes) // self._type.itemsize
+        self.count = 0
+        """How many rows there are."""
 
     def append(self, *values: float) -> None:
         """Add a row, its values in the order of the schema."""
         self._bytes += self._pack(*values)
+        self.count += 1
 
     def overwrite(self, row: int, *values: float) -> None:
         """Overwrite the first values of a row."""
@@ -45,6 +44,26 @@ class Log:
         return {name: self.column(name) for name in self._type.names or ()}
 
 
-def job_values(job: Gradient) -> tuple[float, ...]:
-    """Return a job's values in the order of JOB_COLUMNS."""
-    return job.worker, job.job, job.read, job.assigned, job.departed, job.began, job.ended, job.sent, job.arrived
+class Logs:
+    """All that one recording writes down.
+
+    Attributes:
+        rows: the gradients used; the last ones may wait for their step.
+        stepped_rows: how many of them belong to steps that were made.
+        updates: the moments of the steps (an array of floats, seconds).
+        discarded: work thrown away, with the moments that it would have had if it had gone on.
+        down: when workers were down.
+    """
+
+    def __init__(self) -> None:
+        self.rows, self.discarded, self.down = Log(ROW_COLUMNS), Log(DISCARDED_COLUMNS), Log(DOWN_COLUMNS)
+        self.updates = array.array("d")
+        self.stepped_rows = 0
+
+
+def table(jobs: Iterator[Gradient]) -> dict[str, np.ndarray]:
+    """Return jobs as the columns of `JOB_COLUMNS`."""
+    log = Log(JOB_COLUMNS)
+    for job in jobs:
+        log.append(*job)
+    return log.columns()

@@ -1,70 +1,37 @@
-"""What may befall a message: jitter, losses, and links that are down; drawn so that a method cannot change it.
+"""What can go wrong with a message: jitter, losses, and links that are down; drawn so that a method cannot change it.
 
-Laws of this module: what befalls the messages of a worker's k-th job is drawn when the job is handed out, all at once, from
-streams of that worker; when a link is down follows the clock alone. The messages between the ranks of an all-reduce belong to
-no job: their luck is drawn as they are sent.
+Laws of this module: jitter and losses of both messages of a worker's k-th job are drawn when the job is handed out, all at
+once, from streams of that worker; when a link is down follows the clock alone. The messages between the ranks of an all-reduce
+belong to no job: theirs are drawn as they are sent.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
+from simsgd.recording.draws import checked
 from simsgd.recording.fault_schedule import Named, spells
-from simsgd.support import checks, rng
+from simsgd.support import rng
 from simsgd.times import Law
 
 
-class Fate(NamedTuple):
-    """What will befall one message: seconds on top, and, for each time that it is lost, the seconds until it is resent."""
+class Disturbance(NamedTuple):
+    """What will disturb one message: seconds on top, and, for each time that it is lost, the seconds until it is resent."""
 
     jitter: float = 0.0
     timeouts: tuple[float, ...] = ()
 
 
-UNDISTURBED = Fate()
+UNDISTURBED = Disturbance()
 OUTAGES = (LinkDown, LinkOutages)
 
 
-def checked(source: object, draw: Callable[[float], Any]) -> Callable[[float], float]:
-    """Return what draws times as floats, and raises ValueError naming the `source` for one that no clock can use."""
-
-    def seconds(now: float) -> float:
-        drawn = draw(now)
-        time = checks.as_float(drawn)
-        if not 0 <= time < math.inf:
-            raise ValueError(
-                f"{source!r} drew {drawn!r} seconds at {now:g} s: a time must be one finite number and not negative"
-            )
-        return time
-
-    return seconds
-
-
-def by_job(draw: Callable[[float], float]) -> Callable[[int, float], float]:
-    """Return what draws the time of a worker's k-th job, given k and the moment; k never decreases.
-
-    Draws of jobs that came to nothing before they needed one are left unused, so a worker's k-th time belongs to its k-th job
-    whatever the protocol does.
-    """
-    drawn = 0
-
-    def time_of(job: int, now: float) -> float:
-        nonlocal drawn
-        while drawn < job:
-            draw(now)
-            drawn += 1
-        drawn += 1
-        return draw(now)
-
-    return time_of
-
-
-class Luck:
-    """The luck of one worker's messages in one recording.
+class MessageFaults:
+    """What disturbs one worker's messages in one recording.
 
     Args:
         named: the faults that concern the worker, by name.
@@ -87,19 +54,21 @@ class Luck:
         self._outages = _Outages(spells(named, OUTAGES, seed, worker)) if outages else None
         self.draws = bool(self._losses) or any(self._jitter)
         """Whether anything is drawn at all."""
-        self.none = not self.draws and self._outages is None
-        """Whether nothing ever befalls a message."""
+        self.outages = self._outages is not None
+        """Whether its link is ever down."""
+        self.none = not self.draws and not self.outages
+        """Whether no message is ever disturbed."""
 
-    def draw(self, now: float) -> tuple[Fate, Fate]:
-        """Return the fates of a job's two messages, (down, up), for a job that is handed out at `now`."""
+    def draw(self, now: float) -> tuple[Disturbance, Disturbance]:
+        """Return what disturbs a job's two messages, (down, up), for a job that is handed out at `now`."""
         if not self.draws:
             return UNDISTURBED, UNDISTURBED
         down, up = (0.0 if jitter is None else jitter(now) for jitter in self._jitter)
-        return Fate(down, self._timeouts()), Fate(up, self._timeouts())
+        return Disturbance(down, self._timeouts()), Disturbance(up, self._timeouts())
 
-    def fate(self, jitter: float = 0.0) -> Fate:
-        """Return the fate of a message that is neither of a job's two, such as one between the ranks of an all-reduce."""
-        return Fate(jitter, self._timeouts()) if self._losses else Fate(jitter)
+    def of_one(self, jitter: float = 0.0) -> Disturbance:
+        """Return what disturbs a message that is neither of a job's two, such as one between the ranks of an all-reduce."""
+        return Disturbance(jitter, self._timeouts()) if self._losses else Disturbance(jitter)
 
     def _timeouts(self) -> tuple[float, ...]:
         """Send the message until nobody loses it, and return the timeouts on the way."""
@@ -112,12 +81,16 @@ class Luck:
         """Return the first moment, from `moment` on, at which the worker's link is up; `now` is the clock's."""
         return moment if self._outages is None else self._outages.over(moment, now)
 
-    def journey(self, start: float, seconds: float, fate: Fate, now: float) -> tuple[float, float]:
+    def journey(self, start: float, seconds: float, disturbance: Disturbance, now: float) -> tuple[float, float]:
         """Return (departure, arrival) of a message of `seconds` on an uncontended path, which can go from `start` on."""
         departure = moment = self.link_up(start, now)
-        for timeout in fate.timeouts:
-            moment = self.link_up(moment + seconds + fate.jitter + timeout, now)
-        return departure, moment + seconds + fate.jitter
+        for timeout in disturbance.timeouts:
+            moment = self.link_up(moment + seconds + disturbance.jitter + timeout, now)
+        return departure, moment + seconds + disturbance.jitter
+
+
+NO_FAULTS = MessageFaults((), 0, 0, (None, None))
+"""Of workers whose messages nothing disturbs."""
 
 
 class _Outages:

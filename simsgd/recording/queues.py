@@ -1,4 +1,4 @@
-"""Where messages queue: the links of a server, and the server itself, in the event loop.
+"""Queues: where messages wait for the links of a server, and gradients for the server itself.
 
 Laws of this module:
 
@@ -16,21 +16,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol as Interface
 
-import simpy
+from simsgd.recording.events import EventLoop, Planned
+from simsgd.recording.job import Job
 
-from simsgd.protocols.base import Gradient
-
-Done = Callable[[Gradient, float], None]
-"""What happens when a station is done with a job's message: called with the job, and since when it had the station alone."""
+Done = Callable[[Job, float], None]
+"""What happens when a queue is done with a job's message: called with the job, and since when it had the queue alone."""
 
 
-class Station(Interface):
+class Queue(Interface):
     """What holds messages up."""
 
-    def put(self, job: Gradient) -> None:
+    def put(self, job: Job) -> None:
         """Take a job's message in."""
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Forget a job's message, if it is here."""
 
 
@@ -38,39 +37,39 @@ class Line:
     """First in, first out: one at a time, each for as long as it takes.
 
     Args:
-        environment: the event loop.
+        loop: the event loop.
         seconds: how long a job's message takes, asked when it begins.
         done: what happens then.
     """
 
-    def __init__(self, environment: simpy.Environment, seconds: Callable[[Gradient], float], done: Done) -> None:
-        self._environment = environment
+    def __init__(self, loop: EventLoop, seconds: Callable[[Job], float], done: Done) -> None:
+        self._loop = loop
         self._seconds = seconds
         self._done = done
-        self._waiting: OrderedDict[int, Gradient] = OrderedDict()
-        self._served: Gradient | None = None
+        self._waiting: OrderedDict[int, Job] = OrderedDict()
+        self._served: Job | None = None
         self._since = 0.0
 
-    def put(self, job: Gradient) -> None:
+    def put(self, job: Job) -> None:
         """Serve the job at once, or when those before it are done."""
         if self._served is None:
             self._begin(job)
         else:
             self._waiting[job.worker] = job
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Forget a job; if it is being served, the next one's turn has come."""
         if self._served is job:
             self._next()
         elif self._waiting.get(job.worker) is job:
             del self._waiting[job.worker]
 
-    def _begin(self, job: Gradient) -> None:
-        self._served, self._since = job, self._environment.now
-        after(self._environment, self._seconds(job), self._finish, job)
+    def _begin(self, job: Job) -> None:
+        self._served, self._since = job, self._loop.now
+        self._loop.at(self._loop.now + self._seconds(job), self._finish, job)
 
-    def _finish(self, event: simpy.Event) -> None:
-        job: Gradient = event._value  # type: ignore[assignment]
+    def _finish(self, event: Planned) -> None:
+        job: Job = event.subject
         since = self._since
         if job is not self._served:  # it was dropped
             return
@@ -91,7 +90,7 @@ class _Flows:
         self.rate = 0.0
         self.level = 0.0  # bytes that each flow which was there all the time has had
         self.count = 0
-        self.heap: list[tuple[float, int, Gradient]] = []
+        self.heap: list[tuple[float, int, Job]] = []
 
 
 class FairLink:
@@ -100,33 +99,31 @@ class FairLink:
     With capacity C and caps c_i the rates are min(c_i, L), L such that they add up to C, or each its cap if there is room.
 
     Args:
-        environment: the event loop.
+        loop: the event loop.
         capacity: bytes/second that all share.
         caps: bytes/second that each worker's message can have at most.
         message_bytes: bytes of each message.
         done: what happens when a message is through.
     """
 
-    def __init__(
-        self, environment: simpy.Environment, capacity: float, caps: list[float], message_bytes: float, done: Done
-    ) -> None:
-        self._environment = environment
+    def __init__(self, loop: EventLoop, capacity: float, caps: list[float], message_bytes: float, done: Done) -> None:
+        self._loop = loop
         self._capacity = capacity
         self._bytes = message_bytes
         self._done = done
         self._classes = [_Flows(cap) for cap in sorted({min(cap, capacity) for cap in caps})]
         class_of = {flows.cap: flows for flows in self._classes}
         self._class_of = [class_of[min(cap, capacity)] for cap in caps]
-        self._joined: dict[int, tuple[Gradient, float]] = {}
+        self._joined: dict[int, tuple[Job, float]] = {}
         self._last = 0.0
         self._number = 0
         self._awaited = 0
 
-    def put(self, job: Gradient) -> None:
+    def put(self, job: Job) -> None:
         """Let a message join: the others' rates fall."""
         flows = self._class_of[job.worker]
         if flows.cap == math.inf:  # nothing limits it, and it takes nothing from the others
-            self._done(job, self._environment.now)
+            self._done(job, self._loop.now)
             return
         now = self._advance()
         self._number += 1
@@ -135,14 +132,14 @@ class FairLink:
         self._joined[job.worker] = (job, now)
         self._share()
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Let a message leave unfinished: the others' rates rise."""
         if self._joined.get(job.worker, (None,))[0] is job:
             self._advance()
             self._leave(job)
             self._share()
 
-    def _leave(self, job: Gradient) -> float:
+    def _leave(self, job: Job) -> float:
         flows = self._class_of[job.worker]
         flows.count -= 1
         if not flows.count:  # a fresh start, so that rounding does not add up
@@ -152,7 +149,7 @@ class FairLink:
 
     def _advance(self) -> float:
         """Bring the levels up to now, and return it."""
-        now = self._environment.now
+        now = self._loop.now
         for flows in self._classes:
             if flows.count:
                 flows.level += flows.rate * (now - self._last)
@@ -175,10 +172,10 @@ class FairLink:
                 soonest, first = left, flows
         self._awaited += 1
         if first is not None:
-            after(self._environment, max(0.0, soonest), self._finish, (self._awaited, first))
+            self._loop.at(self._loop.now + max(0.0, soonest), self._finish, (self._awaited, first))
 
-    def _finish(self, event: simpy.Event) -> None:
-        number, flows = event._value
+    def _finish(self, event: Planned) -> None:
+        number, flows = event.subject
         if number != self._awaited:  # the rates have changed since
             return
         now = self._advance()
@@ -191,37 +188,15 @@ class FairLink:
 
 
 class Free:
-    """A station that takes no time."""
+    """A queue that takes no time."""
 
-    def __init__(self, environment: simpy.Environment, done: Done) -> None:
-        self._environment = environment
+    def __init__(self, loop: EventLoop, done: Done) -> None:
+        self._loop = loop
         self._done = done
 
-    def put(self, job: Gradient) -> None:
+    def put(self, job: Job) -> None:
         """Be done at once."""
-        self._done(job, self._environment.now)
+        self._done(job, self._loop.now)
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Nothing is ever here."""
-
-
-def after(environment: simpy.Environment, seconds: float, call: Callable[[simpy.Event], None], value: object) -> None:
-    """Call something with an event of that value after so many seconds."""
-    event = simpy.Event(environment)
-    event.callbacks.append(call)  # type: ignore[union-attr]
-    happen(event, environment.now + seconds, value)
-
-
-def happen(event: simpy.Event, moment: float, value: object = None, priority: int = simpy.events.NORMAL) -> simpy.Event:
-    """Let an event happen at a moment, to the bit, and return it.
-
-    SimPy's own `schedule` takes a delay, which need not lead to the moment: no float may. Same moments keep their order.
-
-    Raises:
-        ValueError: if the moment is past, or infinite, or no number.
-    """
-    if not event.env.now <= moment < math.inf:
-        raise ValueError(f"at {event.env.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
-    event._ok, event._value = True, value
-    heapq.heappush(event.env._queue, (moment, priority, next(event.env._eid), event))  # type: ignore[misc]
-    return event

@@ -1,8 +1,14 @@
-"""The write head: a SimPy event loop plays time and writes the tape. No gradient is computed here, and JAX is not needed.
+"""The recorder: a SimPy event loop plays time and writes the tape. No gradient is computed here, and JAX is not needed.
+
+A job's life is told in three files: `server.Server` hands it out (`assign`) and is delivered it (`receive`); a
+`transport.Transport` brings the model down (`send`) and the gradient up (`upload`); between the two `computing.Computing` says
+how long its worker computes (`end`).
 
 Laws of this module:
 
-1. Ties are first in, first out: what was scheduled first happens first, so jobs assigned at one moment keep their order.
+1. Ties are first in, first out: events of one moment happen in the order in which they were planned, and everything is planned
+   as soon as its moment is known. So on an uncontended network gradients that arrive at one moment are delivered in the order
+   in which their jobs were handed out.
 2. A worker's compute times come from its own stream; nothing a protocol does changes the k-th time that a worker draws.
 3. A recording continues exactly where it stopped: advancing in small steps or in one writes the same tape.
 4. A recording that cannot go on says who waits for whom.
@@ -13,30 +19,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import simpy
 
 from simsgd import protocols
-from simsgd.cluster.cluster import Cluster
+from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network
-from simsgd.protocols.base import Gradient, Protocol
+from simsgd.protocols import Protocol
 from simsgd.recording import fault_schedule
-from simsgd.recording.log import Log, job_values
-from simsgd.recording.message_faults import by_job
-from simsgd.recording.queues import happen
-from simsgd.recording.server import Server, StuckError
-from simsgd.recording.transport import Ends, traffic
+from simsgd.recording.computing import Computing
+from simsgd.recording.events import EventLoop, Planned
+from simsgd.recording.fault_schedule import Change
+from simsgd.recording.log import Logs, table
+from simsgd.recording.membership import Membership
+from simsgd.recording.server import Server
+from simsgd.recording.stuck import StuckError
+from simsgd.recording.transport import Ends, transport
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.support import checks, rng
+from simsgd.support import checks
 from simsgd.support.progress import bar
-from simsgd.tape.rules import DOWN_COLUMNS, JOB_COLUMNS
-from simsgd.tape.tape import Discarded, Down, Jobs, Rows, Tape
-
-DRAWS_AT_ONE_MOMENT = 1_000_000
-"""A cluster on which so many jobs in a row took no time is taken to be stuck."""
+from simsgd.tape import Tape, prefix
+from simsgd.tape.schema import Discarded, Down, Jobs, Rows
 
 
 def record(
@@ -108,36 +113,29 @@ class Recording:
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
         _check_fabric(protocol, cluster, message_bytes)
         self.cluster = cluster
-        size = checks.not_negative("message_bytes", 0 if message_bytes is None else message_bytes, "bytes")
+        seed, size = checks.whole("seed", seed, 0), checks.not_negative("message_bytes", message_bytes or 0, "bytes")
         self.header = {
             "protocol": _plainly(protocol),
             "cluster": _plainly(cluster),
-            "seed": checks.whole("seed", seed, 0),
+            "seed": seed,
             "message_bytes": size,
         }
-        self._environment = environment = simpy.Environment()
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
-        members = sorted(set(everybody) - set(late)) if late else everybody
-        self._server = server = Server(protocol, environment, members, observe)
-        server.expected.update(late)
-        ends = Ends(self._deliver, self._receive, lambda: len(server.busy), server.check_going)
-        self._traffic = traffic(environment, cluster, named, size, seed, ends)
-        server.connect(self._traffic, self._take_back)
-        self._streams = [rng.stream(seed, "compute time", worker) for worker in everybody]
-        self._downs = Log(DOWN_COLUMNS)
+        self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
+        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe)
+        ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
+        self._transport = transport(self._loop, cluster, named, size, seed, ends)
+        server.connect(self._transport)
         self._down_row: dict[int, int] = {}
         self._end = 0.0
         self._started = False
         self._by_time = True
-        self._failure: BaseException | None = None
-        self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
-        self._inboxes = [simpy.Event(environment) for _ in everybody]
-        self._processes = [environment.process(self._work(worker)) for worker in everybody]
         for worker in late:
             self._goes_down(worker)
-        befallen = [fault_schedule.turns(named[worker], seed, worker) for worker in everybody if named[worker]]
-        environment.process(self._suffer(fault_schedule.moments(befallen)))
+        schedules = [fault_schedule.changes(named[worker], seed, worker) for worker in everybody if named[worker]]
+        self._changes = fault_schedule.moments(schedules)
+        self._plan_faults()
 
     @property
     def workers(self) -> int:
@@ -152,159 +150,90 @@ class Recording:
     @property
     def now(self) -> float:
         """The moment up to which has been recorded, simulated seconds."""
-        return max(self._end, self._environment.now)
+        return max(self._end, self._loop.now)
 
     def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
         """Record on until there are so many updates, or so many seconds have passed, whichever comes first."""
-        environment, server = self._environment, self._server
+        server, step, upcoming = self._server, self._loop.step, self._loop.next
         if not self._started:  # not before somebody asks to go on: the protocol may want to observe at once
             self._started = True
             server.start()
-        step, peek = environment.step, environment.peek
         try:
             if seconds == math.inf:  # the common case, without a look at the clock before each event
-                while server.version < updates:
+                while server._version < updates:
                     step()
-            while server.version < updates and peek() <= seconds:
+            while server._version < updates and upcoming() <= seconds:
                 step()
         except simpy.core.EmptySchedule:
-            raise StuckError(f"at {self.now:g} s and version {server.version}, nothing is going to happen any more") from None
-        except BaseException:
-            if self._failure is not None:  # a protocol's own error, of which SimPy would raise a copy
-                raise self._failure from None
-            raise
+            raise StuckError(f"at {self.now:g} s and version {self.version}, nothing is going to happen any more") from None
         self._by_time = server.version < updates
         if self._by_time:
             self._end = seconds
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
-        server = self._server
-        return Rows(*(server.rows.column(name, start, server.stepped_rows) for name in Rows._fields))
+        return Rows(*(self._logs.rows.column(name, start, self._logs.stepped_rows) for name in Rows._fields))
 
     def live(self) -> set[int]:
         """Return the versions that rows after those of `rows` may read.
 
         They were read by jobs in flight, by the gradient being delivered, or by rows used but not yet stepped with.
         """
-        server = self._server
-        live = {job.read for job in server.jobs.values()}
-        if server.delivering is not None:
-            live.add(server.delivering.read)
-        return live.union(server.rows.column("read", server.stepped_rows).tolist())
+        return self._server.live()
 
     def tape(self) -> Tape:
-        """Return what has been recorded so far as a tape.
-
-        Where the recording stopped at an update, what else began or ended at that very moment counts as not yet happened.
-        """
-        server = self._server
-        rows, in_flight = server.rows.columns(), Log(JOB_COLUMNS)
-        rows["weight"][server.stepped_rows :] = math.nan  # a step may yet scale it
-        for worker in sorted(server.jobs):
-            in_flight.append(*job_values(server.jobs[worker]))
-        columns = in_flight.columns()
-        happened = math.inf if self._by_time else self.now
-        for name in ("began", "ended", "arrived"):
-            columns[name][columns[name] >= happened] = math.nan
-        for moment, known in (("departed", "began"), ("sent", "arrived")):
-            columns[moment][np.isnan(columns[known])] = math.nan
-        return Tape(
-            **rows,
-            update_times=server.updates.column("time"),
+        """Return what has been recorded so far as a tape; see `tape.prefix` for what counts as having happened."""
+        logs, server = self._logs, self._server
+        known = Tape(
+            **logs.rows.columns(),
+            update_times=np.array(logs.updates),
             workers=self.workers,
             end=self.now,
-            discarded=Discarded(**server.discarded.columns()),
-            in_flight=Jobs(**columns),
-            down=Down(**self._downs.columns()),
-            collective=self._traffic.collective,
+            discarded=Discarded(**prefix.hide_what_never_came(logs.discarded.columns())),
+            in_flight=Jobs(**table(iter(server.in_flight()))),
+            down=Down(**logs.down.columns()),
+            collective=self._transport.collective,
             header=dict(self.header),
         )
+        return prefix.until(known, self.now, self.version, self._by_time)
 
-    def _work(self, worker: int) -> Generator[simpy.Event, Any, None]:
-        """A worker's life: wait for a job's model to arrive, compute, send the gradient."""
-        environment, inboxes, upload, handle = self._environment, self._inboxes, self._traffic.upload, self._traffic.handle
-        time_of = by_job(self.cluster.compute.sampler(self._streams[worker], worker))
-        timeout = environment.timeout
-        while True:
-            try:
-                job = yield inboxes[worker]
-                job.began = environment.now
-                yield timeout(self._checked(time_of(job.job, job.began), worker, job.began))
-                job.ended = environment.now
-                arrival = upload(job)
-                if arrival is not None:
-                    yield arrival
-            except simpy.Interrupt:  # the job was cancelled, or lost
-                continue
-            except BaseException as error:
-                self._failure = self._failure or error
-                raise
-            job.arrived = environment.now
-            inboxes[worker] = simpy.Event(environment)
-            self._guarded(handle, job)
+    # --- faults ----------------------------------------------------------------------------------------------------------
 
-    def _deliver(self, job: Gradient, moment: float) -> None:
-        happen(self._inboxes[job.worker], moment, job)
+    def _plan_faults(self) -> None:
+        """Plan the next moment at which workers crash, return, leave or join, before all else of that moment."""
+        changes = next(self._changes, None)
+        if changes is not None:
+            self._loop.at(changes[0].moment, self._apply_faults, changes, urgent=True)
 
-    def _receive(self, job: Gradient) -> None:
-        self._guarded(self._server.receive, job)
+    def _apply_faults(self, event: Planned) -> None:
+        """Let all changes of a moment happen, and then, one by one, tell the protocol."""
+        changes: list[Change] = event.subject
+        told = []
+        for change in changes:
+            self._goes_down(change.worker) if change.down else self._is_back(change.worker)
+            told += [change] if self._server.change(change) else []
+        self._tell_later(told, changes[-1])
 
-    def _take_back(self, job: Gradient) -> None:
-        """Stop a job, and its worker if that is at it."""
-        self._traffic.drop(job)
-        self._inboxes[job.worker] = simpy.Event(self._environment)
-        process = self._processes[job.worker]
-        if process is not self._environment.active_process:  # which has not begun the job yet
-            process.interrupt()
+    def _tell_later(self, told: list[Change], last: Change) -> None:
+        """Plan, still before all else of the moment, to tell the protocol of the next change; after the last, go on."""
+        if told:
+            self._loop.at(self._loop.now, self._tell, (told, last), urgent=True)
+        else:
+            self._server.check_after(last)
+            self._plan_faults()
 
-    def _suffer(self, moments: Iterator[list[fault_schedule.Turn]]) -> Generator[simpy.Event, Any, None]:
-        """What befalls workers: first all faults of a moment, then, one by one, what the protocol does about them."""
-        environment, server = self._environment, self._server
-        while turns := self._guarded(next, moments, None):
-            yield happen(simpy.Event(environment), turns[0].moment, priority=simpy.events.URGENT)
-            told = []
-            for turn in turns:
-                self._goes_down(turn.worker) if turn.down else self._is_back(turn.worker)
-                told += [turn] if self._guarded(server.befall, turn) else []
-            for turn in told:
-                yield happen(simpy.Event(environment), environment.now, priority=simpy.events.URGENT)
-                self._guarded(server.tell, turn)
-            self._guarded(server.check_after, turns[-1])
-
-    def _guarded(self, call: Callable[..., Any], *arguments: object) -> Any:
-        """Call something, and keep the first error: SimPy raises a copy, and goes on to the end of the moment before."""
-        try:
-            return call(*arguments)
-        except BaseException as error:
-            self._failure = self._failure or error
-            raise
+    def _tell(self, event: Planned) -> None:
+        (change, *others), last = event.subject
+        self._server.tell(change)
+        self._tell_later(others, last)
 
     def _goes_down(self, worker: int) -> None:
         if worker not in self._down_row:
-            self._down_row[worker] = len(self._downs)
-            self._downs.append(math.nan, worker, self._environment.now)
+            self._down_row[worker] = self._logs.down.count
+            self._logs.down.append(math.nan, worker, self._loop.now)
 
     def _is_back(self, worker: int) -> None:
-        self._downs.overwrite(self._down_row.pop(worker), self._environment.now)
-
-    def _checked(self, drawn: float, worker: int, now: float) -> float:
-        """Return a drawn compute time, or raise ValueError if no clock can use it, StuckError if the clock stands still."""
-        seconds = checks.as_float(drawn)
-        if now < now + seconds < math.inf:
-            return seconds
-        if not 0 <= seconds < math.inf:
-            raise ValueError(
-                f"{self.cluster.compute!r} drew a compute time of {drawn!r} seconds for worker {worker} at {now:g} s: a "
-                "time must be one finite number and not negative"
-            )
-        self._stood_still = (now, self._stood_still[1] + 1 if self._stood_still[0] == now else 1)
-        if self._stood_still[1] >= DRAWS_AT_ONE_MOMENT:
-            raise StuckError(
-                f"at {now:g} s and version {self.version}, {self._stood_still[1]} jobs in a row took no time and the clock "
-                f"stands still: {self.cluster.compute!r} must draw times that advance it"
-            )
-        return seconds
+        self._logs.down.overwrite(self._down_row.pop(worker), self._loop.now)
 
 
 def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | None) -> None:

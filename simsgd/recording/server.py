@@ -1,214 +1,231 @@
-"""The parameter server in a recording: the verbs that protocols speak, and the logs that it writes.
+"""The parameter server in a recording: the verbs that protocols speak.
 
 Laws of this module:
 
 1. A gradient can be used once, in the `on_gradient` call that delivers it; what is not used then is thrown away and logged.
 2. A verb that makes no sense is refused at once, and a server for which nobody works says who waits for whom.
-3. All that befalls workers at one moment has happened before the protocol is told of any of it.
+3. All faults of one moment have happened before the protocol is told of any of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
-import simpy
 
-from simsgd.protocols.base import Gradient, Protocol
-from simsgd.recording.fault_schedule import Turn
-from simsgd.recording.log import Log, job_values
-from simsgd.tape.rules import DISCARDED_COLUMNS, REASONS, ROW_COLUMNS
+from simsgd.protocols import Gradient, Protocol
+from simsgd.recording.events import EventLoop
+from simsgd.recording.fault_schedule import Change
+from simsgd.recording.job import Job
+from simsgd.recording.log import Logs
+from simsgd.recording.membership import Membership, Workers, listed
+from simsgd.recording.stuck import GRADIENTS_WITHOUT_STEP, Progress
+from simsgd.support import checks, rng
+from simsgd.support.bounds import bounds
+from simsgd.tape.schema import REASONS
 
-GRADIENTS_WITHOUT_STEP = 1_000_000
-"""A protocol that has let so many gradients in a row arrive without a step is taken to be stuck."""
-FAULTS_WHILE_IDLE = 10_000
-"""A cluster in which so many faults in a row have found nobody at work is taken to be stuck."""
-LOST_WITHOUT_DELIVERY = 1_000
-"""A cluster that has lost so many jobs of each worker since the last gradient was delivered is taken to be stuck."""
 HAPPENED = {"crash": "crashed", "return": "returned", "leave": "left", "join": "joined"}
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
-GONE = (
-    "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such "
-    "as MinibatchSGD(wait=False)"
-)
-
-
-class StuckError(RuntimeError):
-    """The simulation cannot go on; the message says who waits for whom."""
 
 
 class ProtocolError(RuntimeError):
     """A protocol asked the server for something impossible; the message says what, and what would do."""
 
 
-class Workers(Collection[int]):
-    """Some workers, to be looked at and not changed; going through them, in order, they may change meanwhile.
-
-    Args:
-        numbers: the workers' numbers, which others change.
-    """
-
-    def __init__(self, numbers: set[int]) -> None:
-        self._numbers = numbers
-
-    def __contains__(self, worker: object) -> bool:
-        return worker in self._numbers
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(sorted(self._numbers))
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __repr__(self) -> str:
-        return f"Workers({sorted(self._numbers)})"
-
-
 class Fabric(Interface):
-    """What the server asks of the traffic; see `simsgd.recording.transport`."""
+    """What the server asks of the network; see `simsgd.recording.transport`."""
 
-    def download(self, job: Gradient) -> None:
+    def send(self, job: Job) -> None:
         """Bring a job's model to its worker."""
+
+    def drop(self, job: Job) -> None:
+        """Forget a job, wherever it is."""
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""
 
-    def held(self) -> int:
+    def waiting(self) -> int:
         """Return how many gradients wait on their way for those of others."""
 
 
 class Server:
-    """What `protocols.Server` promises, and the logs that it writes.
+    """What `protocols.Server` promises.
 
     Args:
         protocol: who answers the gradients.
-        environment: the event loop.
-        workers: the workers that are there from the start.
+        loop: the event loop.
+        membership: who there is.
+        workers: how many there will ever be.
+        logs: where it is written down.
+        seed: the recording's.
         observe: what `observe` calls; without it, observing is an error.
-
-    Attributes:
-        workers: the workers that belong to the cluster now, in order.
-        busy: those of whom a gradient is asked, to be looked at.
-        down: those that are down, to be looked at.
-        expected: workers that are down or yet to join, and will come.
-        jobs: the job that each worker has.
     """
 
     def __init__(
         self,
         protocol: Protocol,
-        environment: simpy.Environment,
-        workers: Sequence[int],
+        loop: EventLoop,
+        membership: Membership,
+        workers: int,
+        logs: Logs,
+        seed: int,
         observe: Callable[[str], float] | None,
     ) -> None:
-        self.workers = workers
-        self.version = 0
-        self.accumulated = 0
         self.notes: dict[str, Any] = {}
-        self.expected: set[int] = set()
-        self.jobs: dict[int, Gradient] = {}
-        self.rows = Log(ROW_COLUMNS)
-        self.updates = Log({"time": np.float64})
-        self.discarded = Log(DISCARDED_COLUMNS)
-        self.stepped_rows = 0
-        self.delivering: Gradient | None = None
-        self._protocol = protocol
-        self._environment = environment
-        self._observe = observe
-        self._members, self._busy, self._down = set(workers), set[int](), set[int]()
-        self.busy, self.down = Workers(self._busy), Workers(self._down)
-        self._next_job: dict[int, int] = {}
-        self._arrived_since_step = 0
-        self._faults_while_idle = 0
-        self._lost_since_delivery = 0
+        self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
+        self._seed, self._observe = seed, observe
+        self._rng: np.random.Generator | None = None
+        self._version = self._accumulated = 0
+        self._delivering: Gradient | None = None
+        self._asked: set[int] = set()
+        self._jobs: dict[int, Job] = {}
+        self._next_job = [0] * workers
+        self._progress = Progress()
+        self._busy, self._down = Workers(self._asked), Workers(membership.down)
+        self._most_rows = bounds.rows
 
-    def connect(self, fabric: Fabric, take_back: Callable[[Gradient], None]) -> None:
-        """Connect the server to its workers.
+    def connect(self, fabric: Fabric) -> None:
+        """Connect the server to what moves its messages."""
+        self._fabric = fabric
 
-        Args:
-            fabric: what brings models to workers.
-            take_back: stops a job wherever it is, and the worker that is at it.
-        """
-        self._fabric, self._take_back = fabric, take_back
+    # --- what can be asked of it -----------------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> Sequence[int]:
+        """The workers that belong to the cluster now, in order."""
+        return self._membership.present
+
+    @property
+    def busy(self) -> Workers:
+        """Those of whom a gradient is asked."""
+        return self._busy
+
+    @property
+    def down(self) -> Workers:
+        """Those that are down."""
+        return self._down
+
+    @property
+    def version(self) -> int:
+        """How many steps have been made."""
+        return self._version
 
     @property
     def now(self) -> float:
         """Simulated seconds."""
-        return self._environment.now
+        return self._loop.now
+
+    @property
+    def accumulated(self) -> int:
+        """How many gradients have been accumulated since the last step."""
+        return self._accumulated
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The protocol's own random numbers: a stream of the recording's seed, which nothing else draws from."""
+        if self._rng is None:
+            self._rng = rng.stream(self._seed, "protocol")
+        return self._rng
 
     def staleness(self, gradient: Gradient) -> int:
         """Return how many versions the model has moved on since the gradient's was handed out."""
-        return self.version - gradient.read
+        return self._version - gradient.read
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
     def assign(self, worker: int) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
-        if worker in self._busy or worker not in self._members:
+        if type(worker) is not int:
+            worker = self._whole("assign", worker)
+        if worker in self._asked or worker not in self._membership.members:
             raise ProtocolError(f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but {self._refusal(worker)}")
-        self._busy.add(worker)
-        if worker not in self._down:
+        self._asked.add(worker)
+        if worker not in self._membership.down:
             self._begin(worker)
 
+    def _whole(self, verb: str, worker: object) -> int:
+        try:
+            return checks.whole("worker", worker, 0)
+        except ValueError as error:
+            raise ProtocolError(f"{self._protocol!r} called {verb}({worker!r}) at {self.now:g} s, but {error}") from None
+
     def _refusal(self, worker: int) -> str:
-        if worker in self.jobs:
-            return f"worker {worker} is still busy with job {self.jobs[worker].job}: cancel it first"
-        if worker in self._busy:
+        if worker in self._jobs:
+            return f"worker {worker} is still busy with job {self._jobs[worker].job}: cancel it first"
+        if worker in self._asked:
             return f"worker {worker} is down and will be handed a job when it is back: cancel that first"
-        return f"the workers are {_listed(self.workers)}"
+        return f"the workers are {listed(self.workers)}"
 
     def _begin(self, worker: int) -> None:
-        number = self._next_job.get(worker, 0)
+        """Hand out a worker's next job."""
+        number = self._next_job[worker]
         self._next_job[worker] = number + 1
-        job = self.jobs[worker] = Gradient(worker, number, self.version, self._environment.now)
-        self._fabric.download(job)
+        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
+        self._fabric.send(job)
 
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
-        if worker not in self._busy:
+        if type(worker) is not int:
+            worker = self._whole("cancel", worker)
+        if worker not in self._asked:
             raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
-        self._busy.discard(worker)
+        self._asked.discard(worker)
         self._lose(worker, CANCELLED)
         self._fabric.settle()
 
     def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Add weight·gradient to the next step: a row of the tape."""
-        if gradient is not self.delivering:
-            raise ProtocolError(
-                f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
-                "or was accumulated before: each can be used once, in the on_gradient call that delivers it"
-            )
-        if not math.isfinite(weight):
-            raise ProtocolError(f"{self._protocol!r} gave a gradient the weight {weight!r}: a weight must be finite")
-        self.delivering = None
-        self.accumulated += 1
-        self.rows.append(False, self._environment.now, weight, *job_values(gradient))
+        self._use(gradient, weight, steps=False)
+        self._accumulated += 1
 
     def step(self, scale: float = 1.0) -> None:
         """Make a new version of `scale` times what was accumulated."""
-        if not self.accumulated:
+        rows = self._logs.rows
+        if not self._accumulated:
             raise ProtocolError(
                 f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
                 "accumulate at least one gradient"
             )
-        if not math.isfinite(scale):
-            raise ProtocolError(f"{self._protocol!r} stepped with the scale {scale!r}: a scale must be finite")
-        self.rows.overwrite(len(self.rows) - 1, True)  # the column step
-        self.updates.append(self._environment.now)
         if scale != 1:
-            self.rows.multiply("weight", self.stepped_rows, scale)
-        self.version += 1
-        self.accumulated = 0
-        self.stepped_rows = len(self.rows)
-        self._arrived_since_step = 0
+            scale = self._number("stepped with the scale", scale)
+            rows.multiply("weight", self._logs.stepped_rows, scale)
+        rows.overwrite(rows.count - 1, True)  # the column step
+        self._made_version()
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Accumulate and step."""
-        self.accumulate(gradient, weight)
-        self.step()
+        self._use(gradient, weight, steps=True)
+        self._made_version()
+
+    def _use(self, gradient: Gradient, weight: float, steps: bool) -> None:
+        """Write the gradient being delivered down as a row, which ends a step or not."""
+        if gradient is not self._delivering:
+            raise ProtocolError(
+                f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
+                "or was accumulated before: each can be used once, in the on_gradient call that delivers it"
+            )
+        if type(weight) is not float or not math.isfinite(weight):
+            weight = self._number("gave a gradient the weight", weight)
+        self._delivering = None
+        self._logs.rows.append(steps, self._loop.now, weight, *gradient)
+
+    def _made_version(self) -> None:
+        logs = self._logs
+        logs.updates.append(self._loop.now)
+        logs.stepped_rows = rows = logs.rows.count
+        self._version += 1
+        self._accumulated = self._progress.arrived = 0
+        if rows >= self._most_rows:
+            bounds.check("rows", rows + 1, f"the recording, at {self.now:g} s,")
+
+    def _number(self, did: str, value: object) -> float:
+        try:
+            return checks.number("it", value)
+        except ValueError as error:
+            raise ProtocolError(f"{self._protocol!r} {did} {value!r} at {self.now:g} s: {error}") from None
 
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""
@@ -218,72 +235,53 @@ class Server:
             )
         return self._observe(statistic)
 
-    # --- what happens to the server --------------------------------------------------------------------------------------
+    # --- what happens to it ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Let the protocol hand out the first jobs."""
         self._protocol.start(self)
         self.check_going("it started")
 
-    def receive(self, gradient: Gradient) -> None:
-        """Deliver a gradient that has arrived to the protocol; what it does not use is thrown away."""
-        del self.jobs[gradient.worker]
-        self._busy.discard(gradient.worker)
-        self.delivering = gradient
+    def receive(self, job: Job) -> None:
+        """Deliver the gradient of a job that has arrived to the protocol; what it does not use is thrown away."""
+        del self._jobs[job.worker]
+        self._asked.discard(job.worker)
+        self._delivering = gradient = job.gradient()
         self._protocol.on_gradient(self, gradient)
-        if self.delivering is gradient:
-            self.delivering = None
-            self._discard(gradient, UNUSED)
-        self._arrived_since_step += 1
-        self._faults_while_idle = self._lost_since_delivery = 0
-        if not self.jobs or self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
-            self.check_going(f"worker {gradient.worker} delivered its job {gradient.job}")
+        if self._delivering is gradient:
+            self._delivering = None
+            self._discard(job, UNUSED)
+        progress = self._progress
+        progress.arrived += 1
+        progress.idle_faults = progress.lost = 0
+        if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
+            self.check_going(f"worker {job.worker} delivered its job {job.job}")
 
-    def befall(self, turn: Turn) -> bool:
-        """Let a fault happen to a worker; say whether the protocol is to be told, by `tell`, when all of its moment have."""
-        return {"crash": self._crash, "return": self._return, "leave": self._leave, "join": self._join}[turn.kind](turn)
+    def change(self, change: Change) -> bool:
+        """Let a worker crash, return, leave or join; say whether the protocol is to be told of it, by `tell`."""
+        worker = change.worker
+        self._membership.change(change)
+        if change.kind == "crash":
+            return self._crash(worker)
+        if change.kind == "return" and worker in self._asked and worker not in self._jobs:
+            self._begin(worker)
+        if change.kind == "leave":
+            self._asked.discard(worker)
+            self._lose(worker, LEAVING)
+            self._fabric.settle()
+        return True
 
-    def _crash(self, turn: Turn) -> bool:
-        """Take a worker down, and its job with it unless the gradient has arrived; it is asked for still."""
-        self._down.add(turn.worker)
-        if turn.back:
-            self.expected.add(turn.worker)
-        job = self.jobs.get(turn.worker)
-        if job is None or not math.isnan(job.arrived):
+    def _crash(self, worker: int) -> bool:
+        """Lose the worker's job, unless its gradient has arrived, and say whether there was one; it is asked for still."""
+        job = self._jobs.get(worker)
+        if job is None or job.arrived < self._loop.now:
             return False
-        self._lose(turn.worker, CRASH)
-        self._lost_since_delivery += 1
+        self._lose(worker, CRASH)
+        self._progress.lost += 1
         return True
 
-    def _return(self, turn: Turn) -> bool:
-        """Bring a worker back, and hand it the newest model if its gradient is asked for."""
-        self._down.discard(turn.worker)
-        self.expected.discard(turn.worker)
-        if turn.worker in self._busy and turn.worker not in self.jobs:
-            self._begin(turn.worker)
-        return True
-
-    def _leave(self, turn: Turn) -> bool:
-        """Forget a worker, and all that was asked of it."""
-        for known in (self._members, self._busy, self._down, self.expected):
-            known.discard(turn.worker)
-        self.workers = sorted(self._members)
-        self._lose(turn.worker, LEAVING)
-        self._fabric.settle()
-        return True
-
-    def _join(self, turn: Turn) -> bool:
-        """Take in a new worker, which may be down at the time, and be back or not."""
-        self._members.add(turn.worker)
-        self.workers = sorted(self._members)
-        if turn.down:
-            self._down.add(turn.worker)
-        if not (turn.down and turn.back):
-            self.expected.discard(turn.worker)
-        return True
-
-    def tell(self, turn: Turn) -> None:
-        """Tell the protocol what has befallen a worker."""
+    def tell(self, change: Change) -> None:
+        """Tell the protocol what has happened to a worker."""
         protocol = self._protocol
         answers = {
             "crash": protocol.on_lost,
@@ -291,79 +289,39 @@ class Server:
             "leave": protocol.on_leave,
             "join": protocol.on_join,
         }
-        answers[turn.kind](self, turn.worker)
+        answers[change.kind](self, change.worker)
 
-    def check_after(self, turn: Turn) -> None:
-        """Raise StuckError if nobody can go on after what has befallen a worker."""
-        self._faults_while_idle = 0 if self.jobs else self._faults_while_idle + 1
-        self.check_going(f"worker {turn.worker} {HAPPENED[turn.kind]}")
-
-    def _lose(self, worker: int, reason: int) -> None:
-        """Log a worker's job, if it has one, as thrown away, and stop it."""
-        job = self.jobs.pop(worker, None)
-        if job is not None:
-            self._discard(job, reason)
-            self._take_back(job)
-
-    def _discard(self, job: Gradient, reason: int) -> None:
-        if math.isnan(job.began):
-            job.departed = math.nan  # only known of what is through: it might yet have queued for longer
-        if math.isnan(job.arrived):
-            job.sent = math.nan
-        self.discarded.append(self._environment.now, self.version, reason, *job_values(job))
-
-    # --- whether it goes on ----------------------------------------------------------------------------------------------
+    def check_after(self, change: Change) -> None:
+        """Raise StuckError if nobody can go on after what has happened to a worker."""
+        self._progress.idle_faults = 0 if self._jobs else self._progress.idle_faults + 1
+        self.check_going(f"worker {change.worker} {HAPPENED[change.kind]}")
 
     def check_going(self, event: str) -> None:
         """Raise StuckError if nothing can happen any more, or nothing but discarding and faults happens."""
-        where = f"at {self.now:g} s and version {self.version}, after {event}"
-        if self._arrived_since_step >= GRADIENTS_WITHOUT_STEP:
-            raise StuckError(
-                f"{where}, {self._arrived_since_step} gradients have arrived since the last step and the model stands "
-                f"still ({self.accumulated} of them accumulated): {self._protocol!r} must call server.step"
-            )
-        if self._lost_since_delivery >= LOST_WITHOUT_DELIVERY * max(1, len(self.workers)):
-            raise StuckError(
-                f"{where}, {self._lost_since_delivery} jobs have been lost to faults since the last gradient was delivered: "
-                "workers do not stay up for as long as a job takes"
-            )
-        owed_and_coming = not self._busy.isdisjoint(self.expected)
-        if (
-            len(self.jobs) > self._fabric.held()
-            or owed_and_coming
-            or (self.expected and self._faults_while_idle < FAULTS_WHILE_IDLE)
-        ):
-            return
-        raise StuckError(f"{where}, {self._who_waits_for_whom()}")
-
-    def _who_waits_for_whom(self) -> str:
-        gone = sorted(self._busy - self.jobs.keys() - self.expected)
-        if not self.workers:
-            return "all workers have left"
-        if self._members <= self._down - self.expected:
-            return f"all there are, {_named(self.workers)}, are down for good: give them times at which they are back"
-        if self.jobs:
-            missing = f"that of {_named(gone)}, down for good" if gone else "others, which never come"
-            return f"the gradients of {_named(sorted(self.jobs))} wait in the all-reduce for {missing}: {GONE}"
-        if gone:
-            return f"the server waits for the gradient of {_named(gone)}, down for good, and the others for the server: {GONE}"
-        if self.expected:
-            return (
-                f"nobody has had a job for {self._faults_while_idle} faults: {self._protocol!r} waits for the gradient of "
-                f"nobody, and must call server.assign, perhaps in on_return"
-            )
-        return (
-            f"every worker ({_listed(self.workers)}) waits for the server to assign a job, and the server "
-            f"waits for a gradient: {self._protocol!r} must call server.assign"
+        where = f"at {self.now:g} s and version {self._version}, after {event}"
+        self._progress.check(
+            where, self._protocol, self._membership, self._asked, self._jobs.keys(), self._fabric.waiting(), self._accumulated
         )
 
+    def _lose(self, worker: int, reason: int) -> None:
+        """Log a worker's job, if it has one, as thrown away, and stop it."""
+        job = self._jobs.pop(worker, None)
+        if job is not None:
+            self._discard(job, reason)
+            self._fabric.drop(job)
 
-def _listed(workers: Sequence[int]) -> str:
-    """Return workers' numbers as text, "0 to 3" where they follow one another."""
-    if len(workers) > 1 and list(workers) == list(range(workers[0], workers[-1] + 1)):
-        return f"{workers[0]} to {workers[-1]}"
-    return ", ".join(map(str, workers))
+    def _discard(self, job: Job, reason: int) -> None:
+        self._logs.discarded.append(self._loop.now, self._version, reason, *job.gradient())
 
+    # --- what the recorder asks of it ------------------------------------------------------------------------------------
 
-def _named(workers: Sequence[int]) -> str:
-    return f"worker{'s' if len(workers) > 1 else ''} {_listed(workers)}"
+    def in_flight(self) -> list[Gradient]:
+        """Return the jobs under way, by worker; their moments may be yet to come."""
+        return [self._jobs[worker].gradient() for worker in sorted(self._jobs)]
+
+    def live(self) -> set[int]:
+        """Return the versions that rows not yet stepped with may read."""
+        live = {job.read for job in self._jobs.values()}
+        if self._delivering is not None:
+            live.add(self._delivering.read)
+        return live.union(self._logs.rows.column("read", self._logs.stepped_rows).tolist())

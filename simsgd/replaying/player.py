@@ -33,7 +33,7 @@ from simsgd.problems import Metric, Parameters, Problem, draw
 from simsgd.replaying import selftest
 from simsgd.replaying.versions import SPARE, Slots
 from simsgd.support import checks, rng
-from simsgd.tape.tape import Rows
+from simsgd.tape.schema import Rows
 
 LARGEST_WIDTH = 128
 """Steps of more gradients than this are played in several blocks, so that memory does not grow with the batch."""

@@ -6,7 +6,6 @@ is `simulate`, bit for bit; looking at the model more or less often changes no b
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,8 +20,8 @@ from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound, limits
 from simsgd.support import checks
 from simsgd.support.progress import bar
-from simsgd.tape.rules import DISCARDED_COLUMNS, JOB_COLUMNS, REASONS, ROW_COLUMNS
-from simsgd.tape.tape import Discarded, Down, Jobs, Rows, Tape
+from simsgd.tape import Tape, prefix
+from simsgd.tape.schema import Rows
 
 EVALUATIONS = 100
 """How often a run looks at the model, unless told otherwise."""
@@ -96,56 +95,11 @@ class Reading:
         return set(self._alive.tolist())
 
     def tape(self) -> Tape:
-        """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here.
-
-        Where it stopped at an update, what else happened at that very moment counts as not yet happened.
-        """
+        """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here."""
         whole = self._tape
         if self.now >= whole.end and self.version == whole.updates:
             return whole
-        rows = self._rows_read if not self._by_time else int(np.searchsorted(whole.time, self.now, side="right"))
-        lost = int(np.searchsorted(whole.discarded.time, self.now, side="right"))
-        if not self._by_time:  # gradients that arrived just after the update are still to be thrown away
-            lost -= int(np.count_nonzero(_lost_after(whole.discarded, self.now, self.version)))
-        later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
-        columns = {name: getattr(whole, name)[:rows] for name in ROW_COLUMNS}
-        unstepped = np.arange(rows) >= self._rows_read  # their step may yet scale their weights
-        return dataclasses.replace(
-            whole,
-            **columns | {"weight": np.where(unstepped, np.nan, columns["weight"]), "step": columns["step"] & ~unstepped},
-            update_times=whole.update_times[: self.version],
-            end=self.now,
-            down=_down_until(whole.down, self.now),
-            discarded=Discarded(**{name: getattr(whole.discarded, name)[:lost] for name in DISCARDED_COLUMNS}),
-            in_flight=_under_way(later, self.now, self.version, self._by_time),
-        )
-
-
-def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
-    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
-    cancelled = discarded.reason == REASONS.index("cancelled")
-    return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
-
-
-def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int, by_time: bool) -> Jobs:
-    """Return, of jobs that ended later, those that were in flight at `now`, with what had not happened yet unknown."""
-    jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
-    order = np.lexsort((jobs["job"], jobs["worker"]))
-    order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
-    first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
-    known = {name: column[order[first]] for name, column in jobs.items()}
-    for name in ("began", "ended", "arrived"):
-        happened = (known[name] <= now) if by_time else (known[name] < now)
-        known[name] = np.where(happened, known[name], np.nan)
-    for moment, later_one in (("departed", "began"), ("sent", "arrived")):  # known only when the message is through
-        known[moment] = np.where(np.isnan(known[later_one]), np.nan, known[moment])
-    return Jobs(**known)
-
-
-def _down_until(down: Down, now: float) -> Down:
-    """Return the log of workers that were down as it was at `now`."""
-    begun = down.start <= now
-    return Down(np.where(down.end[begun] <= now, down.end[begun], np.nan), down.worker[begun], down.start[begun])
+        return prefix.until(whole, self.now, self.version, self._by_time)
 
 
 def follow(

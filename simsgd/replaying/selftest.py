@@ -27,7 +27,7 @@ def run_once() -> None:
         BrokenInstallationError: if jax is older than 0.12, or if a sum of ones is wrong.
 
     Example:
-        >>> from simsgd import selftest
+        >>> from simsgd.replaying import selftest
         >>> selftest.run_once()
     """
     if jax.__version_info__[:2] < OLDEST_JAX:

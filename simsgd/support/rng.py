@@ -38,7 +38,7 @@ def stream(seed: int, purpose: str, worker: int = 0) -> np.random.Generator:
         ValueError: if `seed` is not a whole number of at least 0.
 
     Example:
-        >>> from simsgd import rng
+        >>> from simsgd.support import rng
         >>> rng.stream(0, "compute time", worker=3).random() == rng.stream(0, "compute time", worker=3).random()
         True
     """
@@ -51,7 +51,7 @@ def key_words(seed: int, purpose: str) -> np.ndarray:
     They are plain NumPy, so that this module needs no JAX; `jax.random.wrap_key_data` makes the key.
 
     Example:
-        >>> from simsgd import rng
+        >>> from simsgd.support import rng
         >>> rng.key_words(0, "batches").shape
         (2,)
     """

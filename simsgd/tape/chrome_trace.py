@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simsgd.support import checks, files
-from simsgd.tape.rules import REASONS
+from simsgd.tape.schema import REASONS
 
 if TYPE_CHECKING:
-    from simsgd.tape.tape import Jobs, Tape
+    from simsgd.tape.tape import Tape
 
 PROCESSES = {"workers": 1, "network and server": 2, "model": 3}
 """The groups of rows, with their numbers, in the order in which a viewer may show them."""
@@ -175,7 +175,7 @@ def _worker_slices(tape: Tape, window: Window) -> Iterator[str]:
     seen = np.flatnonzero(begin < end)
     seen = seen[np.lexsort((begin[seen], worker[seen]))]
     job = _jobs_at(tape, worker[seen], began[seen])
-    to_worker = ~(_column(tape, "began")[job] <= began[seen])  # of what is sent, and of what queues
+    to_worker = ~(tape.of_all_jobs("began")[job] <= began[seen])  # of what is sent, and of what queues
     arguments, names = _job_arguments(tape), [_json(NAMES.get(name, name)) for name in stretches]
     columns = (column.tolist() for column in (kind[seen], worker[seen], begin[seen], end[seen], job, to_worker))
     for number, who, first, last, place, down in zip(*columns, strict=True):
@@ -186,18 +186,13 @@ def _worker_slices(tape: Tape, window: Window) -> Iterator[str]:
         yield _slice("workers", FIRST_WORKER + who, first, last, names[number], category, about)
 
 
-def _column(tape: Tape, name: str) -> np.ndarray:
-    """Return a column of all jobs: of the rows, then of those discarded, then of those in flight."""
-    return np.concatenate([getattr(log, name) for log in (tape, tape.discarded, tape.in_flight)])
-
-
 def _jobs_at(tape: Tape, worker: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Return which job, a place in `_column`, each worker had at a moment: the last that it had been assigned.
+    """Return which job, a place in `Tape.of_all_jobs`, each worker had at a moment: the last that it had been assigned.
 
     Both arrays are ordered by worker. Where a worker has had no job yet, it is some other.
     """
-    owner, assigned = _column(tape, "worker"), _column(tape, "assigned")
-    order = np.lexsort((_column(tape, "job"), owner))
+    owner, assigned = tape.of_all_jobs("worker"), tape.of_all_jobs("assigned")
+    order = np.lexsort((tape.of_all_jobs("job"), owner))
     jobs_from, from_ = (np.searchsorted(who, np.arange(tape.workers + 1)) for who in (owner[order], worker))
     place = np.zeros(len(worker), int)
     for number in np.unique(worker):
@@ -207,8 +202,8 @@ def _jobs_at(tape: Tape, worker: np.ndarray, moment: np.ndarray) -> np.ndarray:
 
 
 def _job_arguments(tape: Tape) -> list[str]:
-    """Return what is known of each job, as the inside of a JSON object, in the order of `_column`."""
-    job, read = _column(tape, "job").tolist(), _column(tape, "read").tolist()
+    """Return what is known of each job, as the inside of a JSON object, in the order of `Tape.of_all_jobs`."""
+    job, read = tape.of_all_jobs("job").tolist(), tape.of_all_jobs("read").tolist()
     used = [
         f',"staleness":{staleness}' + (f',"weight":{weight!r}' if weight == weight else "")  # NaN is unlike itself
         for staleness, weight in zip(tape.staleness.tolist(), tape.weight.tolist(), strict=True)
@@ -223,12 +218,10 @@ def _job_arguments(tape: Tape) -> list[str]:
 
 def _resources(tape: Tape, window: Window) -> Iterator[Resource]:
     """Yield the resources that workers share, with what occupies them in the window."""
-    logs: tuple[tuple[Jobs, Any], ...]
-    logs = (tape, tape.time), (tape.discarded, tape.discarded.time), (tape.in_flight, np.full(len(tape.in_flight), tape.end))
-    lives = np.concatenate([np.vstack([log.life(until), until]) for log, until in logs], axis=1)
+    lives = np.concatenate([np.vstack([log.life(over), over]) for _, log, over in tape.jobs_and_ends()], axis=1)
     assigned, _, began, ended, sent, arrived, over = lives
     if tape.collective:
-        done = ~np.isnan(_column(tape, "arrived"))  # of the others it is not known since when they were being summed
+        done = ~np.isnan(tape.of_all_jobs("arrived"))  # of the others it is not known since when they were being summed
         found = [("all-reduce", "gradients being summed", sent[done], arrived[done])]
     else:
         found = [

@@ -1,50 +1,29 @@
 """The laws of the tape, enforced: a tape that breaks one is refused with the row and the law.
 
-The laws stand at the head of `simsgd.tape`. This module takes anything with a tape's columns, and knows their names and types.
+The laws stand at the head of `simsgd.tape.tape`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-JOB_COLUMNS: dict[str, type] = {
-    "worker": np.int32,
-    "job": np.int32,
-    "read": np.int32,
-    "assigned": np.float64,
-    "departed": np.float64,
-    "began": np.float64,
-    "ended": np.float64,
-    "sent": np.float64,
-    "arrived": np.float64,
-}
-"""The columns that every log of jobs has, with their types; see `Jobs`."""
-ROW_COLUMNS: dict[str, type] = {"step": np.bool_, "time": np.float64, "weight": np.float64} | JOB_COLUMNS
-"""The columns of the tape's rows; see `Tape`."""
-DISCARDED_COLUMNS: dict[str, type] = {"time": np.float64, "version": np.int32, "reason": np.int8} | JOB_COLUMNS
-"""The columns of the log of discarded work; see `Discarded`."""
-DOWN_COLUMNS: dict[str, type] = {"end": np.float64, "worker": np.int32, "start": np.float64}
-"""The columns of the log of workers that were down; see `Down`."""
-JOB_LOGS = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMNS, "in_flight": JOB_COLUMNS}
-"""The logs of jobs."""
-LOGS = JOB_LOGS | {"down_spell": DOWN_COLUMNS}
-"""The tape's logs, with the names that their columns and their dimension have in a Dataset."""
-MOMENTS = ("assigned", "departed", "began", "ended", "sent", "arrived")
-"""The moments of a job's life, in their order."""
-REASONS = ("unused", "cancelled", "crash", "leaving")
-"""Why work was thrown away: the protocol did not use it, cancelled it, the worker crashed, or left for good."""
+from simsgd.tape.intervals import downs, overlaps
+from simsgd.tape.schema import LOGS, MOMENTS, REASONS
+
+if TYPE_CHECKING:
+    from simsgd.tape.tape import Tape
 
 
 class TapeError(ValueError):
     """A tape breaks one of its laws; the message names the row and the law."""
 
 
-def check(tape: Any) -> None:
+def check(tape: Tape) -> None:
     """Raise TapeError at the first row of a tape that breaks a law."""
     _check_types(tape)
-    logs = {"row": tape, "discarded": tape.discarded, "in_flight": tape.in_flight}
+    logs = {name: log for name, log, _ in tape.jobs_and_ends()}
     _check_values(tape, "down_spell", tape.down)
     _law(
         7, "down_spell", tape.down, ~(tape.down.start <= np.fmin(tape.down.end, tape.end)), "start ≤ end ≤ the tape's end fails"
@@ -57,8 +36,8 @@ def check(tape: Any) -> None:
     _check_updates(tape)
     version = tape.version
     _law(3, "row", tape, tape.read > version, "read is not a version that existed when the row was used")
-    _check_one_job_at_a_time(logs)
-    _check_nobody_works_while_down(logs, tape)
+    _check_one_job_at_a_time(tape)
+    _check_nobody_works_while_down(tape)
 
 
 def _law(number: int, name: str, log: Any, broken: np.ndarray, sentence: str) -> None:
@@ -70,7 +49,7 @@ def _law(number: int, name: str, log: Any, broken: np.ndarray, sentence: str) ->
         raise TapeError(f"{where} breaks law {number}: {sentence} ({values})")
 
 
-def _check_types(tape: Any) -> None:
+def _check_types(tape: Tape) -> None:
     """Raise TapeError unless all columns of a log have one length and the right types."""
     if not isinstance(tape.workers, int) or tape.workers < 1:
         raise TapeError(f"workers must be a whole number of at least 1, got {tape.workers!r}")
@@ -79,7 +58,8 @@ def _check_types(tape: Any) -> None:
     moments = tape.update_times
     if not isinstance(moments, np.ndarray) or moments.dtype != np.float64 or moments.shape != (tape.updates,):
         raise TapeError(f"update_times must hold the moment of each of {tape.updates} steps, float64, got {moments!r:.60}")
-    for name, log in (("row", tape), ("discarded", tape.discarded), ("in_flight", tape.in_flight), ("down_spell", tape.down)):
+    logs: dict[str, Any] = {name: log for name, log, _ in tape.jobs_and_ends()} | {"down_spell": tape.down}
+    for name, log in logs.items():
         for column, kind in LOGS[name].items():
             values = getattr(log, column)
             if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != kind:
@@ -88,7 +68,7 @@ def _check_types(tape: Any) -> None:
                 raise TapeError(f"column {column} of log {name!r} has {len(values)} rows, others have {len(log)}")
 
 
-def _check_updates(tape: Any) -> None:
+def _check_updates(tape: Tape) -> None:
     """Law 5: each step made a version, after the last of its rows was used and before the next row was."""
     moments = tape.update_times
     last = np.flatnonzero(tape.step)
@@ -98,7 +78,7 @@ def _check_updates(tape: Any) -> None:
     _law(5, "row", tape, wrong, "its step was made before it was used, or after the next row or the tape's end")
 
 
-def _check_values(tape: Any, name: str, log: Any) -> None:
+def _check_values(tape: Tape, name: str, log: Any) -> None:
     """Law 1: who worked on what, with what weight."""
     _law(1, name, log, (log.worker < 0) | (log.worker >= tape.workers), f"worker is not one of 0 to {tape.workers - 1}")
     if name != "down_spell":
@@ -112,7 +92,7 @@ def _check_values(tape: Any, name: str, log: Any) -> None:
         _law(6, name, log, (log.version < log.read) | (log.version > tape.updates), "version is not one that there was")
 
 
-def _check_lives(tape: Any, name: str, log: Any) -> None:
+def _check_lives(tape: Tape, name: str, log: Any) -> None:
     """Law 2: a job's life goes forward, within the recording; what never happened is NaN, and so is all after it."""
     if "time" in LOGS[name]:
         _law(2, name, log, np.diff(log.time, prepend=0.0) < 0, "time is before the row before it")
@@ -133,11 +113,11 @@ def _check_reads(name: str, log: Any, made_at: np.ndarray) -> None:
     _law(4, name, log, made_at[log.read + 1] < log.assigned, "read was not the newest version when its job was assigned")
 
 
-def _check_one_job_at_a_time(logs: dict[str, Any]) -> None:
+def _check_one_job_at_a_time(tape: Tape) -> None:
     """Law 1, over all logs together: a job is in one log only, and a worker's jobs follow one another without overlapping."""
-    ends = {"row": logs["row"].arrived, "discarded": logs["discarded"].time, "in_flight": None}
-    worker, job, assigned = (np.concatenate([getattr(log, c) for log in logs.values()]) for c in ("worker", "job", "assigned"))
-    end = np.concatenate([np.full(len(log), np.inf) if ends[name] is None else ends[name] for name, log in logs.items()])
+    logs: dict[str, Any] = {name: log for name, log, _ in tape.jobs_and_ends()}
+    worker, job, assigned = (tape.of_all_jobs(column) for column in ("worker", "job", "assigned"))
+    end = np.concatenate([tape.arrived, tape.discarded.time, np.full(len(tape.in_flight), np.inf)])
     name_of = np.repeat(list(logs), [len(log) for log in logs.values()])
     row_of = np.concatenate([np.arange(len(log)) for log in logs.values()])
     order = np.lexsort((job, worker))
@@ -154,36 +134,13 @@ def _check_one_job_at_a_time(logs: dict[str, Any]) -> None:
             _law(1, str(name_of[first]), logs[name_of[first]], flags, sentence)
 
 
-def _check_nobody_works_while_down(logs: dict[str, Any], tape: Any) -> None:
+def _check_nobody_works_while_down(tape: Tape) -> None:
     """Law 7: a worker that is down has no job in hand, and is not down twice at once."""
-    down = tape.down
-    order = np.lexsort((down.start, down.worker))
-    worker, start, end = (column[order] for column in (down.worker, down.start, np.fmin(down.end, tape.end)))
-    twice = np.zeros(len(down), bool)
+    worker, start, end = down = downs(tape)
+    order = np.lexsort((tape.down.start, tape.down.worker))
+    twice = np.zeros(len(tape.down), bool)
     twice[order[1:]] = (np.diff(worker) == 0) & (start[1:] < end[:-1])
-    _law(7, "down_spell", down, twice, "the worker was down already")
-    for name, log in logs.items():
-        over = np.fmin(log.arrived, tape.end if name == "in_flight" else log.time)
-        _law(7, name, log, overlaps(log.worker, log.assigned, over, worker, start, end), "the worker was down while it worked")
-
-
-def overlaps(
-    worker: np.ndarray,
-    begin: np.ndarray,
-    stop: np.ndarray,
-    down_worker: np.ndarray,
-    down_start: np.ndarray,
-    down_end: np.ndarray,
-) -> np.ndarray:
-    """Say which stretches [begin, stop] of workers overlap one in which the worker was down, by more than a moment.
-
-    The stretches in which workers were down are sorted by worker and start, and those of a worker do not overlap.
-    """
-    found = np.zeros(len(worker), bool)
-    for number in np.unique(down_worker):
-        first, last = np.searchsorted(down_worker, [number, number + 1])
-        own = np.flatnonzero(worker == number)
-        after = np.searchsorted(down_end[first:last], begin[own], side="right")  # the first that ends after the beginning
-        known = np.append(down_start[first:last], np.inf)
-        found[own] = known[after] < stop[own]
-    return found
+    _law(7, "down_spell", tape.down, twice, "the worker was down already")
+    for name, log, over in tape.jobs_and_ends():
+        worked = overlaps(log.worker, log.assigned, np.fmin(log.arrived, over), down)
+        _law(7, name, log, worked, "the worker was down while it worked")

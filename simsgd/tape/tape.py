@@ -3,7 +3,7 @@
 One row for each gradient that the method used, in the order of use. Discrete-event simulation calls replaying it
 trace-driven simulation; here it is always "tape", because JAX owns the word "trace".
 
-Laws of this module, which `Tape.check` enforces (`simsgd.tape.rules`):
+Laws of the tape, which `Tape.check` enforces (`simsgd.tape.rules`):
 
 1. The tape alone determines the numerics. Data randomness is keyed by (worker, job), never by order of arrival; so each
    (worker, job) is on the tape at most once, and a worker's jobs follow one another without overlapping.
@@ -22,113 +22,26 @@ Staleness is never a parameter: it is the version when used minus the version wh
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simsgd.tape import rules
-from simsgd.tape.rules import DOWN_COLUMNS, JOB_COLUMNS, LOGS, MOMENTS, TapeError
+from simsgd.support import frames
+from simsgd.support.html import html_table
+from simsgd.tape import dataset, intervals, rules
+from simsgd.tape.intervals import Stretches
+from simsgd.tape.rules import TapeError
+from simsgd.tape.schema import DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Down, Jobs, Rows, empty
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import pandas
     import xarray
-
-
-KINDS = ("computing", "discarded", "sending", "queueing", "barrier", "down")
-"""What a worker can be seen doing, see `Tape.stretches`."""
-SHARES = ("computing", "sending", "queueing", "waiting", "down")
-"""What a worker's time is divided into, see `Tape.shares`."""
-
-
-class Rows(NamedTuple):
-    """What replay needs of a tape: the columns worker, job, read, weight and step of some of its rows, each (rows,)."""
-
-    worker: np.ndarray
-    job: np.ndarray
-    read: np.ndarray
-    weight: np.ndarray
-    step: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Jobs:
-    """A log of jobs, one row each: columns of shape (rows,); times in simulated seconds, NaN for what never happened.
-
-    Attributes:
-        worker: who worked (int32).
-        job: which of the worker's jobs, from 0 (int32).
-        read: the model version the server handed out for it (int32).
-        assigned: when the server handed that version out.
-        departed: when it had the server's link to itself, and was on its way; until then it queued. Where messages share
-            the link at once, the last moment at which it could have left to begin as it did, alone.
-        began: when it had reached the worker and computing began.
-        ended: when computing ended.
-        sent: when the gradient had the server's link to itself, and was on its way; until then it queued. Where it is
-            summed by an all-reduce, when the last of the workers had its gradient: until then it waited for them.
-        arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
-    """
-
-    worker: np.ndarray
-    job: np.ndarray
-    read: np.ndarray
-    assigned: np.ndarray
-    departed: np.ndarray
-    began: np.ndarray
-    ended: np.ndarray
-    sent: np.ndarray
-    arrived: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.worker)
-
-    def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray]:
-        """Return the columns that every log of jobs has, by name, for some of its rows."""
-        return {name: getattr(self, name)[rows] for name in JOB_COLUMNS}
-
-    def life(self, until: float | np.ndarray) -> np.ndarray:
-        """Return the six moments of each job up to the moment `until`, which stands for those that had not come: (6, rows)."""
-        moments = {name: getattr(self, name) for name in MOMENTS}
-        moments["departed"] = np.where(np.isnan(self.began), self.assigned, self.departed)  # under way counts as sending
-        moments["sent"] = np.where(np.isnan(self.arrived), self.ended, self.sent)
-        return np.fmin(np.stack(list(moments.values())), until)
-
-
-@dataclass(frozen=True, eq=False)
-class Discarded(Jobs):
-    """Work that was thrown away: jobs, when, and why.
-
-    Attributes:
-        time: the moment (seconds).
-        version: the server's version at that moment (int32).
-        reason: why, a place in `simsgd.tape.rules.REASONS` (int8): 0 unused by the protocol, 1 cancelled by it, 2 the worker
-            crashed, 3 it left for good.
-    """
-
-    time: np.ndarray
-    version: np.ndarray
-    reason: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Down:
-    """When workers were down: one row each time, columns of shape (rows,); in the order in which they began.
-
-    Attributes:
-        end: until when (seconds); not a number for a worker that was still down at the tape's end.
-        worker: who (int32).
-        start: since when (seconds); 0 for a worker that had yet to join.
-    """
-
-    end: np.ndarray
-    worker: np.ndarray
-    start: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.worker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +81,7 @@ class Tape(Jobs):
     end: float
     discarded: Discarded
     in_flight: Jobs
-    down: Down = field(default_factory=lambda: Down(**{name: np.empty(0, kind) for name, kind in DOWN_COLUMNS.items()}))
+    down: Down = field(default_factory=lambda: Down(**empty(DOWN_COLUMNS)))
     collective: bool = False
     header: dict[str, Any] = field(default_factory=dict)
 
@@ -197,44 +110,33 @@ class Tape(Jobs):
         """SHA-256 (hexadecimal) of all that happened: two tapes with the same hash are the same recording."""
         about = f"simsgd tape 2, {self.workers} workers, end {float(self.end).hex()}, collective {self.collective}"
         digest = hashlib.sha256(about.encode())
-        for (log, name), column in _flat_columns(self).items():
+        for (log, name), column in dataset.columns(self).items():
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
-    def stretches(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def jobs_and_ends(self) -> Iterator[tuple[str, Jobs, np.ndarray]]:
+        """Yield the logs of jobs, (name, log, when each of its jobs was over, or the tape's end), the rows' own first."""
+        yield "row", self, self.time
+        yield "discarded", self.discarded, self.discarded.time
+        yield "in_flight", self.in_flight, np.full(len(self.in_flight), self.end)
+
+    def of_all_jobs(self, column: str) -> np.ndarray:
+        """Return a column of all jobs: of the rows, then of those discarded, then of those in flight."""
+        return np.concatenate([getattr(log, column) for _, log, _ in self.jobs_and_ends()])
+
+    def cut_rows(self, rows: slice) -> Tape:
+        """Return the tape with some of its rows only, and all else as it is."""
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in ROW_COLUMNS})
+
+    def stretches(self) -> dict[str, Stretches]:
         """Return what workers did when: for each kind (workers, beginnings, ends), arrays of one shape; seconds.
 
         "computing", "discarded" (computing that was thrown away), "sending" (messages of either direction on their way),
         "queueing" (for the server's link, or at the server, where being dealt with counts too), "barrier" (in an all-reduce,
         for later workers) and "down". A worker's stretches do not overlap; what they leave out it waited for an assignment.
         """
-        nothing = (np.empty(0, np.int32), np.empty(0), np.empty(0))
-        found: dict[str, list[tuple[np.ndarray, ...]]] = {kind: [nothing] for kind in KINDS}
-        for log, until in ((self, self.time), (self.discarded, self.discarded.time), (self.in_flight, self.end)):
-            assigned, departed, began, ended, sent, arrived = log.life(until)
-            over = np.broadcast_to(np.asarray(until, float), arrived.shape)
-            if self.collective:  # a sum that was never finished was waited for
-                sent = np.where(np.isnan(log.arrived), over, sent)
-            found["queueing"] += [(log.worker, assigned, departed), self._while_up(log.worker, arrived, over)]
-            found["sending"] += [(log.worker, departed, began), (log.worker, sent, arrived)]
-            found["barrier" if self.collective else "queueing"].append((log.worker, ended, sent))
-            found["discarded" if log is self.discarded else "computing"].append((log.worker, began, ended))
-        found["down"].append((self.down.worker, self.down.start, np.fmin(self.down.end, self.end)))
-        return {kind: tuple(map(np.concatenate, zip(*parts, strict=True))) for kind, parts in found.items()}  # type: ignore[misc]
-
-    def _while_up(self, worker: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return stretches without the parts in which the worker was down: a gradient may queue while its worker is down."""
-        order = np.lexsort((self.down.start, self.down.worker))
-        downs = [column[order] for column in (self.down.worker, self.down.start, np.fmin(self.down.end, self.end))]
-        cut = rules.overlaps(worker, begin, stop, *downs) & (begin < stop)
-        kept = [(worker[~cut], begin[~cut], stop[~cut])]
-        for number, moment, last in zip(worker[cut], begin[cut], stop[cut], strict=True):
-            own = downs[0] == number
-            starts, ends = (np.clip(column[own], moment, last) for column in downs[1:])
-            edges = np.append(moment, ends), np.append(starts, last)
-            kept.append((np.full(len(edges[0]), number), *edges))
-        return tuple(map(np.concatenate, zip(*kept, strict=True)))
+        return intervals.stretches(self)
 
     @property
     def queueing(self) -> np.ndarray:
@@ -254,12 +156,7 @@ class Tape(Jobs):
         server); "waiting" (at a barrier or for an assignment); "down". Discarded work counts as what the worker was doing
         at the time.
         """
-        spent = {kind: np.zeros(self.workers) for kind in SHARES}
-        for kind, (worker, begin, stop) in self.stretches().items():
-            seconds = np.bincount(worker, weights=stop - begin, minlength=self.workers)
-            spent[{"discarded": "computing", "barrier": "waiting"}.get(kind, kind)] += seconds / (self.end or 1.0)
-        spent["waiting"] = np.maximum(0.0, 1 - sum(share for kind, share in spent.items() if kind != "waiting"))
-        return spent
+        return intervals.shares(self)
 
     def check(self) -> Tape:
         """Return the tape if it keeps its laws.
@@ -290,53 +187,40 @@ class Tape(Jobs):
         """
         from simsgd.support import files
 
-        dataset = files.load(path, kind="tape")
+        data = files.load(path, kind="tape")
         with files.naming(path):
-            return Tape.from_dataset(dataset).check()
+            return Tape.from_dataset(data).check()
 
     def to_dataset(self) -> xarray.Dataset:
         """Return the tape as an xarray Dataset: dimensions `row`, `update`, `discarded`, `in_flight` and `down_spell`."""
-        import xarray
-
-        return xarray.Dataset(
-            {f"{log}_{name}": (log, column) for (log, name), column in _flat_columns(self).items()},
-            attrs={
-                "workers": self.workers,
-                "end": self.end,
-                "collective": int(self.collective),
-                "content_hash": self.content_hash,
-                "header": json.dumps(self.header, ensure_ascii=False),
-            },
-        )
+        return dataset.to_dataset(self)
 
     @staticmethod
-    def from_dataset(dataset: xarray.Dataset) -> Tape:
+    def from_dataset(data: xarray.Dataset) -> Tape:
         """Return the tape that `to_dataset` put into a Dataset, which may hold other variables too.
 
         Raises:
             TapeError: if a column is missing or the content hash does not fit.
         """
-        try:
-            logs: dict[str, dict[str, Any]] = {
-                log: {name: dataset[f"{log}_{name}"].values.astype(kind) for name, kind in schema.items()}
-                for log, schema in LOGS.items()
-            }
-            tape = Tape(
-                **logs["row"],
-                update_times=dataset["update_time"].values.astype(np.float64),
-                workers=int(dataset.attrs["workers"]),
-                end=float(dataset.attrs["end"]),
-                discarded=Discarded(**logs["discarded"]),
-                in_flight=Jobs(**logs["in_flight"]),
-                down=Down(**logs["down_spell"]),
-                collective=bool(dataset.attrs["collective"]),
-                header=json.loads(dataset.attrs["header"]),
-            )
-        except (KeyError, ValueError) as error:
-            raise TapeError(f"not a tape: {error}") from error
-        if tape.content_hash != dataset.attrs.get("content_hash"):
+        tape, content_hash = Tape(**dataset.fields(data)), data.attrs.get("content_hash")
+        if tape.content_hash != content_hash:
             raise TapeError("the columns do not fit the content hash saved with them: the tape was damaged or edited")
         return tape
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return the rows as a pandas DataFrame, one for each gradient used: the row's columns, its version and staleness.
+
+        Raises:
+            ImportError: if pandas is not installed, which is an extra: `pip install 'simsgd[dataframes]'`.
+
+        Example:
+            >>> import simsgd as sg
+            >>> tape = sg.record(sg.AsyncSGD(), sg.Cluster(2, sg.times.Constant(1.0)), until=sg.Updates(4))
+            >>> tape.to_dataframe()[["worker", "time", "staleness"]].values.tolist()
+            [[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 2.0, 1.0], [1.0, 2.0, 1.0]]
+        """
+        columns = {name: getattr(self, name) for name in (*JOB_COLUMNS, "time", "weight", "step", "version", "staleness")}
+        return frames.dataframe(columns)
 
     def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:
         """Write a file that opens in ui.perfetto.dev: who did what, when; see `tape.chrome_trace.write`.
@@ -372,6 +256,9 @@ class Tape(Jobs):
 
         return plots.shares(self, **options)
 
+    def _repr_html_(self) -> str:
+        return html_table("Tape", self._summary())
+
     def __eq__(self, other: object) -> bool:
         """Tapes are equal when the same happened, whatever their headers say."""
         return isinstance(other, Tape) and self.content_hash == other.content_hash
@@ -384,14 +271,16 @@ class Tape(Jobs):
             f"{len(self.discarded)} discarded)"
         )
 
-
-def _flat_columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
-    """Return every column of the logs by (log, name)."""
-    source: dict[str, Jobs | Down] = {
-        "row": tape,
-        "discarded": tape.discarded,
-        "in_flight": tape.in_flight,
-        "down_spell": tape.down,
-    }
-    columns = {(log, name): getattr(source[log], name) for log, schema in LOGS.items() for name in schema}
-    return columns | {("update", "time"): tape.update_times}
+    def _summary(self) -> dict[str, str]:
+        """Return what a notebook shows of the tape."""
+        made = {name: str(self.header[name]) for name in ("protocol", "cluster", "seed") if name in self.header}
+        counts = f"{len(self):,} used, {len(self.discarded):,} thrown away, {len(self.in_flight):,} in flight"
+        used = f"mean {self.staleness.mean():.3g}, largest {self.staleness.max()}" if len(self) else "no gradient was used"
+        shares = ", ".join(f"{kind} {share.mean():.0%}" for kind, share in self.shares().items() if share.any())
+        return made | {
+            "seconds": f"{self.end:g}",
+            "updates": f"{self.updates:,}",
+            "gradients": counts,
+            "staleness": used,
+            "workers' time": shares,
+        }

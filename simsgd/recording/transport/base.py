@@ -1,84 +1,111 @@
-"""What the traffic of every fabric has in common."""
+"""What the transport of every fabric has in common."""
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
-import simpy
-
-from simsgd.cluster.cluster import Cluster
-from simsgd.protocols.base import Gradient
+from simsgd.cluster import Cluster
+from simsgd.recording.computing import Computing
+from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.message_faults import Luck
+from simsgd.recording.job import Job
+from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
 
 
 class Ends(NamedTuple):
-    """What a fabric is connected to.
+    """What a transport is connected to.
 
     Attributes:
-        deliver: puts a job's model into its worker's hands, at a moment (simulated seconds).
-        receive: gives a gradient that has arrived to the protocol.
+        computing: says how long workers compute.
+        receive: delivers the gradient of a job that has arrived to the protocol.
         busy: how many workers have been asked for a gradient that has not been delivered.
         check: says that everybody may be waiting for everybody.
     """
 
-    deliver: Callable[[Gradient, float], None]
-    receive: Callable[[Gradient], None]
+    computing: Computing
+    receive: Callable[[Job], None]
     busy: Callable[[], int]
     check: Callable[[str], None]
 
 
-class Traffic(ABC):
-    """The messages of one recording.
+class Transport(ABC):
+    """Moves the jobs of one recording: model down, computing, gradient up.
+
+    A job's life reads from top to bottom: `send`, `reached`, `upload`, `arrives`; each says when the next comes, as soon as
+    that is known.
 
     Args:
-        environment: the event loop.
+        loop: the event loop.
         cluster: whose messages.
-        named: the faults of each worker, by name; see `lives.by_worker`.
+        named: the faults of each worker, by name; see `fault_schedule.by_worker`.
         message_bytes: bytes of the model, and of a gradient.
         seed: the recording's.
-        ends: what the fabric is connected to.
+        ends: what it is connected to.
     """
 
     collective = False
     """Whether gradients are summed on their way, and wait for each other."""
 
     def __init__(
-        self,
-        environment: simpy.Environment,
-        cluster: Cluster,
-        named: Sequence[Named],
-        message_bytes: float,
-        seed: int,
-        ends: Ends,
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
     ) -> None:
-        self._environment = environment
+        self._loop = loop
         self._network = cast(Any, cluster.network)
         self._bytes = message_bytes
         self._ends = ends
-        jitter = (lambda worker: (None, None)) if self.collective else self._network.jitter
-        self._luck = [Luck(named[worker], seed, worker, jitter(worker)) for worker in range(cluster.workers)]
+        self._end_of = ends.computing.end
+        self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
+
+    def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
+        """Return what disturbs a worker's messages; one object for all those of whom nothing does."""
+        jitter = (None, None) if self.collective else self._network.jitter(worker)
+        return MessageFaults(named, seed, worker, jitter) if named or any(jitter) else NO_FAULTS
 
     @abstractmethod
-    def download(self, job: Gradient) -> None:
-        """Bring a job's model to its worker."""
+    def send(self, job: Job) -> None:
+        """Bring a job's model to its worker: sooner or later it has `reached` it."""
+
+    def reached(self, job: Job, moment: float) -> None:
+        """Let the model be at its worker from a moment on, which computes, and has the gradient sent up when it has ended."""
+        if self._compute(job, moment):
+            self._loop.plan(job, job.ended, self.upload)
+
+    def _compute(self, job: Job, moment: float) -> bool:
+        """Say when computing begins and ends; False where that cannot be said, which is an error at the beginning only.
+
+        The times are drawn ahead of the clock, and a recording may end, or the job be cancelled, before it needs them.
+        """
+        job.began = moment
+        try:
+            job.ended = self._end_of(job)
+        except Exception as error:
+            self._loop.plan(job, moment, functools.partial(_fail, error))
+            return False
+        return True
 
     @abstractmethod
-    def upload(self, job: Gradient) -> simpy.Event | None:
-        """Bring a job's gradient to the server, and return the event of its arrival; nothing if it takes no time."""
+    def upload(self, job: Job) -> None:
+        """Bring a job's gradient, just computed, to the server: sooner or later it `arrives`."""
 
-    def handle(self, job: Gradient) -> None:
-        """Deal with a gradient that has arrived; unless overridden, the protocol gets it at once."""
-        self._ends.receive(job)
+    def arrives(self, job: Job, moment: float) -> None:
+        """Let the gradient be at the server at a moment, and be delivered."""
+        job.arrived = moment
+        self._loop.plan(job, moment, self._ends.receive)
 
-    def drop(self, job: Gradient) -> None:
-        """Forget a job, wherever its message is."""
+    def drop(self, job: Job) -> None:
+        """Forget a job, wherever it is."""
+        self._loop.take_back(job)
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""
 
-    def held(self) -> int:
+    def waiting(self) -> int:
         """Return how many gradients wait here for others, and will not move until these come."""
         return 0
+
+
+def _fail(error: Exception, job: Job) -> None:
+    raise error

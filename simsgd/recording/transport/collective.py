@@ -7,92 +7,80 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import simpy
 
-from simsgd.cluster.cluster import Cluster
+from simsgd.cluster import Cluster
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
-from simsgd.protocols.base import Gradient
+from simsgd.recording.draws import checked
+from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.message_faults import checked
-from simsgd.recording.queues import happen
-from simsgd.recording.server import StuckError
-from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.recording.job import Job
+from simsgd.recording.stuck import StuckError
+from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
 
 
-class Collective(Traffic):
+class Collective(Transport):
     """An all-reduce of all gradients that are asked for, whoever is asked."""
 
     collective = True
 
     def __init__(
-        self,
-        environment: simpy.Environment,
-        cluster: Cluster,
-        named: Sequence[Named],
-        message_bytes: float,
-        seed: int,
-        ends: Ends,
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
     ) -> None:
-        super().__init__(environment, cluster, named, message_bytes, seed, ends)
+        super().__init__(loop, cluster, named, message_bytes, seed, ends)
         self._wires = list(self._network.wires.values())
         jitter = any(wire.jitter(worker)[1] for wire in self._wires for worker in range(cluster.workers))
-        self._disturbed = jitter or not all(luck.none for luck in self._luck)
+        self._disturbed = jitter or not all(faults.none for faults in self._faults)
         self._seed = seed
-        self._ready: dict[int, tuple[Gradient, simpy.Event]] = {}
-        self._attempt = 0
-        self._under_way = False
+        self._ready: dict[int, Job] = {}
+        self._finish: Planned | None = None  # the event at which the sum under way is done
         self._not_before = 0.0
         self._complete = 0.0
         self._jitter: dict[tuple[int, int], Callable[[float], float]] = {}
 
-    def download(self, job: Gradient) -> None:
+    def send(self, job: Job) -> None:
         """Begin at once: each worker holds the new model when the all-reduce is over."""
         job.departed = job.assigned
-        self._ends.deliver(job, job.assigned)
+        self.reached(job, job.assigned)
 
-    def upload(self, job: Gradient) -> simpy.Event | None:
+    def upload(self, job: Job) -> None:
         """Wait for the others, sum, and arrive together."""
-        arrival = simpy.Event(self._environment)
-        self._ready[job.worker] = (job, arrival)
+        self._ready[job.worker] = job
         self._begin_if_complete()
-        if not self._under_way:
+        if self._finish is None:
             self._ends.check(f"worker {job.worker} ended its job {job.job}")
-        return arrival
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Forget a job; if its gradient was being summed, the others have to begin anew."""
-        if self._ready.get(job.worker, (None,))[0] is job:
+        super().drop(job)
+        if self._ready.get(job.worker) is job:
             del self._ready[job.worker]
-            if self._under_way:
-                self._under_way, self._not_before = False, self._environment.now
+            if self._finish is not None:
+                self._loop.take_back(self._finish)
+                self._finish, self._not_before = None, self._loop.now
 
     def settle(self) -> None:
         """Begin now if only those were waited for who are asked no longer: before, nobody knew."""
-        self._not_before = self._environment.now
+        self._not_before = self._loop.now
         self._begin_if_complete()
 
     def _begin_if_complete(self) -> None:
         """Begin when everybody who is asked for a gradient has one."""
-        if self._under_way or not self._ready or len(self._ready) < self._ends.busy():
+        if self._finish is not None or not self._ready or len(self._ready) < self._ends.busy():
             return
         ranks = sorted(self._ready)
         self._check_ranks(ranks)
-        self._under_way = True
-        self._attempt += 1
-        began, ended = (np.array([getattr(self._ready[rank][0], name) for rank in ranks]) for name in ("began", "ended"))
+        began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
         end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
-        if not self._environment.now <= end < math.inf:
+        if not self._loop.now <= end < math.inf:
             raise ValueError(
                 f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be later"
             )
-        event = simpy.Event(self._environment)
-        event.callbacks.append(self._finish)  # type: ignore[union-attr]
-        happen(event, end, self._attempt)
+        self._finish = self._loop.at(end, self._done, None)
 
     def _check_ranks(self, ranks: list[int]) -> None:
         """Raise StuckError if the all-reduce cannot do with those workers that there are."""
@@ -100,31 +88,29 @@ class Collective(Traffic):
             self._network.check_ranks(len(ranks))
         except ValueError as error:
             left = ", ".join(map(str, ranks))
-            now = self._environment.now
+            now = self._loop.now
             raise StuckError(f"at {now:g} s, workers {left} are left to sum their gradients, but {error}") from error
 
-    def held(self) -> int:
+    def waiting(self) -> int:
         """Return how many gradients wait for those of others."""
-        return 0 if self._under_way else len(self._ready)
+        return 0 if self._finish is not None else len(self._ready)
 
-    def _finish(self, event: simpy.Event) -> None:
+    def _done(self, event: Planned) -> None:
         """Let all gradients arrive together, in the order of their workers' numbers."""
-        if not (self._under_way and event._value == self._attempt):
-            return
-        self._under_way = False
+        self._finish = None
         for rank in sorted(self._ready):
-            job, arrival = self._ready[rank]
+            job = self._ready[rank]
             job.sent = self._complete
-            arrival.succeed()
+            self.arrives(job, self._loop.now)
         self._ready.clear()
 
     def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, size: float, wire: Wire) -> np.ndarray:
         """Say when messages arrive that ranks start to send, of `size` bytes each: with jitter, losses and outages."""
-        seconds, now = wire.seconds(size), self._environment.now
+        seconds, now = wire.seconds(size), self._loop.now
         arrivals = []
         for worker, start in zip(workers[senders].tolist(), started.tolist(), strict=True):
-            fate = self._luck[worker].fate(self._jitter_of(wire, worker)(start))
-            arrivals.append(self._luck[worker].journey(start, seconds, fate, min(start, now))[1])
+            disturbance = self._faults[worker].of_one(self._jitter_of(wire, worker)(start))
+            arrivals.append(self._faults[worker].journey(start, seconds, disturbance, min(start, now))[1])
         return np.array(arrivals)
 
     def _jitter_of(self, wire: Wire, worker: int) -> Callable[[float], float]:

@@ -1,68 +1,61 @@
-"""Uncontended paths: a message takes as long as it takes."""
+"""Uncontended paths: a message takes as long as it takes, so a job's whole life is known when it is handed out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import simpy
-
-from simsgd.cluster.cluster import Cluster
+from simsgd.cluster import Cluster
 from simsgd.networks import Network
-from simsgd.protocols.base import Gradient
+from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
+from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED
-from simsgd.recording.queues import happen
-from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import checks
 
 
-class Paths(Traffic):
-    """Uncontended paths between each worker and a server."""
+class Paths(Transport):
+    """Uncontended paths between each worker and a server: one event a job, its arrival, and one more where links go down."""
 
     def __init__(
-        self,
-        environment: simpy.Environment,
-        cluster: Cluster,
-        named: Sequence[Named],
-        message_bytes: float,
-        seed: int,
-        ends: Ends,
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
     ) -> None:
-        super().__init__(environment, cluster, named, message_bytes, seed, ends)
-        seconds = [self._message_seconds(worker) for worker in range(cluster.workers)]
-        self._down, self._up = ([pair[way] for pair in seconds] for way in (0, 1))
-        self._fates = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
-
-    def _message_seconds(self, worker: int) -> tuple[float, float]:
-        """Return how long the model takes down to a worker, and a gradient up, or raise ValueError."""
+        super().__init__(loop, cluster, named, message_bytes, seed, ends)
         network: Network = self._network
-        given = network.download_seconds(worker, self._bytes), network.upload_seconds(worker, self._bytes)
-        down, up = map(checks.as_float, given)
-        if not (0 <= down < math.inf and 0 <= up < math.inf):
-            raise ValueError(
-                f"{network!r} takes {given[0]!r} seconds down and {given[1]!r} seconds up for {self._bytes:g} bytes of "
-                f"worker {worker}: message times must be finite numbers and not negative"
-            )
-        return down, up
+        workers = range(cluster.workers)
+        self._down = [self._seconds(network.download_seconds, worker, "down") for worker in workers]
+        self._up = [self._seconds(network.upload_seconds, worker, "up") for worker in workers]
+        self._undisturbed = [faults.none for faults in self._faults]
+        self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
 
-    def download(self, job: Gradient) -> None:
+    def _seconds(self, of: object, worker: int, way: str) -> float:
+        """Return how long a message of a worker takes one way, or raise ValueError."""
+        given = of(worker, self._bytes)  # type: ignore[operator]
+        seconds = checks.as_float(given)
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(
+                f"{self._network!r} takes {given!r} seconds {way} for {self._bytes:g} bytes of worker {worker}: message times "
+                "must be finite numbers and not negative"
+            )
+        return seconds
+
+    def send(self, job: Job) -> None:
         """Deliver the model after the path's seconds."""
         worker, now = job.worker, job.assigned
-        luck = self._luck[worker]
-        if luck.none:
-            job.departed, arrival = now, now + self._down[worker]
+        if self._undisturbed[worker]:
+            job.departed = now
+            if self._compute(job, now + self._down[worker]):
+                job.sent = job.ended
+                job.arrived = arrived = job.ended + self._up[worker]
+                self._loop.plan(job, arrived, self._ends.receive)  # as `arrives` does
         else:
-            self._fates[worker] = luck.draw(now)
-            job.departed, arrival = luck.journey(now, self._down[worker], self._fates[worker][0], now)
-        self._ends.deliver(job, arrival)
+            faults = self._faults[worker]
+            self._disturbances[worker] = down, _ = faults.draw(now)
+            job.departed, reached = faults.journey(now, self._down[worker], down, now)
+            self.reached(job, reached)
 
-    def upload(self, job: Gradient) -> simpy.Event | None:
-        """Let the gradient arrive after the path's seconds."""
+    def upload(self, job: Job) -> None:
+        """Let the gradient arrive after the path's seconds, and what disturbs it."""
         worker, now = job.worker, job.ended
-        luck = self._luck[worker]
-        if luck.none:
-            job.sent, arrival = now, now + self._up[worker]
-        else:
-            job.sent, arrival = luck.journey(now, self._up[worker], self._fates[worker][1], now)
-        return happen(simpy.Event(self._environment), arrival) if arrival > now else None
+        job.sent, arrived = self._faults[worker].journey(now, self._up[worker], self._disturbances[worker][1], now)
+        self.arrives(job, arrived)

@@ -7,137 +7,126 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import simpy
-
-from simsgd.cluster.cluster import Cluster
+from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
-from simsgd.protocols.base import Gradient
+from simsgd.recording.draws import by_job, checked
+from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.message_faults import UNDISTURBED, Fate, by_job, checked
-from simsgd.recording.queues import FairLink, Free, Line, Station, happen
-from simsgd.recording.transport.base import Ends, Traffic
+from simsgd.recording.job import Job
+from simsgd.recording.message_faults import UNDISTURBED, Disturbance
+from simsgd.recording.queues import FairLink, Free, Line, Queue
+from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 
 FINITE = "message times must be finite numbers and not negative"
 
 
-class SharedServer(Traffic):
+class SharedServer(Transport):
     """A server whose links all messages share, and which handles one gradient after the other."""
 
     def __init__(
-        self,
-        environment: simpy.Environment,
-        cluster: Cluster,
-        named: Sequence[Named],
-        message_bytes: float,
-        seed: int,
-        ends: Ends,
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
     ) -> None:
-        super().__init__(environment, cluster, named, message_bytes, seed, ends)
+        super().__init__(loop, cluster, named, message_bytes, seed, ends)
         network: ParameterServer = self._network
         workers = range(cluster.workers)
         self._latency = {way: [network.latency(way, worker) for worker in workers] for way in ("down", "up")}
-        self._outbound = self._station("down", self._departed)
-        self._inbound = self._station("up", self._arrived)
-        self._server: Station = Free(environment, self._handled)
+        self._outbound = self._link("down", self._departed)
+        self._inbound = self._link("up", self._arrived)
+        self._server: Queue = Free(loop, self._handled)
         if network.update is not None:
             draws = [network.update.sampler(rng.stream(seed, "server update", worker), worker) for worker in workers]
             updates = [by_job(checked(network, draw)) for draw in draws]
             shards = network.shards  # each is busy with its piece, all at once
-            self._server = Line(environment, lambda job: updates[job.worker](job.job, environment.now) / shards, self._handled)
-        self._fates = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
+            self._server = Line(loop, lambda job: updates[job.worker](job.job, loop.now) / shards, self._handled)
+        self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
+        self._next_job = [0] * cluster.workers
         self._timeouts: list[list[float]] = [[] for _ in workers]
-        self._moving: dict[int, Gradient] = {}
-        self._arrivals: dict[int, simpy.Event] = {}
 
-    def _station(self, way: Any, done: Callable[[Gradient, float], None]) -> Station:
+    def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
         """Return the server's link of one direction."""
         network: ParameterServer = self._network
         capacity = network.capacity(way, self._bytes)
-        caps = [network.cap(way, worker, self._bytes) for worker in range(len(self._luck))]
+        caps = [network.cap(way, worker, self._bytes) for worker in range(len(self._faults))]
         alone = [self._bytes / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
         if not all(0 <= seconds < math.inf for seconds in alone):
             raise ValueError(
                 f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {self._bytes:g} bytes: {FINITE}"
             )
         if self._bytes == 0 or min(*caps, capacity) == math.inf:
-            return Free(self._environment, done)
+            return Free(self._loop, done)
         if network.sharing == "fair":
-            return FairLink(self._environment, capacity, caps, self._bytes, done)
+            return FairLink(self._loop, capacity, caps, self._bytes, done)
         seconds = [self._bytes / min(cap, capacity) for cap in caps]
-        return Line(self._environment, lambda job: seconds[job.worker], done)
+        return Line(self._loop, lambda job: seconds[job.worker], done)
 
-    def download(self, job: Gradient) -> None:
+    def send(self, job: Job) -> None:
         """Let the model queue for the outbound link, once the worker's own link is up."""
-        luck = self._luck[job.worker]
-        if luck.draws:
-            self._fates[job.worker] = luck.draw(job.assigned)
-        self._begin(job, self._outbound, self._fates[job.worker][0])
+        faults = self._faults[job.worker]
+        if faults.draws:
+            self._disturbances[job.worker] = faults.draw(job.assigned)
+        self._begin(job, self._outbound, self._disturbances[job.worker][0])
 
-    def upload(self, job: Gradient) -> simpy.Event | None:
+    def upload(self, job: Job) -> None:
         """Let the gradient queue for the inbound link, once the worker's own link is up."""
-        arrival = self._arrivals[job.worker] = simpy.Event(self._environment)
-        self._begin(job, self._inbound, self._fates[job.worker][1])
-        return arrival
+        self._begin(job, self._inbound, self._disturbances[job.worker][1])
 
-    def _begin(self, job: Gradient, link: Station, fate: Fate) -> None:
-        self._moving[job.worker] = job
-        if fate.timeouts:
-            self._timeouts[job.worker] = list(fate.timeouts)
+    def _begin(self, job: Job, link: Queue, disturbance: Disturbance) -> None:
+        if disturbance.timeouts:
+            self._timeouts[job.worker] = list(disturbance.timeouts)
         self._enter(job, link)
 
-    def _enter(self, job: Gradient, link: Station) -> None:
-        now = self._environment.now
-        up = self._luck[job.worker].link_up(now, now)
+    def _enter(self, job: Job, link: Queue) -> None:
+        """Let a message queue for a link now, or when the worker's own link is up again."""
+        now = self._loop.now
+        up = self._faults[job.worker].link_up(now, now)
         if up > now:
             self._enter_at(up, job, link)
         else:
             link.put(job)
 
-    def _enter_at(self, moment: float, job: Gradient, link: Station) -> None:
-        event = simpy.Event(self._environment)
-        event.callbacks.append(functools.partial(self._enter_later, link))  # type: ignore[union-attr]
-        happen(event, moment, job)
+    def _enter_at(self, moment: float, job: Job, link: Queue) -> None:
+        self._loop.plan(job, moment, functools.partial(self._enter, link=link))
 
-    def _enter_later(self, link: Station, event: simpy.Event) -> None:
-        job: Gradient = event._value  # type: ignore[assignment]
-        if self._moving.get(job.worker) is job:
-            self._enter(job, link)
-
-    def _sent_again(self, job: Gradient, link: Station, arrival: float) -> bool:
+    def _sent_again(self, job: Job, link: Queue, arrival: float) -> bool:
         """Have a message sent again that will be lost instead of arriving; say whether it is."""
         if not self._timeouts[job.worker]:
             return False
         self._enter_at(arrival + self._timeouts[job.worker].pop(), job, link)
         return True
 
-    def _departed(self, job: Gradient, since: float) -> None:
+    def _departed(self, job: Job, since: float) -> None:
         if math.isnan(job.departed):
             job.departed = since
-        arrival = self._environment.now + self._latency["down"][job.worker] + self._fates[job.worker][0].jitter
+        arrival = self._loop.now + self._latency["down"][job.worker] + self._disturbances[job.worker][0].jitter
         if not self._sent_again(job, self._outbound, arrival):
-            del self._moving[job.worker]
-            self._ends.deliver(job, arrival)
+            self.reached(job, arrival)
 
-    def _arrived(self, job: Gradient, since: float) -> None:
+    def _arrived(self, job: Job, since: float) -> None:
         if math.isnan(job.sent):
             job.sent = since
-        arrival = self._environment.now + self._latency["up"][job.worker] + self._fates[job.worker][1].jitter
+        arrival = self._loop.now + self._latency["up"][job.worker] + self._disturbances[job.worker][1].jitter
         if not self._sent_again(job, self._inbound, arrival):
-            del self._moving[job.worker]
-            happen(self._arrivals.pop(job.worker), arrival)
+            self.arrives(job, arrival)
 
-    def handle(self, job: Gradient) -> None:
-        """Let the gradient queue for the server."""
-        self._server.put(job)
+    def reached(self, job: Job, moment: float) -> None:
+        """Let the model be at its worker; jobs that were dropped while their models queued leave their times unused."""
+        job.began = moment
+        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
+        self._next_job[job.worker] = job.job + 1
+        super().reached(job, moment)
 
-    def _handled(self, job: Gradient, since: float) -> None:
+    def arrives(self, job: Job, moment: float) -> None:
+        """Let the gradient be at the server at a moment, and queue there."""
+        job.arrived = moment
+        self._loop.plan(job, moment, self._server.put)
+
+    def _handled(self, job: Job, since: float) -> None:
         self._ends.receive(job)
 
-    def drop(self, job: Gradient) -> None:
+    def drop(self, job: Job) -> None:
         """Take the job's message out of the links' queues and the server's."""
-        if self._moving.get(job.worker) is job:
-            del self._moving[job.worker]
+        super().drop(job)
         self._timeouts[job.worker] = []
-        for station in (self._outbound, self._inbound, self._server):
-            station.drop(job)
+        for queue in (self._outbound, self._inbound, self._server):
+            queue.drop(job)

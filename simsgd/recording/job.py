@@ -1,0 +1,36 @@
+"""A job under way: what the recorder knows of it, the future included. Protocols are handed a read-only `Gradient` of it."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from simsgd.recording.events import Happening
+from simsgd.tape.schema import Gradient
+
+_values = attrgetter(*Gradient._fields)
+_new = tuple.__new__  # what Gradient._make calls, without its check of how many values there are
+
+
+class Job(Happening):
+    """A job from its assignment until its gradient is delivered, or thrown away: an event of the loop, which moves it on.
+
+    It has the fields of `Gradient`. Its moments are set as soon as they are known, which may be long before they come: on an
+    uncontended network all of them are known when the job is handed out. Who looks at a job before its end hides what is yet
+    to come (`tape.prefix`).
+    """
+
+    def __init__(self, worker: int, job: int, read: int, assigned: float) -> None:
+        self.worker, self.job, self.read, self.assigned = worker, job, read, assigned
+
+    if TYPE_CHECKING:  # its fields are those of the schema
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def gradient(self) -> Gradient:
+        """Return the job as it is now, read-only."""
+        return _new(Gradient, _values(self))
+
+
+for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet
+    setattr(Job, _name, _unknown)

@@ -1,0 +1,100 @@
+"""The tape until a moment: one definition, for a recording in progress and for a finished tape that is read again.
+
+A recording knows some of the future: an uncontended job's whole life is known when it is handed out. And a finished tape knows
+what came after the moment at which a reader stands. Both are cut here, by the same rules:
+
+- Up to a second, all that happened until then, that second included, has happened.
+- Up to an update, what the server did until it made that version has happened, and of everything else at that very moment
+  nothing has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, Discarded, Down, Jobs
+
+if TYPE_CHECKING:
+    from simsgd.tape.tape import Tape
+
+THROUGH = {"departed": "began", "sent": "arrived"}
+"""When a message left is known only once it is through: it might yet have queued for longer."""
+
+
+def hide(columns: Mapping[str, np.ndarray], now: float | np.ndarray, by_time: bool) -> dict[str, np.ndarray]:
+    """Return the columns of jobs with the moments after `now` unknown (NaN); at `now` itself only if not `by_time`.
+
+    Example:
+        >>> import numpy as np
+        >>> from simsgd.tape.prefix import hide
+        >>> moments = ("assigned", "departed", "began", "ended", "sent", "arrived")
+        >>> job = {name: np.array([second]) for name, second in zip(moments, (0.0, 0.0, 1.0, 5.0, 5.0, 6.0), strict=True)}
+        >>> [float(column[0]) for column in hide(job, 5.0, by_time=True).values()]
+        [0.0, 0.0, 1.0, 5.0, nan, nan]
+    """
+    shown = dict(columns)
+    for name in MOMENTS[1:]:
+        moment = columns[THROUGH.get(name, name)]
+        shown[name] = np.where((moment <= now) if by_time else (moment < now), columns[name], np.nan)
+    return shown
+
+
+def hide_what_never_came(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of discarded work without the moments that were to come when it was stopped."""
+    stopped = columns["reason"] != REASONS.index("unused")
+    hidden = hide(columns, columns["time"], by_time=False)
+    return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in MOMENTS[1:]}
+
+
+def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:
+    """Return the tape as it was at the moment `now`, after so many updates.
+
+    Args:
+        whole: the tape of a longer recording; what it holds in flight may tell of the future.
+        now: simulated seconds.
+        version: how many updates there had been.
+        by_time: whether it ends with the second `now`, or with the update that made `version`.
+    """
+    stepped = int(np.flatnonzero(whole.step)[version - 1]) + 1 if version else 0  # rows up to the last step
+    rows = int(np.searchsorted(whole.time, now, side="right")) if by_time else stepped
+    lost = int(np.searchsorted(whole.discarded.time, now, side="right"))
+    if not by_time:  # gradients that arrived just after the update are still to be thrown away
+        lost -= int(np.count_nonzero(_lost_after(whole.discarded, now, version)))
+    later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
+    kept = whole.cut_rows(slice(rows))
+    unstepped = np.arange(rows) >= stepped  # their step may yet scale their weights
+    return dataclasses.replace(
+        kept,
+        weight=np.where(unstepped, np.nan, kept.weight),
+        step=kept.step & ~unstepped,
+        update_times=whole.update_times[:version],
+        end=now,
+        down=_down_until(whole.down, now),
+        discarded=whole.discarded.cut(slice(lost)),
+        in_flight=_under_way(later, now, version, by_time),
+    )
+
+
+def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
+    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
+    cancelled = discarded.reason == REASONS.index("cancelled")
+    return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
+
+
+def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int, by_time: bool) -> Jobs:
+    """Return, of jobs that ended later, those that were in flight at `now`, with what had not happened yet unknown."""
+    jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
+    order = np.lexsort((jobs["job"], jobs["worker"]))
+    order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
+    first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
+    return Jobs(**hide({name: column[order[first]] for name, column in jobs.items()}, now, by_time))
+
+
+def _down_until(down: Down, now: float) -> Down:
+    """Return the log of workers that were down as it was at `now`."""
+    begun = down.start <= now
+    return Down(np.where(down.end[begun] <= now, down.end[begun], np.nan), down.worker[begun], down.start[begun])
