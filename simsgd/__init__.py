@@ -21,14 +21,15 @@ _HOME = {
     "ProtocolError": "recording.server",
     "Run": "run",
     "Seconds": "stopping",
-    "StuckError": "recording.server",
+    "StuckError": "recording.stuck",
     "Tape": "tape",
     "TapeError": "tape.rules",
     "Target": "stopping",
     "Updates": "stopping",
     "bounds": "support.bounds",
+    "compilation_cache": "replaying.cache",
     "record": "recording.recorder",
-    "replay": "replaying.reading",
+    "replay": "replaying.replay",
     "simulate": "simulation",
 }
 _MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")
@@ -46,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -2,34 +2,37 @@
 
 Laws of this module:
 
-1. A fault is a frozen description of the cluster, and follows the clock alone: which worker is down when is the same
-   whatever the method does. Random ones draw from streams of their own, for each worker.
-2. A worker that crashes loses the job in hand: its time is spent, and logged as thrown away. A gradient that has reached the
-   server is safe.
-3. What a method does about it follows from its own rules, and stands in its docstring.
-4. Faults come first in their moment: a worker that crashes at second 10 does not deliver at second 10. Only the first jobs,
-   at second 0, are handed out before all faults.
+1. A fault is a frozen description and follows the clock alone: when each worker is down does not depend on the method.
+   Random faults draw from separate streams, one for each worker.
+2. A worker that crashes loses its current job: the time is spent, and logged as thrown away. A gradient that has reached the
+   server is kept.
+3. How a method reacts is part of its own rules, and its docstring says it.
+4. Faults come before anything else that happens at the same second: a worker that crashes at second 10 does not deliver at
+   second 10. Only the first jobs, at second 0, are handed out before all faults.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from simsgd.support import checks, rng
-from simsgd.support.units import Seconds
+from simsgd.support import checks, public, rng
+from simsgd.support.units import InSeconds
 from simsgd.times.law import Law
+
+__all__ = ["Crash", "Crashes", "Fault", "Join", "Leave", "LinkDown", "LinkOutages", "LostMessages"]
+__dir__ = public.names(__all__)
 
 MOST_LOST = 0.999
 """The largest probability that a message is lost."""
 
 
 class Fault:
-    """One of the kinds of faults of this module."""
+    """The base class of faults; a cluster takes the kinds of this module."""
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if the fault names a worker that a cluster of so many does not have."""
+        """Raise ValueError if the fault names a worker that a cluster of that many workers lacks."""
         name = type(self).__name__
         worker, several = getattr(self, "worker", None), getattr(self, "workers", None)
         for number in [worker] if worker is not None else several or ():
@@ -42,20 +45,20 @@ class Fault:
         Args:
             seed: the recording's.
             purpose: the name of the fault's random streams.
-            worker: one that the fault concerns.
+            worker: one of the workers that the fault applies to.
         """
         return iter(())
 
 
 @dataclass(frozen=True)
 class Crash(Fault):
-    """One worker crashes at one moment, and is back at another.
+    """One worker crashes once, and returns later or never.
 
     Args:
-        worker: who.
-        at: when it crashes, seconds.
-        back: when it is back, seconds, after `at`; infinity, the default, for never. A worker that is never back still
-            belongs to the cluster, and may be waited for; one that is to be forgotten leaves, see `Leave`.
+        worker: the worker's number.
+        at: the second at which it crashes.
+        back: the second at which it returns, after `at`; infinity, the default, for never. A worker that never returns still
+            belongs to the cluster, so a method may wait for it; to remove it from the cluster use `Leave`.
 
     Raises:
         ValueError: if `worker` or `at` is negative, or `back` not after `at`.
@@ -68,8 +71,8 @@ class Crash(Fault):
     """
 
     worker: int
-    at: Seconds
-    back: Seconds = math.inf
+    at: InSeconds
+    back: InSeconds = math.inf
 
     def __post_init__(self) -> None:
         _store_spell(self, "at", "back")
@@ -81,14 +84,14 @@ class Crash(Fault):
 
 @dataclass(frozen=True)
 class LinkDown(Fault):
-    """One worker's link is down for a while: messages wait until it is up again; those on their way get through.
+    """One worker's link is down for a while: messages wait until it is up again.
 
-    A message that queues for the server's link is on its way.
+    Messages that have already been sent get through, also those that are queueing for the server's link.
 
     Args:
-        worker: whose link.
-        start: since when, seconds.
-        end: until when, seconds, after `start`.
+        worker: the number of the worker whose link it is.
+        start: the second at which the link goes down.
+        end: the second at which it is up again, after `start`.
 
     Raises:
         ValueError: if `worker` or `start` is negative, or `end` not after `start`, or not finite.
@@ -101,11 +104,11 @@ class LinkDown(Fault):
     """
 
     worker: int
-    start: Seconds
-    end: Seconds
+    start: InSeconds
+    end: InSeconds
 
     def __post_init__(self) -> None:
-        checks.not_negative("LinkDown.end", self.end, "seconds")
+        checks.seconds("LinkDown.end", self.end)
         _store_spell(self, "start", "end")
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
@@ -115,11 +118,11 @@ class LinkDown(Fault):
 
 @dataclass(frozen=True)
 class _Recurring(Fault):
-    """Spells that come again and again, the seconds between them and those that they last drawn from laws."""
+    """Recurring spells; the seconds between them and the seconds that they last are drawn from laws."""
 
     between: Law
     lasting: Law
-    workers: tuple[int, ...] | None = None
+    workers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -128,7 +131,7 @@ class _Recurring(Fault):
         _store_workers(self)
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if a worker is named that there is not, or a law cannot serve so many."""
+        """Raise ValueError if the fault names a worker that the cluster lacks, or a law does not fit its number of workers."""
         super().check_workers(workers)
         self.between.check_workers(workers)
         self.lasting.check_workers(workers)
@@ -145,16 +148,16 @@ class _Recurring(Fault):
 
     def _checked(self, law: Law, drawn: object) -> float:
         """Return what a law drew as a float, or raise ValueError if no clock can use it."""
-        return checks.not_negative(f"what {self!r} drew from {law!r}", drawn, "seconds")
+        return checks.seconds(f"what {self!r} drew from {law!r}", drawn)
 
 
 @dataclass(frozen=True)
 class Crashes(_Recurring):
-    """Workers crash again and again, each on its own.
+    """Workers crash repeatedly, independently of each other.
 
     Args:
         between: the law of the seconds from a worker's start, or return, to its next crash.
-        lasting: the law of the seconds that it is down.
+        lasting: the law of the seconds that it stays down.
         workers: which workers; all of them by default.
 
     Raises:
@@ -173,12 +176,12 @@ class Crashes(_Recurring):
 
 @dataclass(frozen=True)
 class LinkOutages(_Recurring):
-    """Workers' links are down again and again, each on its own; messages wait, those on their way get through.
+    """Workers' links go down repeatedly, independently of each other; messages wait, those already sent get through.
 
     Args:
         between: the law of the seconds from one outage's end to the next.
         lasting: the law of the seconds that an outage lasts.
-        workers: whose links; everybody's by default.
+        workers: the numbers of the workers whose links go down; all of them by default.
 
     Raises:
         TypeError: if `between` or `lasting` is not a `times.Law`.
@@ -195,24 +198,24 @@ class LinkOutages(_Recurring):
 
 @dataclass(frozen=True)
 class _Once(Fault):
-    """Something that befalls one worker once: `worker`, and the moment `at` (seconds)."""
+    """A fault of one worker at one moment, `at` (seconds)."""
 
     worker: int
-    at: Seconds
+    at: InSeconds
 
     def __post_init__(self) -> None:
         name = type(self).__name__
         checks.store(self, worker=checks.whole(f"{name}.worker", self.worker, 0))
-        checks.store(self, at=checks.not_negative(f"{name}.at", self.at, "seconds"))
+        checks.store(self, at=checks.seconds(f"{name}.at", self.at))
 
 
 @dataclass(frozen=True)
 class Leave(_Once):
-    """One worker leaves for good; its job in hand is lost, and so is a gradient of its that waits at the server.
+    """One worker leaves the cluster forever; its current job is lost, and so is its gradient if one waits at the server.
 
     Args:
-        worker: who.
-        at: when, seconds.
+        worker: the worker's number.
+        at: the second at which it leaves.
 
     Raises:
         ValueError: if `worker` or `at` is negative.
@@ -227,11 +230,11 @@ class Leave(_Once):
 
 @dataclass(frozen=True)
 class Join(_Once):
-    """One of the cluster's workers is not there from the start, but joins later, even if only a moment later (at 0).
+    """One of the cluster's workers is absent at first and joins later; `at=0` is just after the first jobs are handed out.
 
     Args:
-        worker: who.
-        at: when, seconds.
+        worker: the worker's number.
+        at: the second at which it joins.
 
     Raises:
         ValueError: if `worker` or `at` is negative.
@@ -246,16 +249,16 @@ class Join(_Once):
 
 @dataclass(frozen=True)
 class LostMessages(Fault):
-    """Each message is lost with some probability, and is sent again when no receipt has come for a while.
+    """Each message is lost with some probability, and is sent again after a timeout.
 
-    A message of s seconds that is lost k times takes s + k·(s + timeout): each time it went its whole way, and then the
-    sender waited `timeout` seconds in vain. Of several such faults each may lose the message every time it is sent; the
-    longest timeout of those that did counts.
+    A message of s seconds that is lost k times takes s + k·(s + timeout): each lost transmission takes its s seconds, and then
+    the sender waits `timeout` seconds. With several such faults, each can lose each transmission; the longest timeout of
+    those that lost it counts.
 
     Args:
         probability: that a message is lost, from 0 to 0.999, each time it is sent.
         timeout: seconds that the sender waits, after the message should have arrived, before it sends it again.
-        workers: whose messages, of either direction; everybody's by default.
+        workers: the numbers of the workers whose messages, in both directions, can be lost; all of them by default.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -269,32 +272,30 @@ class LostMessages(Fault):
     """
 
     probability: float
-    timeout: Seconds
-    workers: tuple[int, ...] | None = None
+    timeout: InSeconds
+    workers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         probability = checks.not_negative("LostMessages.probability", self.probability)
         if probability > MOST_LOST:
             raise ValueError(
-                f"LostMessages.probability must be below 1, at most {MOST_LOST}, or hardly a message ever arrives, "
+                f"LostMessages.probability must be below 1, at most {MOST_LOST}, or hardly any message arrives, "
                 f"got {probability!r}"
             )
-        checks.store(
-            self, probability=probability, timeout=checks.not_negative("LostMessages.timeout", self.timeout, "seconds")
-        )
+        checks.store(self, probability=probability, timeout=checks.seconds("LostMessages.timeout", self.timeout))
         _store_workers(self)
 
 
 KINDS = (Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages)
-"""The kinds of faults that there are; a cluster takes no others, as nobody would know what they do."""
+"""The kinds of faults that a cluster takes: those that the recorder can play."""
 
 
 def _store_spell(fault: Crash | LinkDown, start: str, end: str) -> None:
     name = type(fault).__name__
     first, last = getattr(fault, start), getattr(fault, end)
     checks.store(fault, worker=checks.whole(f"{name}.worker", fault.worker, 0))
-    checks.store(fault, **{start: checks.not_negative(f"{name}.{start}", first, "seconds")})
-    last = math.inf if last == math.inf else checks.not_negative(f"{name}.{end}", last, "seconds")
+    checks.store(fault, **{start: checks.seconds(f"{name}.{start}", first)})
+    last = math.inf if last == math.inf else checks.seconds(f"{name}.{end}", last)
     if last <= getattr(fault, start):
         raise ValueError(f"{name}.{end} must be after {start}={getattr(fault, start)!r} (seconds), got {last!r}")
     checks.store(fault, **{end: last})

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd.stopping import Target
+from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import checks, files
 from simsgd.tape import Tape
 from simsgd.tape.intervals import SHARES
@@ -37,7 +37,10 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 class Cost(NamedTuple):
-    """What it took to reach a target; not a number (NaN) where the target was never reached."""
+    """What it took to reach a target and keep it; not a number (NaN) where that never happened.
+
+    It is counted to the first look of the stretch that keeps the target, not to the stretch's end.
+    """
 
     seconds: float
     updates: float
@@ -83,7 +86,7 @@ class Run:
             status: "completed", "target reached" or "diverged".
             parameters: the final model, shape (parameters,).
             target: what summaries count the way to.
-            configuration: what the run was made of.
+            configuration: what the run was made of, the distance between evaluations included.
         """
         import xarray
 
@@ -107,7 +110,7 @@ class Run:
             attrs={
                 "status": status,
                 "metrics": json.dumps(list(table)),
-                "target": json.dumps(None if target is None else dataclasses.asdict(dataclasses.replace(target, within=None))),
+                "target": json.dumps(_target_fields(target)),
                 "configuration": json.dumps({**configuration, "versions": _versions()}, ensure_ascii=False),
                 "parameters_hash": hashlib.sha256(parameters.tobytes()).hexdigest(),
             },
@@ -133,7 +136,12 @@ class Run:
     def target(self) -> Target | None:
         """The target that summaries count the way to, if there is one."""
         fields = json.loads(self.dataset.attrs["target"])
-        return None if fields is None else Target(**fields)
+        if fields is None:
+            return None
+        kept = fields.pop("kept", None)
+        if isinstance(kept, dict):
+            kept = Updates(**kept) if "count" in kept else Seconds(**kept)
+        return Target(**fields, kept=kept)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -166,21 +174,31 @@ class Run:
         return {"gradients": len(self.tape.discarded), "seconds": lost, "share": lost / (lost + used or 1.0)}
 
     def to_target(self, target: Target | None = None) -> Cost:
-        """Return what it took until the first evaluation that reached a target; by default the run's own.
+        """Return what it took until a target was reached and kept; by default the run's own target.
 
-        The resolution is the distance between evaluations (`evaluate_every`).
+        Counted to the first look of the first stretch of looks that is as long as the target asks (`Target.kept`; None asks
+        for a stretch that lasts to the run's end). The resolution is the distance between looks, `evaluate_every`.
 
         Raises:
             ValueError: if there is no target, or its metric was not evaluated.
         """
+        target = self._given(target)
+        kept = target.kept_stretch(*self._looks(target))
+        return Cost(*(float("nan") if kept is None else float(self.dataset[axis][kept[0]]) for axis in AXES))
+
+    def _given(self, target: Target | None) -> Target:
+        """Return the target, or the run's own, checked."""
         target = target or self.target
         if target is None:
             raise ValueError('target is needed, for example Target("loss", at_most=0.1): the problem does not set one')
+        checks.instance("target", target, Target, 'Target("loss", at_most=0.1)')
         checks.one_of("target.metric", target.metric, self.metrics)
-        reached = [target.reached(value) for value in self.dataset[target.metric].values]
-        if not any(reached):
-            return Cost(*[float("nan")] * 4)
-        return Cost(*(float(self.dataset[axis][reached.index(True)]) for axis in AXES))
+        return target
+
+    def _looks(self, target: Target) -> tuple[list[float], list[float], list[float]]:
+        """Return the seconds, the updates and the target's metric of each look."""
+        time, updates, values = (self.dataset[name].values.tolist() for name in ("time", "updates", target.metric))
+        return time, updates, values
 
     def final(self, metric: str) -> float:
         """Return a metric's last value.
@@ -270,12 +288,7 @@ class Run:
         data, rate, wasted, tape = self.dataset, self.throughput, self.wasted, self.tape
         rows = [("", self._title())]
         if target or self.target:
-            cost = self.to_target(target)
-            never = f"not reached in {tape.end:.4g} s, {tape.updates:,} updates"
-            reached = (
-                f"after {cost.seconds:.4g} s, {cost.updates:,.0f} updates, {cost.samples:,.0f} samples, {_size(cost.bytes)}"
-            )
-            rows.append(("target", f"{target or self.target}: {never if np.isnan(cost.seconds) else reached}"))
+            rows += self._target_rows(self._given(target))
         rows.append(("final", ", ".join(f"{name} {self.final(name):.4g}" for name in self.metrics)))
         rows.append(("throughput", f"{rate['updates']:,.4g} updates/s, {rate['samples']:,.4g} samples/s"))
         if len(tape):
@@ -291,6 +304,46 @@ class Run:
         identity = f"tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}, {made['dtype']} on {made['device']}"
         rows.append(("identity", identity))
         return rows
+
+    def _target_rows(self, target: Target) -> list[tuple[str, str]]:
+        """Return what a summary says of a target: the way to it, and for how long it was kept."""
+        looks = time, _, values = self._looks(target)
+        kept, stretches = target.kept_stretch(*looks), target.stretches(values)
+        if kept is None:
+            how = "reached, but not kept," if stretches else "not reached"
+            way = f"{how} in {self.tape.end:.4g} s, {self.tape.updates:,} updates"
+            held = _not_kept(time, stretches)
+        else:
+            cost = self.to_target(target)
+            way = f"after {cost.seconds:.4g} s, {cost.updates:,.0f} updates, {cost.samples:,.0f} samples, {_size(cost.bytes)}"
+            held = _held(time, kept)
+            if stretches[0] != kept:
+                held += f"; first reached after {time[stretches[0][0]]:.4g} s, and lost again"
+        looked = f"; looked every {self.configuration.get('evaluate_every', 'so often')}"
+        return [("target", f"{target}, {target.criterion}: {way}"), ("held", held + looked)]
+
+
+def _held(time: Sequence[float], stretch: tuple[int, int]) -> str:
+    """Return in words how long a stretch of looks is and how it ended."""
+    first, last = stretch
+    how = "to the end" if last == len(time) - 1 else f"lost at {time[last + 1]:.4g} s"
+    return f"for {time[last] - time[first]:.4g} s, {how}"
+
+
+def _not_kept(time: Sequence[float], stretches: list[tuple[int, int]]) -> str:
+    """Return in words how a target was reached and not kept."""
+    if not stretches:
+        return "never"
+    first, longest = stretches[0], max(stretches, key=lambda stretch: time[stretch[1]] - time[stretch[0]])
+    words = f"first reached after {time[first[0]]:.4g} s"
+    if longest == first:
+        return f"{words}, {_held(time, first)}"
+    return f"{words}, then lost; longest of {len(stretches)} from {time[longest[0]]:.4g} s {_held(time, longest)}"
+
+
+def _target_fields(target: Target | None) -> dict[str, Any] | None:
+    """Return a target's fields as JSON keeps them, without the bound."""
+    return None if target is None else dataclasses.asdict(dataclasses.replace(target, within=None))
 
 
 def _per_worker(tape: Tape) -> dict[str, np.ndarray]:

@@ -1,4 +1,7 @@
-"""simulate = replay ∘ record: time is simulated, gradients are real."""
+"""simulate = replay ∘ record: time is simulated, gradients are real.
+
+Both go on at once: SimPy plays time in Python while compiled code computes gradients (see `simsgd.replaying.follow`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import Recording
+from simsgd.replaying import demands
+from simsgd.replaying.follow import FailedAheadError, finish
 from simsgd.replaying.player import Player
-from simsgd.replaying.reading import finish
+from simsgd.replaying.schedule import planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import checks
+from simsgd.support import arguments, checks
 
 
 def simulate(
@@ -50,6 +55,7 @@ def simulate(
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         simsgd.StuckError: if the simulation cannot go on.
+        simsgd.BoundError: for more looks at the model, or more memory, than `simsgd.bounds` allow.
 
     Example:
         >>> import optax, simsgd as sg
@@ -57,17 +63,38 @@ def simulate(
         >>> run = sg.simulate(sg.AsyncSGD(), sg.problems.digits(), cluster, optax.sgd(0.1), sg.Seconds(20), seed=0)
         >>> print(run.summary())  # doctest: +ELLIPSIS
         AsyncSGD(), 4 workers, digits, mlp with 32 hidden units, 20 simulated s: completed
-        target      accuracy ≥ 0.9: after ... s, ... updates, ... samples, ... MB
+        target      accuracy ≥ 0.9, kept to the end: after ... s, ... updates, ... samples, ... MB
         ...
     """
-    player = Player(problem, optimizer, checks.whole("cluster.workers", cluster.workers, 1), seed, dtype, width)
-    if message_bytes is None:
-        message_bytes = problem.message_bytes_in(dtype)
+    demands.check_factory(optimizer)
+    arguments.in_order(
+        "simulate",
+        protocol=(protocol, Protocol, "AsyncSGD()"),
+        problem=(problem, Problem, "problems.digits()"),
+        cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
+        optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
+    )
+    schedule = planned(until, evaluate_every, problem.metric_names)
+    size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
+
+    def run(ahead: bool) -> Run:
+        player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
+        recording = _recording_for(player, protocol, cluster, size)
+        return finish(recording, player, schedule, progress, ahead)
+
+    try:
+        return run(ahead=True)
+    except FailedAheadError:  # beyond the end of the run, where nobody asked it to go
+        return run(ahead=False)
+
+
+def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float) -> Recording:
+    """Return a recording whose protocol may observe the model: then the player plays up to now."""
 
     def observe(statistic: str) -> float:
-        checks.one_of("observe: statistic", statistic, problem.metric_names)
+        checks.one_of("observe: statistic", statistic, player.problem.metric_names)
         player.play(recording.rows(player.rows_played), recording.live())
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, seed, message_bytes, observe)
-    return finish(recording, player, until, evaluate_every, progress)
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe)
+    return recording

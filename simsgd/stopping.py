@@ -5,8 +5,13 @@ Law of this module: every rule is certain to be met, because a `Target` carries 
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
+import numbers
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from simsgd.support import checks
 
@@ -57,22 +62,28 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Target:
-    """A value that a metric should reach; as `until`, stop at the first evaluation that reaches it.
+    """A value that a metric should reach and keep; the time to target is the moment of the first look of those that keep it.
+
+    A model that crosses a value once may lose it again at the next update, so one crossing says little. The looks at the
+    model (evaluations) that reach the value one after the other, without a break, are a stretch; the target is reached at
+    the first look of the first stretch that is `kept` long, from its first look to its last.
 
     Args:
         metric: the name of one of the problem's metrics, for example "loss" or "accuracy".
         at_most: reached when the metric is at or below this value.
         at_least: reached when the metric is at or above this value; give this one or `at_most`.
-        within: the bound, `Updates` or `Seconds`, at which a run stops even if the target was never reached. Needed when
-            the target is used as `until`, because a target may never be reached.
+        within: the bound, `Updates` or `Seconds`, at which a run stops even if the target was never reached and kept. Needed
+            when the target is used as `until`, because a target may never be reached.
+        kept: how long it must be kept: `Seconds(5)`, `Updates(100)`, or 0, which takes the first look that reaches it. None
+            asks, of a finished run, that the target is kept to the run's end; as `until`, it is a tenth of `within`.
 
     Raises:
         ValueError: if not exactly one of `at_most` and `at_least` is given, or it is not finite.
-        TypeError: if `within` is neither `Updates` nor `Seconds`.
+        TypeError: if `metric` is not a name, `within` neither `Updates` nor `Seconds`, or `kept` none of those, 0 and None.
 
     Example:
         >>> import simsgd as sg
-        >>> sg.Target("accuracy", at_least=0.9).reached(0.95)
+        >>> sg.Target("accuracy", at_least=0.9, kept=sg.Seconds(5)).reached(0.95)
         True
     """
 
@@ -80,8 +91,11 @@ class Target:
     at_most: float | None = None
     at_least: float | None = None
     within: Updates | Seconds | None = None
+    kept: Updates | Seconds | Literal[0] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            raise TypeError(f'Target.metric must be a metric\'s name such as "loss", got {self.metric!r}')
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(
                 f"Target({self.metric!r}) needs exactly one of at_most and at_least, "
@@ -91,13 +105,97 @@ class Target:
         checks.store(self, **{given: checks.number(f"Target.{given}", getattr(self, given))})
         if self.within is not None:
             checks.instance("Target.within", self.within, (Updates, Seconds), "Seconds(60)")
+        if isinstance(self.kept, numbers.Real) and self.kept == 0 and not isinstance(self.kept, bool):
+            checks.store(self, kept=0)
+        elif self.kept is not None:
+            checks.instance("Target.kept", self.kept, (Updates, Seconds), "Seconds(5) or Updates(100), or be 0 or None")
+            if type(self.kept) is type(self.within) and max(_length(self.kept)) > max(_length(self.within)):
+                raise ValueError(f"Target.kept must not be longer than within={self.within!r}, got {self.kept!r}")
 
     def reached(self, value: float) -> bool:
         """Say whether `value` meets the target; a value that is not a number never does."""
         return value <= self.at_most if self.at_most is not None else value >= self.at_least  # type: ignore[operator]
 
+    def lasted(self, seconds: float, updates: float) -> bool:
+        """Say whether a stretch of so many seconds and updates is as long as `kept` asks; never where `kept` is None."""
+        if self.kept is None:
+            return False
+        least_updates, least_seconds = (0, 0.0) if self.kept == 0 else _length(self.kept)
+        return updates >= least_updates and seconds >= least_seconds * (1 - 1e-9)  # looks fall on their moments up to rounding
+
+    def stretches(self, values: Iterable[float]) -> list[tuple[int, int]]:
+        """Return the first and the last place of each stretch of `values` that reach the target without a break."""
+        reached = enumerate(map(self.reached, values))
+        groups = [[i for i, _ in group] for there, group in itertools.groupby(reached, lambda look: look[1]) if there]
+        return [(group[0], group[-1]) for group in groups]
+
+    def kept_stretch(
+        self, seconds: Sequence[float], updates: Sequence[float], values: Sequence[float]
+    ) -> tuple[int, int] | None:
+        """Return the first and the last look of the stretch that keeps the target, or None if none does.
+
+        Args:
+            seconds, updates, values: the moment, the version and the metric of each look of a finished run.
+        """
+        for first, last in self.stretches(values):
+            to_the_end = self.kept is None and last == len(values) - 1
+            if to_the_end or self.lasted(seconds[last] - seconds[first], updates[last] - updates[first]):
+                return first, last
+        return None
+
+    @property
+    def criterion(self) -> str:
+        """What is asked for besides the value, in words."""
+        if self.kept == 0:
+            return "the first time"
+        return "kept to the end" if self.kept is None else f"kept for {in_words(self.kept)}"
+
     def __str__(self) -> str:
         return f"{self.metric} ≤ {self.at_most:g}" if self.at_most is not None else f"{self.metric} ≥ {self.at_least:g}"
+
+
+def _length(rule: Updates | Seconds) -> tuple[float, float]:
+    """Return a rule as (updates, seconds), zero where it asks for nothing."""
+    return (rule.count, 0.0) if isinstance(rule, Updates) else (0, rule.seconds)
+
+
+class Watch:
+    """Follows a metric look by look and says when its target has been kept for as long as it asks.
+
+    Args:
+        target: what is waited for.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._since: tuple[float, float] | None = None
+
+    def kept(self, seconds: float, updates: float, value: float) -> bool:
+        """Take in a look, the same one twice if need be, and say whether the stretch that it ends is long enough."""
+        if not self.target.reached(value):
+            self._since = None
+            return False
+        self._since = first_seconds, first_updates = self._since or (seconds, updates)
+        return self.target.lasted(seconds - first_seconds, updates - first_updates)
+
+
+def settled(until: Updates | Seconds | Target) -> Updates | Seconds | Target:
+    """Return the rule with nothing left open: a target says how long it is to be kept, by default a tenth of its bound.
+
+    Raises:
+        TypeError: if `until` is none of `Updates`, `Seconds` and `Target`.
+        ValueError: if it is a target without `within`.
+    """
+    within = bound(until)
+    if not isinstance(until, Target) or until.kept is not None:
+        return until
+    tenth = Updates(math.ceil(within.count / 10)) if isinstance(within, Updates) else Seconds(within.seconds / 10)
+    return dataclasses.replace(until, kept=tenth)
+
+
+def in_words(rule: Updates | Seconds) -> str:
+    """Return a rule's length in words, for example "0.1 s" or "100 updates"."""
+    return f"{rule.count:,} updates" if isinstance(rule, Updates) else f"{rule.seconds:.4g} s"
 
 
 def bound(until: object) -> Updates | Seconds:

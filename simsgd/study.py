@@ -18,7 +18,7 @@ from simsgd.optimizers import Tunable
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import record
-from simsgd.replaying.reading import replay
+from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
 from simsgd.support import checks

@@ -20,5 +20,5 @@ def cluster():
     return sg.Cluster(
         workers=5,
         compute=sg.times.Speeds(sg.times.Exponential(mean=1.0), speeds=(1.0, 2.0, 0.5, 1.0, 1.5)),
-        network=sg.networks.Link(latency=0.1, bandwidth=100.0),
+        network=sg.networks.Link(latency=0.1),
     )

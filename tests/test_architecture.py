@@ -5,8 +5,10 @@ import graphlib
 import importlib
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -26,7 +28,7 @@ MAY_IMPORT = {
     "faults": {"support", "times"},
     "cluster": {"faults", "networks", "support", "times"},
     "tape": {"plots", "support"},
-    "protocols": {"support"},
+    "protocols": {"support", "tape"},
     "recording": {"cluster", "faults", "networks", "protocols", "stopping", "support", "tape", "times"},
     "problems": {"stopping", "support"},
     "optimizers": {"support"},
@@ -45,7 +47,7 @@ ONLY_USERS = {
     "tqdm": {"support"},
     "xarray": {"run", "support", "tape"},
     "scipy": {"times"},
-    "pandas": set(),
+    "pandas": {"support"},
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
@@ -172,6 +174,41 @@ def test_the_public_face_shows_by_example(name):
     if not inspect.ismodule(value) and not is_error:
         assert ">>>" in text, f"sg.{name} has no example"
     assert text
+
+
+# Of the modules that `import simsgd` offers, those that hide nothing yet behind their public names.
+OPEN = {"optimizers", "plots", "problems", "protocols", "study"}
+
+
+@pytest.mark.parametrize("name", ["simsgd", *(f"simsgd.{module}" for module in sg._MODULES if module not in OPEN)])
+def test_tab_completion_offers_public_names_only(name):
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(set(module.__all__))
+    assert all(hasattr(module, public) and not public.startswith("_") for public in module.__all__)
+
+
+def test_everything_public_in_a_module_of_its_own_is_offered():
+    """`faults` is one file, so what it defines without an underscore is public; the rest is a constant."""
+    defined = {name for name, value in vars(sg.faults).items() if getattr(value, "__module__", "") == "simsgd.faults"}
+    assert {name for name in defined if not name.startswith("_")} == set(sg.faults.__all__)
+
+
+def test_the_types_of_the_public_face_are_those_of_its_names():
+    """Names are loaded when first used, so editors and type checkers read a stub: it says where each one lives."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    lines = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert all(alias.asname == alias.name for node in lines for alias in node.names)  # or it is not exported
+    said = {alias.name: node.module for node in lines for alias in node.names}
+    assert said == {name: f"simsgd.{home}" for name, home in sg._HOME.items()} | dict.fromkeys(sg._MODULES, "simsgd")
+
+
+def test_types_travel_with_the_package_and_its_version_stands_in_one_place():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    assert (PACKAGE / "py.typed").exists()
+    assert project["tool"]["setuptools"]["package-data"] == {"simsgd": ["py.typed", "*.pyi"]}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "simsgd.__version__"}
+    assert "version" not in project["project"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", sg.__version__)
 
 
 def test_import_costs_little():

@@ -100,7 +100,7 @@ REFUSED = {
     "a number to look after": (
         lambda: sg.simulate(sg.AsyncSGD(), QUADRATIC, CLUSTER, SGD, UNTIL, evaluate_every=5),
         TypeError,
-        "evaluate_every must be … Updates(100) or Seconds(0.5), got 5",
+        "evaluate_every must say what it counts, got 5: Updates(5) or Seconds(5)",
     ),
     "beyond the tape": (
         lambda: sg.replay(sg.record(sg.AsyncSGD(), CLUSTER, UNTIL), QUADRATIC, SGD, sg.Updates(11)),
@@ -113,7 +113,7 @@ REFUSED = {
         "is never reached: the tape ends after 10 updates, at 5 s",
     ),
     "no tape": (lambda: sg.replay("tape.nc", QUADRATIC, SGD), TypeError, "tape must be an instance … got 'tape.nc'"),
-    "an unknown name": (lambda: sg.SyncSGD, AttributeError, "simsgd has no 'SyncSGD'; it has AsyncSGD, Cluster"),
+    "an unknown name": (lambda: sg.SyncSGD, AttributeError, "simsgd has no 'SyncSGD'; it has … AsyncSGD … Cluster"),
     "one speed for all": (lambda: sg.times.Speeds(LAW, 2.0), TypeError, "Speeds.speeds must be a sequence … got 2.0"),
     "one law for each": (lambda: sg.times.PerWorker(LAW), TypeError, "PerWorker.laws must be a sequence"),
     "one network for each": (

@@ -18,7 +18,7 @@ from methods import METHODS
 import simsgd as sg
 from simsgd import faults, networks, times
 from simsgd.tape import chrome_trace
-from simsgd.tape.rules import REASONS
+from simsgd.tape.schema import REASONS
 
 SECOND = 10**9
 SERVER = networks.Link(0.05, 400.0)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import simsgd as sg
 from simsgd.faults import Crash, Crashes, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import BinaryTree, Duplex, Jittery, Link, ParameterServer, Ring
-from simsgd.recording.fault_schedule import by_worker, spells, turns
+from simsgd.recording.fault_schedule import by_worker, changes, spells
 from simsgd.support import rng
-from simsgd.tape.rules import REASONS
+from simsgd.tape.schema import REASONS
 from simsgd.times import Constant, Exponential
 
 FIFO = "first in, first out"
@@ -830,6 +830,7 @@ def test_an_error_of_one_s_own_law_arrives_as_it_is():
         def __init__(self, first, second):
             super().__init__(f"{first} and {second}")
 
+    @dataclass(frozen=True)
     class Failing(Own):
         def sample(self, rng, worker, now):
             raise OwnError("one", "two")
@@ -873,7 +874,7 @@ def test_single_precision_laws_make_no_other_clock():
 
 def test_turns_of_a_worker_s_life():
     def of(*faults):
-        return [(turn.moment, turn.kind) for turn in turns(by_worker(faults, 2)[0], seed=0, worker=0)]
+        return [(turn.moment, turn.kind) for turn in changes(by_worker(faults, 2)[0], seed=0, worker=0)]
 
     assert of() == []
     assert of(Crash(1, 1.0), Leave(1, 2.0), Join(1, 1.0)) == []  # another worker's

@@ -14,7 +14,7 @@ import simsgd as sg
 from simsgd import faults, networks, times
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
-from simsgd.tape.rules import REASONS
+from simsgd.tape.schema import REASONS
 
 MESSAGE_BYTES = 100.0
 WORKERS = 4

@@ -262,10 +262,10 @@ def broken(change):
         (lambda r: r.update(results={"size": 1}), r"results must be a list, got \{'size': 1\}"),
         (lambda r: r.update(results=[]), r"holds no message of more than 0 bytes"),
         (lambda r: r["results"].insert(1, 7), r"results\[1\] must be an object with size and time, got 7"),
-        (lambda r: r["results"][2].pop("size"), r"results\[2\]\.size must be a finite number, got None"),
-        (lambda r: r["results"][2].update(size="8"), r"results\[2\]\.size must be a finite number, got '8'"),
-        (lambda r: r["results"][2].update(size=-8), r"results\[2\]\.size must be at least 0, got -8"),
-        (lambda r: r["results"][0].update(size=10**400), r"results\[0\]\.size must be a finite number, got 1000"),
+        (lambda r: r["results"][2].pop("size"), r"results\[2\]\.size must be a finite number of at least 0, got None"),
+        (lambda r: r["results"][2].update(size="8"), r"results\[2\]\.size must be a finite number of at least 0, got '8'"),
+        (lambda r: r["results"][2].update(size=-8), r"results\[2\]\.size must be a finite number of at least 0, got -8"),
+        (lambda r: r["results"][0].update(size=10**400), r"results\[0\]\.size must be a finite number of at least 0, got 1000"),
         (lambda r: r["results"][1].update(out_of_place=3), r"results\[1\]\.out_of_place must be an object, got 3"),
         (lambda r: r["results"][1].update(out_of_place=None, in_place=None), r"results\[1\]\.out_of_place must be an object"),
         (
@@ -274,7 +274,7 @@ def broken(change):
         ),
         (
             lambda r: r["results"][1]["out_of_place"].update(time=0.0),
-            r"results\[1\]\.out_of_place\.time must be above 0, got 0.0",
+            r"results\[1\]\.out_of_place\.time must be a finite number above 0, got 0.0",
         ),
         (lambda r: r["results"][1]["out_of_place"].update(time=True), r"results\[1\]\.out_of_place\.time must be .* got True"),
         (lambda r: r["results"][0].update(out_of_place={"cpu_time": 3.0}), r"results\[0\]\.out_of_place has only cpu_time"),
@@ -303,8 +303,8 @@ def test_no_file_is_the_system_s_own_error(tmp_path):
 # --- files: CSV ---------------------------------------------------------------------------------------------------------
 
 
-def test_csv_is_read_with_its_rows_in_any_order(write):
-    path = write("bytes,seconds\n1e6,0.25\n\n8, 1.1e-05\n1e6,0.75\n", "table.csv")
+def test_csv_is_read_with_its_rows_and_columns_in_any_order_and_others_between(write):
+    path = write("seconds,host,bytes\n0.25,a,1e6\n\n 1.1e-05,a,8\n0.75,b,1e6\n", "table.csv")
     assert MeasuredLink.load(path) == MeasuredLink((8.0, 1e6), (1.1e-5, 0.5))
     assert MeasuredAllReduce.load(path, workers=4) == MeasuredAllReduce((8.0, 1e6), (1.1e-5, 0.5), workers=4)
 
@@ -312,20 +312,20 @@ def test_csv_is_read_with_its_rows_in_any_order(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"line 1: the header must be bytes,seconds, got ''"),
-        ("size,time\n1,1\n", r"line 1: the header must be bytes,seconds, got 'size,time'"),
+        ("", r"column 'bytes' is missing: there must be bytes, seconds, got "),
+        ("size,seconds\n1,1\n", r"column 'bytes' is missing: there must be bytes, seconds, got size, seconds"),
         ("bytes,seconds\n", r"holds no message of more than 0 bytes"),
-        ("bytes,seconds\n1,1\n2\n", r"line 3: must have 2 values, got \['2'\]"),
-        ("bytes,seconds\n1,1,1\n", r"line 2: must have 2 values, got \['1', '1', '1'\]"),
-        ("bytes,seconds\n1,1\n\nmany,1\n", r"line 4: bytes must be a finite number, got 'many'"),
-        ("bytes,seconds\n-1,1\n", r"line 2: bytes must be at least 0, got -1.0"),
-        ("bytes,seconds\n1,1\n2,0\n", r"line 3: seconds must be above 0, got 0.0"),
-        ("bytes,seconds\n1,nan\n", r"line 2: seconds must be a finite number, got 'nan'"),
-        ("bytes,seconds\n1,\n", r"line 2: seconds must be a finite number, got ''"),
+        ("bytes,seconds\n1,1\n2\n", r"row 3: there must be 2 values, got \['2'\]"),
+        ("bytes,seconds\n1,1,1\n", r"row 2: there must be 2 values, got \['1', '1', '1'\]"),
+        ("bytes,seconds\n1,1\n\nmany,1\n", r"row 4: bytes must be a finite number of at least 0, got 'many'"),
+        ("bytes,seconds\n-1,1\n", r"row 2: bytes must be a finite number of at least 0, got '-1'"),
+        ("bytes,seconds\n1,1\n2,0\n", r"row 3: seconds must be a finite number above 0, got '0'"),
+        ("bytes,seconds\n1,nan\n", r"row 2: seconds must be a finite number above 0, got 'nan'"),
+        ("bytes,seconds\n1,\n", r"row 2: seconds must be a finite number above 0, got ''"),
     ],
 )
-def test_a_malformed_csv_names_file_line_and_value(write, text, message):
-    with pytest.raises(ValueError, match=rf"table\.csv,? ?{message}"):
+def test_a_malformed_csv_names_file_row_and_value(write, text, message):
+    with pytest.raises(ValueError, match=rf"table\.csv:? {message}"):
         MeasuredLink.load(write(text, "table.csv"))
 
 

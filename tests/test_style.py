@@ -21,5 +21,5 @@ def test_source_passes(name):
 
 
 def test_nothing_names_an_address_to_install_from():
-    for name in ("constraints.txt", "pyproject.toml"):
+    for name in ("constraints.txt", "pyproject.toml", ".pre-commit-config.yaml", "CONTRIBUTING.md"):
         assert "://" not in (ROOT / name).read_text()

@@ -508,6 +508,7 @@ def test_a_bad_number_of_workers_is_refused_by_name_and_value(workers):
 
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf], ids=repr)
 def test_a_law_of_one_s_own_that_draws_nonsense_is_named(seconds):
+    @dataclasses.dataclass(frozen=True)
     class Broken(times.Law):
         def sample(self, rng, worker, now):
             return seconds if now > 2 else 1.0

@@ -219,9 +219,9 @@ MALFORMED = {
     "a gap in steps": (HEAD + "0,0,1\n0,3,1\n0,1,1\n", r"row 3: worker 0 goes from step 1 to step 3, 2 is missing"),
     "a gap in workers": (HEAD + "0,0,1\n3,0,1\n1,0,1\n", r"worker 2 is missing: .*numbered from 0 without gaps, got 0, 1, 3"),
     "workers from 1": (HEAD + "1,0,1\n2,0,1\n", r"worker 0 is missing: .*numbered from 0 without gaps, got 1, 2"),
-    "a value too many": (HEAD + "0,0,1\n0,1,1,5\n", r"row 3: 3 values are wanted, got \['0', '1', '1', '5'\]"),
-    "a value too few": (HEAD + "0,0\n", r"row 2: 3 values are wanted, got \['0', '0'\]"),
-    "another text": (HEAD.encode() + b"0,0,\xff\xfe\n", r"no text in UTF-8"),
+    "a value too many": (HEAD + "0,0,1\n0,1,1,5\n", r"row 3: there must be 3 values, got \['0', '1', '1', '5'\]"),
+    "a value too few": (HEAD + "0,0\n", r"row 2: there must be 3 values, got \['0', '0'\]"),
+    "another text": (HEAD.encode() + b"0,0,\xff\xfe\n", r"not text in UTF-8"),
 }
 
 

@@ -1,67 +1,92 @@
-"""The cluster: how many workers, how long their jobs take, how their messages move, what breaks. Nothing here runs."""
+"""The cluster: how many workers, how long their jobs take, how their messages move, what fails. A description only."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from simsgd.cluster import file
+from simsgd.cluster import file, frozen
 from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
+from simsgd.support.html import html_table
 from simsgd.times import Law
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cluster:
-    """Workers, and what moves their messages: paths to a server, a server whose links they share, or an all-reduce.
+    """A cluster: its workers, their compute times, the fabric that moves their messages, and its faults.
 
     Args:
         workers: how many, at least 1.
         compute: the law of a job's compute time, seconds.
-        network: how models and gradients move; free by default.
-        faults: what goes wrong, from `simsgd.faults`; nothing by default.
+        network: the fabric, one of `simsgd.networks`, that moves models and gradients; by default messages take no time.
+        faults: from `simsgd.faults`; none by default.
 
     Raises:
         ValueError: if `workers` is below 1; if a law or network with an entry for each worker has another number of them, or
-            a fault names a worker that there is not; if a worker leaves or joins twice, or leaves before it joins.
-        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or `faults` hold something else.
+            a fault names a worker that the cluster lacks; if a worker leaves or joins twice, or leaves before it joins.
+        BoundError: if `workers` is above `sg.bounds.workers`.
+        TypeError: if `compute` is not a `times.Law`, `network` not a `networks.Fabric`, or an entry of `faults` not a fault; if
+            a law or network of your own is not a frozen dataclass, as one with a state could give two tapes from one seed.
 
     Example:
         >>> import simsgd as sg
         >>> cluster = sg.Cluster(
         ...     workers=16,
-        ...     compute=sg.times.ShiftedExponential(shift=0.05, mean=0.1),
+        ...     compute=sg.times.Exponential(mean=0.1),
         ...     network=sg.networks.Link(latency=1e-3, bandwidth=1.25e9),
         ... )
-        >>> cluster.workers
-        16
+        >>> cluster
+        Cluster(workers=16, compute=Exponential(mean=0.1), network=Link(latency=0.001, bandwidth=1250000000.0))
     """
 
     workers: int
     compute: Law
     network: Fabric = field(default_factory=Link)
-    faults: tuple[Fault, ...] = ()
+    faults: Sequence[Fault] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.workers, Law):
+            given = f"Cluster({self.workers!r}, {self.compute!r:.40})"
+            raise TypeError(f"Cluster takes the workers first, then the law: Cluster(workers=16, compute=…), got {given}")
         checks.store(self, workers=checks.whole("Cluster.workers", self.workers, 1))
+        bounds.check("workers", self.workers, f"Cluster.workers={self.workers}")
         checks.instance("Cluster.compute", self.compute, Law, "times.Exponential(mean=0.1)")
         checks.instance("Cluster.network", self.network, Fabric, "networks.Link(latency=1e-3, bandwidth=1.25e9)")
         checks.store(self, faults=checks.sequence("Cluster.faults", self.faults, "(faults.Crash(worker=0, at=10.0),)"))
         for i, fault in enumerate(self.faults):
             checks.instance(f"Cluster.faults[{i}]", fault, KINDS, "faults.Crash(worker=0, at=10.0)")
+        for name in ("compute", "network", "faults"):
+            frozen.check(f"Cluster.{name}", getattr(self, name))
+        for fault in self.faults:
             fault.check_workers(self.workers)
         self.compute.check_workers(self.workers)
         self.network.check_workers(self.workers)
         self._check_elastic()
 
+    def __repr__(self) -> str:
+        """Return the call that makes the cluster, without what is at its default. Tapes keep it, so nothing is shortened."""
+        given: list[tuple[str, object]] = [("workers", self.workers), ("compute", self.compute)]
+        given += [("network", self.network)] if self.network != Link() else []
+        given += [("faults", self.faults)] if self.faults else []
+        return f"Cluster({', '.join(f'{name}={value!r}' for name, value in given)})"
+
+    def _repr_html_(self) -> str:
+        """Return a small table, which notebooks show."""
+        rows: dict[str, object] = {"workers": self.workers, "compute": self.compute, "network": self.network}
+        rows |= {"faults": self.faults} if self.faults else {}
+        return html_table("Cluster", {name: shortened(repr(value)) for name, value in rows.items()})
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the cluster as a TOML file, to be read by people and by `load`; whole or not at all.
+        """Write the cluster as a TOML file for people and for `load`; the file is written completely or not at all.
 
         Raises:
-            TypeError: if a law or a network in it is of a class of your own: a file cannot say what it does.
+            TypeError: if a law or a network in it is of a class of your own, which a file cannot describe.
             OSError: if the folder does not exist or cannot be written.
         """
         file.save(path, self)
@@ -71,13 +96,14 @@ class Cluster:
         """Read a cluster from a TOML file, one that `save` wrote or one of your own.
 
         A quantity is a text with its unit: s, ms, us, ns, min or h; B, kB, MB, GB, KiB, MiB or GiB; these or bit, kbit, Mbit,
-        Gbit, by the second. Beside the classes of `times`, `networks` and `faults`, `kind = "preset"` is a link by its `name`
-        in `networks.PRESETS`, with `latency` and `bandwidth` of its own if you give them. A class that has a `load` (recorded
-        times, measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
+        Gbit, per second. A plain factor has no unit: a law of times has the mean "1 s", the law of `DrawnSlowness.slowness` the
+        mean 1.0. Beside the classes of `times`, `networks` and `faults`, `kind = "preset"` is a link by its `name` in
+        `networks.PRESETS`, whose `latency` and `bandwidth` you may override. A class that has a `load` (recorded times and
+        measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
 
         Raises:
-            OSError: if the file, or one that it refers to, is not there or cannot be read.
-            simsgd.FileFormatError: if it describes no cluster; the message names the key, its value and what would do.
+            OSError: if the file, or one that it refers to, does not exist or cannot be read.
+            simsgd.FileFormatError: if it does not describe a cluster; the message names the key, its value and what is allowed.
 
         Example:
             >>> import pathlib, tempfile
@@ -111,7 +137,8 @@ class Cluster:
             for i, fault in enumerate(self.faults):
                 if isinstance(fault, LostMessages | LinkDown | LinkOutages):
                     raise ValueError(
-                        f"Cluster.faults[{i}] must not be of messages: {self.network!r} is known as a whole, got {fault!r}"
+                        f"Cluster.faults[{i}] must not be of messages: {self.network!r} has no links, only a measured time of "
+                        f"the whole, got {fault!r}"
                     )
         joins, leaves = ([(f.worker, f.at) for f in self.faults if isinstance(f, kind)] for kind in (Join, Leave))
         joined = dict(joins)
@@ -126,10 +153,15 @@ class Cluster:
             self._check_ranks(sorted([(at, 1) for _, at in joins] + [(at, -1) for _, at in leaves]), self.workers - len(joins))
 
     def _check_ranks(self, changes: list[tuple[float, int]], ranks: int) -> None:
-        """Raise ValueError if the all-reduce cannot do with the workers that there are after each change (seconds, workers)."""
+        """Raise ValueError if the all-reduce does not run with the workers left after each change (seconds, workers)."""
         for at, change in [(0.0, 0), *changes]:
             ranks += change
             try:
                 self.network.check_ranks(ranks or 1)  # type: ignore[attr-defined]
             except ValueError as error:
                 raise ValueError(f"Cluster.faults leave {ranks} workers at {at:g} s, but {error}") from error
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text without its middle if it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 40]} … {text[-40:]}"

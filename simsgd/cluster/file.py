@@ -1,4 +1,4 @@
-"""A cluster in a file: TOML that a person reads and writes, and a team keeps in its repository.
+"""A cluster in a file: TOML that people read and write, and keep in a repository.
 
     format = "simsgd cluster 1"
     workers = 16
@@ -15,11 +15,11 @@
 
 Laws of this module:
 
-1. What a file can say is what `descriptions` can, and two things that are read but never written: the kind "preset", which is
-   `networks.preset`, and the key `file` in place of a measured table, which is the class's own `load`.
-2. What is loaded is what was saved, to the last bit; or else a `FileFormatError` that names the file, the key and the value,
-   and what would do. Values are checked by the descriptions themselves; here only what is particular to a file.
-3. What is left out is at its default: a default that changes asks for a new `VERSION`.
+1. A file can contain what `descriptions` can express, and two things that are read but never written: the kind "preset", for
+   `networks.preset`, and the key `file` in place of a measured table, for the class's own `load`.
+2. What is loaded equals what was saved, to the last bit. Otherwise a `FileFormatError` names the file, the key, the value and
+   what is allowed. Values are checked by the descriptions themselves; only what is particular to a file is checked here.
+3. What is left out is at its default, so changing a default requires a new `VERSION`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ from typing import Any, NamedTuple
 
 from simsgd import networks
 from simsgd.cluster import quantities
-from simsgd.cluster.descriptions import SCALARS, Content, contents, join, table
+from simsgd.cluster.descriptions import TIME, Content, contents, join, table
 from simsgd.support import files
+from simsgd.support.units import FACTOR
 
 FORMAT = "simsgd cluster"
 VERSION = 1
+NUMBER = Content(scalar=float)
 HEADER = "# A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.\n"
 
 
 def save(path: str | os.PathLike[str], cluster: Any) -> None:
-    """Write a cluster as a TOML file, whole or not at all.
+    """Write a cluster as a TOML file, completely or not at all.
 
     Raises:
-        TypeError: if something in it is no class of simsgd, so that no file can say what it is.
+        TypeError: if something in it is of a class that is not simsgd's, which a file cannot describe.
         OSError: if the folder does not exist or cannot be written.
     """
     import tomli_w
@@ -62,8 +64,8 @@ def load[Described](path: str | os.PathLike[str], kind: type[Described]) -> Desc
     """Return the cluster, of the class `kind`, that a TOML file describes.
 
     Raises:
-        OSError: if the file, or one that it refers to, is not there or cannot be read.
-        simsgd.support.files.FileFormatError: if it describes no cluster; the message names the key.
+        OSError: if the file, or one that it refers to, does not exist or cannot be read.
+        simsgd.support.files.FileFormatError: if it does not describe a cluster; the message names the key.
     """
     import tomllib
 
@@ -86,13 +88,13 @@ def _check_format(found: object) -> None:
     match = re.fullmatch(rf"{FORMAT} (\d{{1,9}})", found) if isinstance(found, str) else None
     if not match:
         said = "nothing says what it is" if found is None else f"it says format = {found!r:.60}"
-        raise ValueError(f'this is no simsgd cluster, {said}: the first line must be format = "{FORMAT} {VERSION}"')
+        raise ValueError(f'this is not a simsgd cluster, {said}: the first line must be format = "{FORMAT} {VERSION}"')
     if int(match[1]) != VERSION:
         raise ValueError(f"the format has version {match[1]}, this simsgd reads version {VERSION}: use another simsgd")
 
 
 class _Form(NamedTuple):
-    """A way to make a description: what makes it, its name, what it takes, and what of this it cannot do without."""
+    """A way to make a description: what to call, its name, the arguments it takes, and those of them that are required."""
 
     make: Callable[..., Any]
     name: str
@@ -100,22 +102,22 @@ class _Form(NamedTuple):
     needs: frozenset[str]
 
 
-def _form(described: Callable[..., Any]) -> _Form:
-    """Return how a class, or a function, makes a description."""
+def _form(described: Callable[..., Any], role: str = TIME) -> _Form:
+    """Return how a class, or a function, makes a description; `role` is that of `contents`."""
     parameters = inspect.signature(described).parameters.values()
     needs = frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty)
-    return _Form(described, described.__name__, contents(described), needs)
+    return _Form(described, described.__name__, contents(described, role), needs)
 
 
 def _preset() -> _Form:
-    """Return how `networks.preset` makes a link; it annotates no units, but the link's own fields do."""
+    """Return how `networks.preset` makes a link, with the units of the link's own fields."""
     form, link = _form(networks.preset), contents(networks.Link)
     return form._replace(takes={name: link.get(name, content) for name, content in form.takes.items()})
 
 
-def _loading(described: Any, path: pathlib.Path) -> _Form:
-    """Return how a class's own `load` makes a description of a measured table; fields that it does not take come on top."""
-    own, load = _form(described), _form(described.load)
+def _loading(described: Any, path: pathlib.Path, role: str) -> _Form:
+    """Return how a class's own `load` makes a description of a measured table; other fields are set afterwards."""
+    own, load = _form(described, role), _form(described.load, role)
     takes = {name: content for name, content in load.takes.items() if name != "path"}
     extra = {name: content for name, content in own.takes.items() if name not in own.needs | takes.keys()}
 
@@ -127,15 +129,15 @@ def _loading(described: Any, path: pathlib.Path) -> _Form:
 
 
 class _Reader:
-    """Makes descriptions of tables. Each ValueError that it raises begins with the key."""
+    """Makes descriptions from tables. Each ValueError that it raises begins with the key."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.made: list[tuple[str, Any]] = []
-        """Each description with its key, what is inside another one first."""
+        """Each description with its key, inner ones first."""
 
     def cluster[Described](self, said: dict[str, Any], kind: type[Described]) -> Described:
-        """Return the whole cluster; what the number of workers rules out is refused by the key of who refused it."""
+        """Return the whole cluster; if a description does not fit the number of workers, the error names its key."""
         given = self.arguments("", said, _form(kind))
         try:
             return kind(**given)
@@ -146,7 +148,7 @@ class _Reader:
             raise ValueError(_by_key("", kind.__name__, error)) from error
 
     def arguments(self, where: str, said: dict[str, Any], form: _Form) -> dict[str, Any]:
-        """Return what a table gives to make a description."""
+        """Return the arguments that a table gives for a description."""
         for key in said:
             if key not in form.takes:
                 known = f"{form.name} has {', '.join(form.takes) or 'no keys'}"
@@ -167,10 +169,10 @@ class _Reader:
                 return quantities.read(said, content.unit)
             except ValueError as error:
                 raise ValueError(f"{where} {error}") from error
-        return _scalar(where, said, content.scalar) if content.scalar else self.description(where, said, content)
+        return _scalar(where, said, content) if content.scalar else self.description(where, said, content)
 
     def description(self, where: str, said: Any, content: Content) -> Any:
-        """Return the description that a table is of."""
+        """Return the description that a table describes."""
         kinds = content.kinds or {}
         names = [*kinds, "preset"] if networks.Link in kinds.values() else [*kinds]
         if not isinstance(said, dict):
@@ -183,31 +185,33 @@ class _Reader:
         if kind == "preset":
             form = _preset()
         elif "file" in said and hasattr(kinds[kind], "load"):
-            form = _loading(kinds[kind], self.folder / _scalar(f"{where}.file", said.pop("file"), str))
+            path = self.folder / _scalar(f"{where}.file", said.pop("file"), Content(scalar=str))
+            form = _loading(kinds[kind], path, content.role)
         else:
-            form = _form(kinds[kind])
+            form = _form(kinds[kind], content.role)
         given = self.arguments(where, said, form)
-        with _naming(where, form.name):
+        with _naming(where, form.name, content.role):
             made = form.make(**given)
         self.made.append((where, made))
         return made
 
 
 @contextlib.contextmanager
-def _naming(where: str, name: str) -> Iterator[None]:
-    """Say the key in what a description, or the file that it is in, is refused for."""
+def _naming(where: str, name: str, role: str) -> Iterator[None]:
+    """Put the key into an error of a description, or of the file that it is read from; a factor is not in seconds."""
     try:
         yield
     except files.FileFormatError as error:
         raise ValueError(f"{where}.file: {error}") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(_by_key(where, name, error)) from error
+        said = _by_key(where, name, error)
+        raise ValueError(said.replace(" (seconds)", "") if role == FACTOR else said) from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{where}.file: {error}") from error
 
 
 def _by_key(where: str, name: str, error: Exception) -> str:
-    """Return what is wrong by the key: `Link.latency must …` is `network.latency must …`."""
+    """Return the message with the key in place of the class: `Link.latency must …` becomes `network.latency must …`."""
     said = str(error)
     if said.startswith(f"{name}."):
         return join(where, said.removeprefix(f"{name}."))
@@ -215,7 +219,7 @@ def _by_key(where: str, name: str, error: Exception) -> str:
 
 
 def _refuses(description: Any, workers: int, error: Exception) -> bool:
-    """Return whether this is the description that refused so many workers with that error."""
+    """Return whether this is the description that refused that many workers with that error."""
     if hasattr(description, "check_workers"):
         try:
             description.check_workers(workers)
@@ -237,7 +241,7 @@ def _quantities(where: str, said: dict[str, Any], content: Content) -> Any:
     def scaled(where: str, values: Any, content: Content) -> Any:
         if content.item:
             return tuple(scaled(f"{where}[{i}]", each, content.item) for i, each in enumerate(_list(where, values)))
-        return quantities.scaled(_scalar(where, values, float), unit, said["unit"])
+        return quantities.scaled(_scalar(where, values, NUMBER), unit, said["unit"])
 
     return scaled(f"{where}.values", said["values"], content)
 
@@ -248,15 +252,16 @@ def _list(where: str, said: Any) -> list[Any]:
     return said
 
 
-def _scalar(where: str, said: Any, kind: type) -> Any:
-    """Return a value of TOML's own that is of the kind; a whole number may stand for any number."""
+def _scalar(where: str, said: Any, content: Content) -> Any:
+    """Return a plain value of TOML of the content's type; a whole number is accepted for any number."""
+    kind = content.scalar or float
     if not isinstance(said, int | float if kind is float else kind) or (isinstance(said, bool) and kind is not bool):
-        raise ValueError(f"{where} must be {SCALARS[kind]}, got {said!r:.60}")
+        raise ValueError(f"{where} must be {content}, got {said!r:.60}")
     return said
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:
-    """Return the question whether one of the known names was meant, if one is near."""
+    """Return "(did you mean …?)" if one of the known names is close."""
     lower = {each.lower(): each for each in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f" (did you mean {lower[near[0]]}?)" if near else ""

@@ -1,7 +1,7 @@
-"""Quantities as text: a number with its unit, "30 us" or "1.25 GB/s", as it stands in a cluster's file.
+"""Quantities as text: a number with its unit, "30 us" or "1.25 GB/s", as in a cluster's file.
 
-Laws of this module: what is read is the float nearest to what is written, whatever the unit; so what is written reads back as
-the very same float.
+Laws of this module: what is read is the float nearest to the number written, in every unit; so what is written reads back as
+the same float.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ UNITS: dict[str, dict[str, int | Fraction]] = {
         "Gbit/s": Fraction(10**9, 8),
     },
 }
-"""For each unit of `simsgd.support.units` the units in which a person may write such a quantity, and how much each is."""
+"""For each unit of `simsgd.support.units`, the units in which such a quantity may be written, and their sizes."""
 
 WRITTEN = {"s": ("s", "ms", "us", "ns"), "B": ("GB", "MB", "kB", "B"), "B/s": ("GB/s", "MB/s", "kB/s", "B/s")}
-"""For each unit of `simsgd.support.units` those that are used for writing, the largest first."""
+"""For each unit of `simsgd.support.units`, the units that `save` uses."""
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf)\s*(.*)")
 
@@ -58,10 +58,10 @@ def text(value: float, unit: str) -> str:
 
 
 def read(written: object, unit: str) -> float:
-    """Return the quantity that a text says, in `unit`.
+    """Return the quantity that a text describes, in `unit`.
 
     Raises:
-        ValueError: if it is no number with a unit of that kind; the message says what it must be.
+        ValueError: if it is not a number with a unit of that kind; the message says what it must be.
 
     Example:
         >>> from simsgd.cluster.quantities import read
@@ -82,7 +82,7 @@ def read(written: object, unit: str) -> float:
 
 
 def scaled(number: float | str, unit: str, name: str) -> float:
-    """Return, in `unit`, a number of the units called `name`: of the numbers that are floats the nearest."""
+    """Return a number of units called `name`, converted to `unit`: the nearest float."""
     as_float = float(number)
     factor = UNITS[unit][name]
     if factor == 1 or as_float == 0 or math.isinf(as_float):
@@ -99,6 +99,6 @@ def plain(number: float) -> str:
 
 
 def choice(unit: str) -> str:
-    """Return the units in which a quantity may be written, as a text; a microsecond in one way only."""
+    """Return the units in which a quantity may be written, as a text, with one spelling of each."""
     *others, last = [name for name in UNITS[unit] if name.isascii()]
     return f"{', '.join(others)} or {last}"

@@ -1,11 +1,11 @@
-"""How messages move: seconds for a message of so many bytes, and who has to wait for whom on the way.
+"""How messages move: the seconds that a message of a given size takes, and which messages wait for which.
 
-Laws of this package:
+A *fabric* is whatever moves the messages of a cluster; there are three kinds. A `Network` is a fabric of uncontended paths:
+the time of a message does not depend on other messages. On a `ParameterServer` all messages share the server's links. In an
+`AllReduce` the workers send pieces to each other, and wait for each other.
 
-1. A fabric is a frozen description; it knows links and servers, and nothing of the method.
-2. Seconds, bytes and bytes/second everywhere; a link has two directions that do not disturb each other.
-3. A `Network` is uncontended: a message takes as long as it takes, whatever else is on its way. On a `ParameterServer` messages
-   share the server's links; in an `AllReduce` the workers pass pieces to each other, and wait for each other.
+A fabric is a frozen description and knows nothing of the method. All quantities are seconds, bytes and bytes/second. A link has
+two directions that do not slow each other down.
 """
 
 from simsgd.networks.all_reduce import AllReduce
@@ -15,6 +15,7 @@ from simsgd.networks.links import Duplex, Jittery, Link, PerWorker
 from simsgd.networks.measured import MeasuredAllReduce, MeasuredLink
 from simsgd.networks.presets import PRESETS, Preset, preset
 from simsgd.networks.server import ParameterServer
+from simsgd.support import public
 
 __all__ = [
     "PRESETS",
@@ -36,3 +37,4 @@ __all__ = [
     "Wire",
     "preset",
 ]
+__dir__ = public.names(__all__)

@@ -1,4 +1,4 @@
-"""All-reduce: the workers pass pieces of their gradients to each other until each holds the sum.
+"""All-reduce: the workers send pieces of their gradients to each other until each holds the sum.
 
 The message model of this module: each rank (worker) has one link, full duplex, which carries one message per direction at a
 time. An algorithm is a sequence of rounds; in a round a rank sends at most one message and waits for at most one. Its
@@ -7,8 +7,8 @@ before. A rank enters its next round when its own message has arrived and the on
 to be summed, has been added, at `reduction` bytes/second, for which the rank must be ready itself. A message may come in
 before its receiver is ready.
 
-Nobody else is waited for: what a late rank delays follows from who needs its messages. There is no clock here; moments
-(seconds) go in and come out as one array over the ranks, one NumPy step for each round.
+A rank waits for nothing else, so a late rank delays exactly the ranks that need its messages. There is no event loop here:
+moments (seconds) go in and come out as one array over the ranks, with one NumPy step for each round.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from simsgd.support import checks
 from simsgd.support.units import BytesPerSecond
 
 Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
-"""Of the sending ranks, the seconds at which each starts, the bytes of each message, and the wire: when each one arrives."""
+"""(sending ranks, the second at which each starts, bytes of each message, wire) -> the second at which each one arrives."""
 
 
 def undisturbed(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
-    """Send so that each message takes just what its wire says: the default of `AllReduce.finish`."""
+    """Return when messages arrive that take just the time of their wire: the default of `AllReduce.finish`."""
     return started + wire.seconds(message_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllReduce(Fabric, ABC):
-    """Workers who sum their gradients among themselves, without a server. Abstract: `Ring` and its sisters are the fabrics.
+    """A fabric in which the workers sum their gradients without a server. Abstract: `Ring`, for example, is one of its kinds.
 
     A gradient of S bytes is cut into `buckets` of S / buckets each, which a rank sends one after the other. With `overlap`
     the j-th of B buckets (from 1) is ready before the job ends, at ended − backward·(1 − j/B), where backward =
     backward_share·(ended − began): the backward pass finishes the layers one by one, at an even pace.
 
-    A worker that joins, or is back after a crash, is taken to have the model: how it gets it is not simulated.
+    A worker that joins, or returns after a crash, is assumed to have the model; sending it is not simulated.
 
     Args:
         buckets: how many pieces leave one after the other, at least 1.
@@ -64,21 +64,21 @@ class AllReduce(Fabric, ABC):
 
     @property
     def wires(self) -> dict[str, Wire]:
-        """The wires that messages are sent on, by the names of their fields; none where the whole is known as one."""
+        """The wires that messages use, by the names of their fields; none if only the time of the whole is known."""
         return {}
 
     def check_ranks(self, ranks: int) -> None:
-        """Raise ValueError if the algorithm cannot run among so many; most run among any number."""
+        """Raise ValueError if the algorithm does not run with that many ranks; most run with any number."""
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if the algorithm, or a law of jitter on a wire, cannot serve so many workers."""
+        """Raise ValueError if the algorithm, or a law of jitter on a wire, does not fit that many workers."""
         self.check_ranks(workers)
         for wire in self.wires.values():
             wire.check_workers(workers)
 
     @abstractmethod
     def rounds(self, ready: np.ndarray, message_bytes: float, send: Send) -> np.ndarray:
-        """Do all rounds of one collective of at least two ranks; as `finish`, which checks the arguments."""
+        """Return when each rank is done, as `finish` does, for at least two ranks and checked arguments."""
 
     def finish(self, ready: np.ndarray, message_bytes: float, send: Send = undisturbed) -> np.ndarray:
         """Return when each rank is done with one collective: it holds the sum, and its own messages have arrived.
@@ -86,13 +86,13 @@ class AllReduce(Fabric, ABC):
         Args:
             ready: (n,) seconds, when each rank has its own gradient.
             message_bytes: bytes of one rank's whole gradient.
-            send: who says when messages arrive; undisturbed by default.
+            send: returns when messages arrive; `undisturbed` by default.
 
         Returns:
             (n,) seconds. A single rank is done when it is ready.
 
         Raises:
-            ValueError: if `ready` is not one row of at least one moment, or the algorithm cannot run among so many.
+            ValueError: if `ready` is not one row of at least one moment, or the algorithm does not run with that many ranks.
         """
         moments = np.array(ready, dtype=np.float64)
         if moments.ndim != 1 or not moments.size:
@@ -110,7 +110,7 @@ class AllReduce(Fabric, ABC):
     ) -> np.ndarray:
         """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds).
 
-        No message leaves before `not_before`, seconds: when it was known who takes part.
+        No message leaves before `not_before` (seconds), when the set of ranks became known.
         """
         began, ended = np.asarray(began, dtype=np.float64), np.asarray(ended, dtype=np.float64)
         backward = self.backward_share * (ended - began) if self.overlap else np.zeros_like(ended)
@@ -132,7 +132,7 @@ class Summing(AllReduce):
     """An all-reduce whose ranks add what they receive. Abstract.
 
     Args:
-        reduction: bytes/second at which a rank adds a received piece to its own; infinite by default: it takes no time.
+        reduction: bytes/second at which a rank adds a received piece to its own; infinite by default, so that it takes no time.
     """
 
     reduction: BytesPerSecond = math.inf
@@ -148,7 +148,7 @@ class Summing(AllReduce):
 
 @dataclass(frozen=True)
 class OneLink(Summing):
-    """Ranks which all have the same link, whoever they send to. Abstract.
+    """Ranks that all have the same link, to whichever rank they send. Abstract.
 
     Args:
         link: of each rank.
@@ -163,9 +163,9 @@ class OneLink(Summing):
 
 
 class Circle:
-    """Ranks in one or several rings, each of which passes pieces on for a number of rounds.
+    """Ranks in one or several rings, which pass pieces on for a number of rounds.
 
-    A rank only ever hears from the one before it, whose messages follow each other; so no inbound side is ever disputed.
+    A rank receives only from the one before it, one message after the other, so its inbound side is always free.
     """
 
     def __init__(self, before: np.ndarray, rounds: int, wire: Wire, send: Send) -> None:
@@ -174,7 +174,7 @@ class Circle:
         self.all = np.arange(before.size)
 
     def turn(self, moments: np.ndarray, piece_bytes: float, adding: float = 0.0) -> np.ndarray:
-        """Return when each rank is through all rounds, if it enters the first at `moments`; `adding` seconds per piece."""
+        """Return when each rank is done with all rounds, if it enters the first at `moments`; `adding` seconds per piece."""
         for _ in range(self.rounds):
             arrived = self.send(self.all, moments, piece_bytes, self.wire)
             added = arrived[self.before]
@@ -185,14 +185,14 @@ class Circle:
 
 
 class Ranks:
-    """Where all ranks are: the `moments` at which each may enter its next round, and at which its inbound side is free."""
+    """The `moments` at which each rank may enter its next round, and at which its `inbound` side is free."""
 
     def __init__(self, ready: np.ndarray, wire: Wire, send: Send) -> None:
         self.moments, self.wire, self.send = ready, wire, send
         self.inbound = np.full_like(ready, -math.inf)
 
     def round(self, senders: np.ndarray, receivers: np.ndarray, message_bytes: float, adding: float = 0.0) -> None:
-        """Send one message from each of `senders` to the one of `receivers` at its place, who adds it in `adding` seconds."""
+        """Send one message from each of `senders` to its counterpart in `receivers`, which adds it in `adding` seconds."""
         started = np.maximum(self.moments[senders], self.inbound[receivers])
         arrived = self.send(senders, started, message_bytes, self.wire)
         added = np.maximum(self.moments[receivers], arrived) + adding

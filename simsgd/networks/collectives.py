@@ -1,4 +1,4 @@
-"""The algorithms of all-reduce: who sends what to whom, round by round, under the message model of `all_reduce`."""
+"""Algorithms of all-reduce: which rank sends which piece to which other in each round, in the message model of `all_reduce`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ring(OneLink):
         reduction, buckets, overlap, backward_share: as in `Summing` and `AllReduce`, by name.
 
     Raises:
-        TypeError: if `link` is not a `Wire` or `overlap` no bool; ValueError for a number that cannot be.
+        TypeError: if `link` is not a `Wire` or `overlap` not a bool; ValueError for a number out of range.
 
     Source: P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations" (2009).
 
@@ -54,7 +54,7 @@ class HalvingDoubling(OneLink):
         reduction, buckets, overlap, backward_share: as in `Summing` and `AllReduce`, by name.
 
     Raises:
-        TypeError: if `link` is not a `Wire` or `overlap` no bool; ValueError for a number that cannot be.
+        TypeError: if `link` is not a `Wire` or `overlap` not a bool; ValueError for a number out of range.
 
     Source: R. Rabenseifner, "Optimization of collective reduction operations" (2004); R. Thakur, R. Rabenseifner, W. Gropp,
     "Optimization of collective communication operations in MPICH" (2005).
@@ -98,7 +98,7 @@ class BinaryTree(OneLink):
         reduction, buckets, overlap, backward_share: as in `Summing` and `AllReduce`, by name.
 
     Raises:
-        TypeError: if `link` is not a `Wire` or `overlap` no bool; ValueError for a number that cannot be.
+        TypeError: if `link` is not a `Wire` or `overlap` not a bool; ValueError for a number out of range.
 
     Example:
         >>> import simsgd as sg
@@ -135,8 +135,8 @@ class Hierarchical(Summing):
         reduction, buckets, overlap, backward_share: as in `Summing` and `AllReduce`, by name.
 
     Raises:
-        TypeError: if a link is not a `Wire` or `overlap` no bool.
-        ValueError: for a number that cannot be; in `Cluster`, if the workers are no multiple of `devices`.
+        TypeError: if a link is not a `Wire` or `overlap` not a bool.
+        ValueError: for a number out of range; in `Cluster`, if the workers are not a multiple of `devices`.
 
     Example:
         >>> import simsgd as sg

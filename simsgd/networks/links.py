@@ -1,16 +1,17 @@
-"""Links and what is put together of them: uncontended paths of latency and bandwidth."""
+"""Links and combinations of links: uncontended paths of latency and bandwidth."""
 
 from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsgd.networks.fabric import Network, Wire
 from simsgd.support import checks
-from simsgd.support.units import BytesPerSecond, Seconds
+from simsgd.support.units import BytesPerSecond, InSeconds
 from simsgd.times.law import Law, Moments, Sampler
 from simsgd.times.stretching import follows_clock
 
@@ -21,7 +22,7 @@ class Link(Wire):
 
     Args:
         latency: seconds before the first byte arrives, at least 0.
-        bandwidth: bytes/second, above 0; infinity, the default, makes the size of a message irrelevant.
+        bandwidth: bytes/second, above 0; with infinity, the default, the size of a message does not matter.
 
     Raises:
         ValueError: if `latency` is negative or `bandwidth` is not above 0.
@@ -32,11 +33,11 @@ class Link(Wire):
         2.5
     """
 
-    latency: Seconds = 0.0
+    latency: InSeconds = 0.0
     bandwidth: BytesPerSecond = math.inf
 
     def __post_init__(self) -> None:
-        checks.store(self, latency=checks.not_negative("Link.latency", self.latency, "seconds"))
+        checks.store(self, latency=checks.seconds("Link.latency", self.latency))
         unlimited = isinstance(self.bandwidth, numbers.Real) and self.bandwidth == math.inf
         checked = math.inf if unlimited else checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
         checks.store(self, bandwidth=checked)
@@ -52,11 +53,11 @@ class Link(Wire):
 
 @dataclass(frozen=True)
 class Jittery(Wire):
-    """Another wire, on which every message takes some seconds more, drawn anew from a law.
+    """Another wire, with additional seconds for every message, drawn from a law.
 
-    The seconds are on top of the latency: they occupy no bandwidth, and `seconds` is without them. Each worker and direction
-    draws from its own stream. A law that depends on the clock (a slow spell, a pause) does not belong here: the moments at
-    which jitter is drawn need not come in the order of the clock.
+    They add to the latency: they occupy no bandwidth, and `seconds` does not include them. Each worker and direction draws
+    from its own stream. A law that follows the clock (a slow spell, a pause) is refused, because jitter is not always drawn in
+    the order of the clock.
 
     Args:
         wire: the path, for example a `Link`.
@@ -99,7 +100,7 @@ class Jittery(Wire):
         return self.wire.rate(message_bytes)
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
-        """Return the law for both directions, together with that of the wire itself where it has one."""
+        """Return the law for both directions, plus that of the wire itself if it has one."""
         down, up = self.wire.jitter(worker)
         return together(down, self.law), together(up, self.law)
 
@@ -143,7 +144,7 @@ class Duplex(Network):
         return self.up.seconds(message_bytes)
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
-        """Return the laws of either path."""
+        """Return the law of `down`, and that of `up`."""
         return self.down.jitter(worker)[0], self.up.jitter(worker)[1]
 
     def check_workers(self, workers: int) -> None:
@@ -154,7 +155,7 @@ class Duplex(Network):
 
 @dataclass(frozen=True)
 class PerWorker(Network):
-    """A network of its own for each worker, so that one of them may sit behind a slow link.
+    """A separate network for each worker, for example to put one of them behind a slow link.
 
     Args:
         networks: one `Network` for each worker.
@@ -169,7 +170,7 @@ class PerWorker(Network):
         0.1
     """
 
-    networks: tuple[Network, ...]
+    networks: Sequence[Network]
 
     def __post_init__(self) -> None:
         networks = checks.sequence("PerWorker.networks", self.networks, "(Link(latency=1e-3), Link(latency=0.1))")
@@ -201,7 +202,7 @@ class PerWorker(Network):
 
 @dataclass(frozen=True)
 class Sum(Law):
-    """Seconds of two laws together, drawn independently: the jitter of two wires, one behind the other.
+    """The sum of two laws, drawn independently: the jitter of two wires in series.
 
     Args:
         first: draws from the stream it is given.
@@ -231,5 +232,5 @@ class Sum(Law):
 
 
 def together(first: Law | None, second: Law | None) -> Law | None:
-    """Return the law of the seconds of both, where None takes none."""
+    """Return the law of the sum; None stands for no seconds."""
     return Sum(first, second) if first and second else first or second

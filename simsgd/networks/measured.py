@@ -6,6 +6,7 @@ import bisect
 import itertools
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Self
 
@@ -15,25 +16,25 @@ from simsgd.networks import measurements
 from simsgd.networks.all_reduce import AllReduce, Send
 from simsgd.networks.fabric import Wire
 from simsgd.support import checks
-from simsgd.support.units import Bytes, Seconds
+from simsgd.support.units import Bytes, InSeconds
 
 
 @dataclass(frozen=True)
 class MeasuredLink(Wire):
-    """A wire whose message times were measured, a table of sizes against seconds; measured tables beat a fitted line.
+    """A wire with measured message times: a table of sizes and seconds, interpolated.
 
-    Between two entries log(time) is linear in log(size), so at an entry the time is the entry's. A message smaller than the
-    smallest entry takes as long as that one; this time is also the `latency`. Beyond the largest entry the time grows in
-    proportion to the size, that is, at the mean bandwidth of the largest entry: the slope of the last two entries could be
-    anything where they are noisy, while a large message's mean bandwidth is its link's but for the latency, by which
-    it can only be too low. Times that fall with the size are accepted as they are: measurements are noisy.
+    Between two entries log(time) is linear in log(size). A message smaller than the smallest entry takes as long as that one;
+    this time is also the `latency`. Beyond the largest entry the time grows in proportion to the size, at the mean bandwidth
+    of the largest entry. (The slope between the last two entries would be sensitive to noise. The mean bandwidth of a large
+    message is close to the link's: lower by the latency only.) Times that fall with the size are accepted, as measurements are
+    noisy.
 
     Args:
         sizes: bytes of the messages measured, above 0 and ascending; at least one.
         times: seconds that each of them took, above 0.
 
     Raises:
-        TypeError: if one of the two is no sequence; ValueError if their lengths or values cannot be.
+        TypeError: if one of the two is not a sequence; ValueError if their lengths or values are not valid.
 
     Example:
         >>> import simsgd as sg
@@ -42,8 +43,8 @@ class MeasuredLink(Wire):
         [10.0, 10.0, 20.0, 40.0, 80.0]
     """
 
-    sizes: tuple[Bytes, ...]
-    times: tuple[Seconds, ...]
+    sizes: Sequence[Bytes]
+    times: Sequence[InSeconds]
 
     def __post_init__(self) -> None:
         check_table(self, self.sizes, self.times)
@@ -75,20 +76,20 @@ class MeasuredLink(Wire):
 
 @dataclass(frozen=True)
 class MeasuredAllReduce(AllReduce):
-    """An all-reduce whose time was measured as a whole: all wait for the last one, then it takes what the table says.
+    """An all-reduce whose time was measured as a whole: it begins when the last worker is ready, and takes the table's time.
 
-    Each bucket takes the time of its own size. The table is read as that of a `MeasuredLink`. It has no links, so neither
-    jitter nor an outage of a link has anything to act on, and it holds for the number of workers it was measured with.
+    Each bucket takes the time of its own size, interpolated as in `MeasuredLink`. There are no links in it, so it takes neither
+    jitter nor faults of links, and it holds for the number of workers with which it was measured.
 
     Args:
         sizes: bytes of the whole gradient, above 0 and ascending; at least one.
         times: seconds of each, above 0.
-        workers: how many took part in the measurement; None if it is to stand for any number.
+        workers: how many took part in the measurement; None if the table is to be used for any number.
         buckets, overlap, backward_share: as in `AllReduce`, by name.
 
     Raises:
-        TypeError: if a table is no sequence or `overlap` no bool.
-        ValueError: if lengths or values cannot be; in `Cluster`, for another number of workers.
+        TypeError: if a table is not a sequence or `overlap` not a bool.
+        ValueError: if lengths or values are not valid; in `Cluster`, for another number of workers.
 
     Example:
         >>> import simsgd as sg
@@ -97,8 +98,8 @@ class MeasuredAllReduce(AllReduce):
         4e-05
     """
 
-    sizes: tuple[Bytes, ...]
-    times: tuple[Seconds, ...]
+    sizes: Sequence[Bytes]
+    times: Sequence[InSeconds]
     _: KW_ONLY
     workers: int | None = None
 
@@ -129,12 +130,12 @@ class MeasuredAllReduce(AllReduce):
         return cls(table.sizes, table.times, workers=table.workers if workers is None else workers)
 
     def check_ranks(self, ranks: int) -> None:
-        """Raise ValueError unless the table was measured with so many ranks, or stands for any number."""
+        """Raise ValueError unless the table was measured with that many ranks, or is used for any number."""
         if self.workers not in (None, ranks):
             raise ValueError(f"MeasuredAllReduce was measured with {self.workers} workers, not with {ranks}")
 
     def rounds(self, ready: np.ndarray, message_bytes: float, send: Send) -> np.ndarray:
-        """Return the same moment for all; nothing is sent by `send`."""
+        """Return the same moment for all; `send` is not used."""
         return np.full_like(ready, ready.max() + interpolate(self.sizes, self.times, message_bytes))
 
 
@@ -153,7 +154,7 @@ def check_table(owner: MeasuredLink | MeasuredAllReduce, sizes: object, times: o
     checks.store(owner, **columns)
 
 
-def interpolate(sizes: tuple[float, ...], times: tuple[float, ...], message_bytes: float) -> float:
+def interpolate(sizes: Sequence[float], times: Sequence[float], message_bytes: float) -> float:
     """Return the seconds of a message: log-log linear between entries, constant below, in proportion to the size above."""
     if message_bytes <= sizes[0]:
         return times[0]
@@ -162,4 +163,4 @@ def interpolate(sizes: tuple[float, ...], times: tuple[float, ...], message_byte
     above = bisect.bisect_right(sizes, message_bytes)
     low, high = times[above - 1], times[above]
     share = math.log(message_bytes / sizes[above - 1]) / math.log(sizes[above] / sizes[above - 1])
-    return low * (high / low) ** share
+    return low * float((high / low) ** share)

@@ -1,23 +1,25 @@
-"""Files of measured message times: NVIDIA's nccl-tests in JSON, or two columns in CSV.
+"""Files of measured message times: NVIDIA's nccl-tests in JSON, or the columns bytes and seconds in CSV.
 
-What is read of nccl-tests' JSON (written with `-J file.json`; format versions to 3): `args[0]`, the program; `results`, a
-list of {`size`: bytes, `type`, `redop`, `out_of_place` and `in_place`: {`time`: microseconds}}; and, for how many ranks took
+Of nccl-tests' JSON (written with `-J file.json`; format versions to 3) these keys are read: `args[0]`, the program; `results`,
+a list of {`size`: bytes, `type`, `redop`, `out_of_place` and `in_place`: {`time`: microseconds}}; and, for how many ranks took
 part, `config`'s `nthreads`, `ngpus` and `devices` (one entry for each process, with its `group`).
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 import pathlib
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from simsgd.support import checks
 from simsgd.support.files import FileFormatError
+from simsgd.support.tables import of_file, rows_of_csv
 
-COLUMNS = ["bytes", "seconds"]
+COLUMNS = ("bytes", "seconds")
 
 
 class Table(NamedTuple):
@@ -43,7 +45,7 @@ def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not text: byte {error.start} is {raw[error.start]:#04x}") from error
     json_like = text.lstrip().startswith("{")
-    entries, workers = _read_json(path, text, program, in_place) if json_like else (_read_csv(path, text), None)
+    entries, workers = _read_json(path, text, program, in_place) if json_like else (_read_csv(path), None)
     seconds = defaultdict(list)
     for size, time in entries:
         if size > 0:
@@ -54,22 +56,10 @@ def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
     return Table(sizes, tuple(math.fsum(seconds[size]) / len(seconds[size]) for size in sizes), workers)
 
 
-def _read_csv(path: str | os.PathLike[str], text: str) -> list[tuple[float, float]]:
-    """Return the rows of a CSV file with the header "bytes,seconds"."""
-    rows = csv.reader(text.splitlines())
-    header = [name.strip() for name in next(rows, [])]
-    if header != COLUMNS:
-        raise FileFormatError(f"{path}, line 1: the header must be {','.join(COLUMNS)}, got {','.join(header)!r}")
-    entries = []
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
-        if not row:
-            continue
-        if len(row) != len(COLUMNS):
-            raise FileFormatError(f"{where}: must have {len(COLUMNS)} values, got {row!r}")
-        size, seconds = (_spelled(f"{where}: {name}", value) for name, value in zip(COLUMNS, row, strict=True))
-        entries.append((_at_least_zero(f"{where}: bytes", size), _above_zero(f"{where}: seconds", seconds)))
-    return entries
+def _read_csv(path: str | os.PathLike[str]) -> list[tuple[float, float]]:
+    """Return (bytes, seconds) of each row of a CSV file with these columns."""
+    with of_file(path):
+        return [(row.not_negative("bytes"), row.positive("seconds")) for row in rows_of_csv(path, COLUMNS)]
 
 
 def _read_json(
@@ -101,15 +91,14 @@ def _entry(where: str, entry: object, in_place: bool) -> tuple[float, float]:
     """Return (bytes, seconds) of one entry of the results."""
     if not isinstance(entry, dict):
         raise FileFormatError(f"{where} must be an object with size and time, got {entry!r:.60}")
-    size = _number(f"{where}.size", entry.get("size"))
+    size = _number(f"{where}.size", entry.get("size"), checks.not_negative)
     way, other = ("in_place", "out_of_place") if in_place else ("out_of_place", "in_place")
     if entry.get(way) is None and entry.get(other) is not None:
         raise FileFormatError(f"{where}.{way} was not measured, but {other} was: give in_place={not in_place}")
     body = _get(f"{where}.{way}", entry, way, dict)
     if "time" not in body and "cpu_time" in body:
         raise FileFormatError(f"{where}.{way} has only cpu_time, which is not how long a message takes: measure without -C 1")
-    microseconds = _number(f"{where}.{way}.time", body.get("time"))
-    return _at_least_zero(f"{where}.size", size), _above_zero(f"{where}.{way}.time", microseconds) / 1e6
+    return size, _number(f"{where}.{way}.time", body.get("time"), checks.positive) / 1e6
 
 
 def _ranks(path: str | os.PathLike[str], report: dict[str, Any]) -> int | None:
@@ -120,7 +109,7 @@ def _ranks(path: str | os.PathLike[str], report: dict[str, Any]) -> int | None:
     processes = _get(f"{path}: config.devices", config, "devices", list)
     groups = [process.get("group") if isinstance(process, dict) else None for process in processes]
     threads, devices = (_get(f"{path}: config.{key}", config, key, int) for key in ("nthreads", "ngpus"))
-    return threads * devices * groups.count(groups[0])
+    return int(threads * devices * groups.count(groups[0]))
 
 
 def _get(where: str, mapping: dict[str, Any], key: str, kind: type) -> Any:
@@ -132,37 +121,9 @@ def _get(where: str, mapping: dict[str, Any], key: str, kind: type) -> Any:
     return mapping[key]
 
 
-def _spelled(where: str, text: str) -> float:
-    """Return the finite number that a text spells."""
+def _number(where: str, value: object, check: Callable[[str, object], float]) -> float:
+    """Return a number of a JSON file that passes a check of `simsgd.support.checks`."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    return _finite(where, value, text)
-
-
-def _number(where: str, value: object) -> float:
-    """Return a finite number of a JSON file, which writes those that are none as text."""
-    try:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # a whole number beyond all floats
-        number = math.inf
-    return _finite(where, number, value)
-
-
-def _finite(where: str, value: float, written: object) -> float:
-    if not math.isfinite(value):
-        raise FileFormatError(f"{where} must be a finite number, got {written!r:.60}")
-    return value
-
-
-def _at_least_zero(where: str, value: float) -> float:
-    if value < 0:
-        raise FileFormatError(f"{where} must be at least 0, got {value!r}")
-    return value
-
-
-def _above_zero(where: str, value: float) -> float:
-    if value <= 0:
-        raise FileFormatError(f"{where} must be above 0, got {value!r}")
-    return value
+        return check(where, value)
+    except ValueError as error:
+        raise FileFormatError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Links by name: what a cable of that kind typically carries, with the source of each number, to be overridden."""
+"""Links by name: typical numbers for a kind of link, each with its source, which can be overridden."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def preset(name: str, latency: float | None = None, bandwidth: float | None = No
         bandwidth: bytes/second, in place of the preset's.
 
     Raises:
-        ValueError: for another name, or a latency or bandwidth that cannot be.
+        ValueError: for another name, or a latency or bandwidth out of range.
 
     Example:
         >>> import simsgd as sg

@@ -1,4 +1,4 @@
-"""A parameter server whose links are shared by all messages: a description, with what each message needs of it."""
+"""A parameter server whose links all messages share: a description, and the rates and latencies that it gives a message."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ SHARING = ("fair", "first in, first out")
 class ParameterServer(Fabric):
     """A server whose link carries all models out and all gradients in, and which handles one gradient after the other.
 
-    Two resources are shared, one in each direction: all models leave by the outbound side of `link`, all gradients come by
-    its inbound side. "first in, first out" sends one message after the other, each at full speed; "fair" sends all at once
-    at max-min fair rates, none above what the worker's own `access` carries. A message of S bytes that has the server for
-    itself takes α + S / min(capacity, cap) seconds, α the latencies of both links together.
+    Two resources are shared, one in each direction: models use the outbound side of `link`, gradients its inbound side. "first
+    in, first out" sends one message after the other, each at full speed; "fair" sends all at once at max-min fair rates, none
+    above what the worker's own `access` carries. A message of S bytes that is alone takes α + S / min(capacity, cap) seconds,
+    with α the sum of the latencies of both links.
 
-    With p `shards` the model is split evenly over p servers, each with a `link` of its own. By symmetry (all pieces of a
-    message are equal and travel at once) p links of bandwidth B carry it exactly as one of p·B, and each server handles its
-    piece of a gradient in 1/p of `update`; so the shards are one queue, p times as fast, and no approximation is made. First
-    in, first out, a message that its worker's own `access` slows holds up all behind it, on every shard.
+    With p `shards` the model is split evenly over p servers, each with its own `link`. By symmetry (all pieces of a message are
+    equal and travel at once) p links of bandwidth B carry it exactly as one link of p·B, and each server handles its piece of
+    a gradient in 1/p of `update`. So the shards are one queue, p times as fast, without approximation. First in, first out, a
+    message that is slowed by its worker's `access` delays all messages behind it, on every shard.
 
     Args:
-        link: of each server; a `Wire` is the same in both directions, a `Duplex` has one for each.
+        link: the link of each server; a `Wire` is the same in both directions, a `Duplex` has one for each.
         sharing: "fair" or "first in, first out".
         shards: how many servers hold the model together, at least 1.
-        update: seconds for which a server that held the whole model would be busy with each gradient; None: no time.
-        access: each worker's own link, which adds its latency and caps the rate at which that worker sends or receives;
-            free by default.
+        update: the law of the seconds for which one server with the whole model is busy with each gradient; None: no time.
+        access: each worker's own link, which adds its latency and limits the rate at which that worker sends or receives;
+            unlimited by default.
 
     Raises:
-        TypeError: if `link`, `update` or `access` is not what it should be.
+        TypeError: if `link`, `update` or `access` is of the wrong kind.
         ValueError: if `sharing` is not one of the two or `shards` is below 1; in `Cluster`, if `access`, `update` or a law of
             jitter does not fit the number of workers.
 
@@ -72,7 +72,7 @@ class ParameterServer(Fabric):
         _check_access("ParameterServer.access", self.access)
 
     def latency(self, direction: Direction, worker: int) -> float:
-        """Return the seconds before the first byte arrives, whatever else is on its way: the server's link and the worker's."""
+        """Return the seconds before the first byte arrives: the sum of the latencies of the server's link and the worker's."""
         return path(self.link, direction, worker).latency + path(self.access, direction, worker).latency
 
     def capacity(self, direction: Direction, message_bytes: float) -> float:
@@ -83,16 +83,16 @@ class ParameterServer(Fabric):
         return self.shards * path(self.link, direction, 0).rate(message_bytes / self.shards)
 
     def cap(self, direction: Direction, worker: int, message_bytes: float) -> float:
-        """Return the bytes/second at which `worker` itself receives ("down") or sends ("up"); infinite where it is free."""
+        """Return the most bytes/second that `worker` itself receives ("down") or sends ("up"); infinite where unlimited."""
         return path(self.access, direction, worker).rate(message_bytes)
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
-        """Return the laws of the additional latency of a message, (down, up): of both links together."""
+        """Return the laws of the additional latency of a message, (down, up), the sum over both links."""
         (down, up), (own_down, own_up) = self.link.jitter(worker), self.access.jitter(worker)
         return together(down, own_down), together(up, own_up)
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if `access`, `update` or a law of jitter cannot serve so many workers."""
+        """Raise ValueError if `access`, `update` or a law of jitter does not fit that many workers."""
         self.link.check_workers(workers)
         self.access.check_workers(workers)
         if self.update is not None:
@@ -110,7 +110,7 @@ def path(network: Network, direction: Direction, worker: int) -> Wire:
 
 
 def _check_access(name: str, access: object) -> None:
-    """Raise TypeError unless a latency and a rate can be told for each worker and direction."""
+    """Raise TypeError unless there are a latency and a rate for each worker and direction."""
     checks.instance(name, access, (Wire, Duplex, PerWorker), "Link(latency=1e-3, bandwidth=1.25e9)")
     if isinstance(access, PerWorker):
         for i, network in enumerate(access.networks):

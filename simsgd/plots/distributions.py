@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from simsgd.plots import common
+from simsgd.plots import common, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,16 +44,16 @@ def staleness(
     for label, tape in tapes_by_label:
         if not len(tape):
             raise ValueError(f"tapes must hold gradients, but {label!r} has none: record for longer")
-    ax = ax or common.new_axes(6.4, 3.8)
+    ax = common.axes(ax, 7.6, 3.8)
     several = len(tapes_by_label) > 1
-    for (label, tape), colour in zip(tapes_by_label, common.colours(len(tapes_by_label)), strict=True):
+    for (label, tape), look in zip(tapes_by_label, looks.looks(tapes_by_label), strict=True):
         share = np.bincount(tape.staleness) / len(tape)
         edges = np.arange(len(share) + 1) - 0.5
         name = f"{label}: mean {tape.staleness.mean():.3g}"
-        ax.stairs(share, edges, fill=True, color=colour, alpha=0.45 if several else 0.85, label=name)
+        ax.stairs(share, edges, fill=True, color=look.colour, alpha=0.45 if several else 0.85, label=name)
         if several:
-            ax.stairs(share, edges, color=colour, linewidth=1.2)
+            ax.stairs(share, edges, color=look.colour, linestyle=look.line_style, linewidth=1.2)
     ax.set(xlabel="staleness (versions between reading and using)", ylabel="share of gradients", ylim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend()
+    common.legend_beside(ax)
     return ax

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.colors
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedFormatter
 
-from simsgd.plots import common
+from simsgd.plots import common, looks
 from simsgd.support import checks
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def heat_map(
 ) -> Axes:
     """Draw which of two methods wins, and by what factor, over a grid of conditions.
 
-    Each cell says the factor and the winner; its colour is the winner's, stronger for a larger factor (on a logarithmic
-    scale, white at 1).
+    Each cell says the factor and the winner; its colour is the winner's (see `colours_of`), stronger for a larger factor (on a
+    logarithmic scale, white at 1).
 
     Args:
         values: the second method's cost over the first's, shape (rows, columns): above 1 the first wins, below 1 the
@@ -61,18 +61,18 @@ def heat_map(
         raise ValueError(f"values must have the shape (rows, columns) = {(len(rows), len(columns))}, got {grid.shape}")
     if (grid < 0).any():
         raise ValueError(f"values must be costs over costs, at least 0, got {grid[grid < 0][0]!r}")
-    if len(methods) != 2:
+    if isinstance(methods, str) or len(set(methods)) != 2 or len(methods) != 2:
         raise ValueError(f"methods must be the names of two methods, got {methods!r}")
-    ax = ax or common.new_axes(max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
-    second, first = common.LINES[1], common.LINES[0]
+    ax = common.axes(ax, max(5.5, 1.8 + 1.05 * len(columns)), max(3.6, 1.6 + 0.75 * len(rows)))
+    first, second = looks.colours_of(methods).values()
     colours = matplotlib.colors.LinearSegmentedColormap.from_list("winner", [second, "white", first])
     norm = _factor_scale(grid, most)
     image = ax.pcolormesh(np.clip(grid, norm.vmin, norm.vmax), cmap=colours, norm=norm, edgecolors="white", linewidth=2)
     ax.set_facecolor("0.75")  # seen where a cell holds NaN
     for (i, j), value in np.ndenumerate(grid):
-        strong = not np.isnan(value) and abs(norm(np.clip(value, norm.vmin, norm.vmax)) - 0.5) > 0.33
+        dark = not np.isnan(value) and _lightness(image.to_rgba(np.clip(value, norm.vmin, norm.vmax))) < 0.55
         text = _verdict(value, methods)
-        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color="white" if strong else "black")
+        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     ax.set_xticks(np.arange(len(columns)) + 0.5, [common.plain(c) for c in columns])
     ax.set_yticks(np.arange(len(rows)) + 0.5, [common.plain(r) for r in rows])
     ax.tick_params(length=0)
@@ -91,6 +91,11 @@ def _factor_scale(grid: np.ndarray, most: float | None) -> Any:
     return matplotlib.colors.LogNorm(1 / max(most, 2.0), max(most, 2.0))
 
 
+def _lightness(colour: ArrayLike) -> float:
+    """Return how light a colour looks beside others, from 0 to 1."""
+    return float(np.dot(np.asarray(colour)[:3], (0.299, 0.587, 0.114)))
+
+
 def _verdict(value: float, methods: tuple[str, str]) -> str:
     """Return what a cell says: the factor and the winner, or who alone got there."""
     if np.isnan(value):
@@ -103,9 +108,10 @@ def _verdict(value: float, methods: tuple[str, str]) -> str:
 
 
 def _colour_bar(ax: Axes, image: Any, most: float, methods: tuple[str, str]) -> None:
-    """Add a colour bar whose ticks are factors in favour of either method."""
+    """Add a colour bar whose ticks are factors, the outermost with the method's name."""
     steps = [f for f in ((1, 1.5, 2, 3, 5) if most < 10 else (1, 2, 5, 10, 20, 50, 100, 1000)) if f <= most * 1.001]
     ticks = [1 / f for f in steps[:0:-1]] + steps
-    bar = ax.figure.colorbar(image, ax=ax, ticks=ticks, format=FuncFormatter(lambda v, _: f"{max(v, 1 / v):.3g}×"))
+    said = [f"{max(tick, 1 / tick):.3g}×" for tick in ticks]
+    said[0], said[-1] = f"{said[0]} {methods[1]}", f"{said[-1]} {methods[0]}"
+    bar = ax.figure.colorbar(image, ax=ax, ticks=ticks, format=FixedFormatter(said), label="times faster")
     bar.minorticks_off()
-    bar.set_label(f"← {methods[1]} faster        {methods[0]} faster →")

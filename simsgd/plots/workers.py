@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.ticker import PercentFormatter
 
-from simsgd.plots import common
+from simsgd.plots import common, pixels
 from simsgd.support import checks
 
 if TYPE_CHECKING:
@@ -34,8 +34,22 @@ LABELS = {"barrier": "waiting at a barrier"}
 """What legends call a kind where its name does not say it all."""
 MOST_EDGED = 300
 """Up to so many bars of a kind are drawn with an edge, which tells one job from the next."""
+LEAST_EDGED = 4
+"""They are, on average, at least so many pixels long."""
+MOST_BARS = 10_000
+"""More bars than this are drawn as an image, each pixel the average of its time."""
 MOST_LINES = 100
 """More updates than this are marked in a strip above the rows instead of by lines across them."""
+MOST_MARKS = 500
+"""More updates than this are drawn as a density, the darker the more."""
+IN_A_BIN = 10
+"""How many updates, on average, each of a density's bins counts at least."""
+MOST_BINS = 300
+"""How many bins a density has at most."""
+MOST_INCHES = 6.0
+"""Rows of workers are no higher together than this."""
+MOST_APART = 60
+"""The shares of more workers than this are drawn without gaps between them."""
 NEGLIGIBLE = 1e-9
 """A share of the time below this is rounding."""
 
@@ -52,7 +66,11 @@ def timeline(
 
     Computing (hatched where it was thrown away), sending (messages of either direction), queueing (for the server's link, or
     at the server), waiting (for an assignment, or at the barrier of an all-reduce), or down. The moments of update are lines
-    across the rows, or, where there are more than 100, in a strip above them.
+    across the rows; where there are more than 100, in a strip above them; more than 500 a density, the darker the more.
+
+    More than 10,000 bars are an image, in which each pixel has the average colour of its time, without hatches; where there
+    are more workers than pixels, several share a row, which the axis says. To see single jobs, draw less: `start`, `stop`
+    and `workers`.
 
     Args:
         tape: a `Tape`, or a `Run`, whose tape is drawn.
@@ -63,6 +81,7 @@ def timeline(
 
     Raises:
         ValueError: if there is no time from `start` to `stop`, or no such worker.
+        TypeError: if `tape` is neither a tape nor a run.
 
     Example:
         >>> import matplotlib.pyplot as plt, simsgd as sg
@@ -73,21 +92,36 @@ def timeline(
         >>> plt.close(ax.figure)
     """
     tape = common.tape_of(tape)
-    start, stop = checks.window(start, stop, tape.end)
-    shown = _shown(tape, workers)
-    ax = ax or common.new_axes(9, 1.2 + 0.35 * min(len(shown), 40))
-    for kind, (rows, begin, end) in _seen(tape, shown, start, stop).items():
-        _add_bars(ax, kind, rows, begin, end)
-    _mark_updates(ax, tape.update_times[(tape.update_times >= start) & (tape.update_times <= stop)], len(shown))
-    ax.set(xlim=(start, stop), xlabel=common.AXIS_LABELS["time"])
-    _label_workers(ax, shown)
-    ax.set_title(common.protocol_name(tape.header))
+    window = checks.window(start, stop, tape.end)
+    shown = rows_of(tape, workers)
+    ax = common.axes(ax, 9, 1.2 + min(0.35 * len(shown), MOST_INCHES))
+    updates = draw(ax, tape, window, shown)
+    ax.set_title(f"{common.protocol_name(tape.header)}: {updates}")
     common.legend_beside(ax)
     return ax
 
 
-def _shown(tape: Tape, workers: Sequence[int] | None) -> list[int]:
-    """Return which workers to draw, from the top down."""
+def draw(ax: Axes, tape: Tape, window: tuple[float, float], shown: Sequence[int]) -> str:
+    """Draw a timeline's rows and its axes, without title and legend; return how many updates it shows, in words."""
+    seen = _seen(tape, shown, *window)
+    if sum(len(rows) for rows, _, _ in seen.values()) <= MOST_BARS:
+        for kind, bars in seen.items():
+            _add_bars(ax, kind, *bars, pixel=(window[1] - window[0]) / ax.get_window_extent().width)
+    else:
+        _add_image(ax, seen, window, len(shown))
+    updates = tape.update_times[(tape.update_times >= window[0]) & (tape.update_times <= window[1])]
+    _mark_updates(ax, updates, window, len(shown))
+    ax.set(xlim=window, xlabel=common.AXIS_LABELS["time"])
+    _label_workers(ax, shown)
+    return f"{len(updates):,} update{'s' if len(updates) != 1 else ''}"
+
+
+def rows_of(tape: Tape, workers: Sequence[int] | None) -> list[int]:
+    """Return which workers to draw, from the top down.
+
+    Raises:
+        ValueError: if there are none, one is named twice, or there is no such worker.
+    """
     shown = list(range(tape.workers)) if workers is None else [_known_worker(tape, w) for w in workers]
     if not shown:
         raise ValueError(f"workers must name at least one of the workers 0 to {tape.workers - 1}, got {workers!r}")
@@ -97,12 +131,13 @@ def _shown(tape: Tape, workers: Sequence[int] | None) -> list[int]:
 
 
 def _known_worker(tape: Tape, worker: object) -> int:
-    if checks.whole("workers: each", worker, 0) >= tape.workers:
+    known = checks.whole("workers: each", worker, 0)
+    if known >= tape.workers:
         raise ValueError(f"workers must be among 0 to {tape.workers - 1}, got {worker!r}")
-    return int(worker)  # type: ignore[call-overload]
+    return known
 
 
-def _seen(tape: Tape, shown: list[int], start: float, stop: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _seen(tape: Tape, shown: Sequence[int], start: float, stop: float) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return what is seen of each kind: (rows, beginnings, ends); waiting first, over the whole rows, behind the others."""
     row_of = np.full(tape.workers, -1)
     row_of[shown] = np.arange(len(shown))
@@ -118,31 +153,55 @@ def _seen(tape: Tape, shown: list[int], start: float, stop: float) -> dict[str, 
     return {"waiting": (rows, np.full(len(rows), start), np.full(len(rows), stop))} | seen
 
 
-def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
-    """Add bars of one kind as one collection, so that thousands of them cost little."""
+def _add_bars(ax: Axes, kind: str, rows: np.ndarray, begin: np.ndarray, end: np.ndarray, pixel: float) -> None:
+    """Add bars of one kind as one collection, so that thousands of them cost little.
+
+    Args:
+        ax: where to draw.
+        kind: which; the legend names it only where one of the bars can be seen.
+        rows: of the bars.
+        begin: when they begin, seconds.
+        end: when they end, seconds.
+        pixel: how many seconds a pixel is wide.
+    """
     if not len(rows):
         return
     low, high = rows - 0.38, rows + 0.38
     corners = np.stack([begin, low, end, low, end, high, begin, high], axis=1).reshape(-1, 4, 2)
-    edge = 0.8 if len(rows) <= MOST_EDGED else 0  # an edge tells jobs apart, but would cover bars of a pixel or two
+    edged = len(rows) <= MOST_EDGED and np.median(end - begin) > LEAST_EDGED * pixel  # an edge would cover a shorter bar
     bars: Any = PolyCollection(
         corners,  # type: ignore[arg-type]
         facecolor=KINDS[kind],
         edgecolor="white",
-        linewidth=edge,
+        linewidth=0.8 if edged else 0.0,
         hatch=HATCHES.get(kind),
-        label=LABELS.get(kind, kind),
+        label=LABELS.get(kind, kind) if (end - begin).max() > pixels.VISIBLE * pixel else "_",
     )
     bars.set_snap(False)  # snapped to whole pixels, some of the short bars would vanish and others double
     ax.add_collection(bars)
 
 
-def _mark_updates(ax: Axes, moments: np.ndarray, rows: int) -> None:
+def _add_image(ax: Axes, seen: dict[str, pixels.Bars], window: tuple[float, float], rows: int) -> None:
+    """Add many bars as one image, with an empty collection of each kind for the legend."""
+    for kind in pixels.draw(ax, {kind: bars for kind, bars in seen.items() if kind != "waiting"}, window, rows, KINDS):
+        ax.add_collection(PolyCollection([], facecolor=KINDS[kind], edgecolor="white", label=LABELS.get(kind, kind)))
+    if (together := pixels.rows_to_a_line(ax, rows)) > 1:
+        ax.set_ylabel(f"workers: each line is the average of {together}")
+
+
+def _mark_updates(ax: Axes, moments: np.ndarray, window: tuple[float, float], rows: int) -> None:
     """Draw the moments of update across the rows, or above them where there are many, and set the limits."""
-    few = len(moments) <= MOST_LINES
-    from_, to = (-0.5, rows - 0.5) if few else (-0.8, -0.5)
-    ax.vlines(moments, from_, to, "black", linewidth=0.8, label=f"update ({len(moments):,})")
-    ax.set_ylim(rows - 0.5, -0.5 if few else -0.85)
+    across = len(moments) <= MOST_LINES
+    above = -0.5 - max(0.3, 0.03 * rows)
+    if len(moments) > MOST_MARKS:
+        bins = min(MOST_BINS, len(moments) // IN_A_BIN)
+        counts = np.histogram(moments, bins, window)[0]
+        look: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": counts.max(), "interpolation": "nearest"}
+        ax.imshow(counts[None, :], extent=(*window, -0.5, above), aspect="auto", **look)
+        ax.add_collection(LineCollection([], colors="black", label="updates: the darker the more"))
+    elif len(moments):
+        ax.vlines(moments, *((-0.5, rows - 0.5) if across else (above, -0.5)), "black", linewidth=0.8, label="update")
+    ax.set_ylim(rows - 0.5, -0.5 if across else above - 0.05)
 
 
 def _label_workers(ax: Axes, workers: Sequence[int]) -> None:
@@ -168,15 +227,19 @@ def shares(tape: Tape | Run, *, ax: Axes | None = None) -> Axes:
         >>> plt.close(ax.figure)
     """
     tape = common.tape_of(tape)
-    ax = ax or common.new_axes(7, 1.2 + 0.3 * min(tape.workers, 40))
-    left = np.zeros(tape.workers)
+    ax = common.axes(ax, 7, 1.2 + min(0.3 * tape.workers, MOST_INCHES))
+    left, edges = np.zeros(tape.workers), np.arange(tape.workers + 1) - 0.5
     for kind, share in tape.shares().items():
         if share.max() <= NEGLIGIBLE:
             continue
         mean = f"{share.mean():.0%}" if share.mean() >= 0.01 else "under 1%"
-        look: dict[str, Any] = {"color": KINDS[kind], "hatch": HATCHES.get(kind), "edgecolor": "white", "linewidth": 0}
-        ax.barh(np.arange(tape.workers), share, 0.8, left, label=f"{kind}: {mean} on average", **look)
-        left += share
+        look: dict[str, Any] = {"facecolor": KINDS[kind], "hatch": HATCHES.get(kind), "edgecolor": "white", "linewidth": 0}
+        look["label"] = f"{kind}: {mean} on average"
+        if tape.workers <= MOST_APART:
+            ax.barh(np.arange(tape.workers), share, 0.8, left, **look)
+        else:  # one outline for each kind, as thousands of bars take seconds
+            ax.stairs(left + share, edges, baseline=left, orientation="horizontal", fill=True, **look)
+        left = left + share
     ax.set(xlim=(0, 1), ylim=(tape.workers - 0.5, -0.5), xlabel="share of simulated time")
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     _label_workers(ax, range(tape.workers))

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
-from simsgd.support import checks
+from simsgd.support import checks, frozen
 from simsgd.tape.schema import Gradient
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ class Protocol(ABC):
 
 
 def check(protocol: object) -> None:
-    """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a dataclass."""
+    """Raise TypeError unless `protocol` is an instance of a `Protocol`, and a frozen dataclass whose fields cannot change."""
     checks.instance("protocol", protocol, Protocol, "AsyncSGD()")
-    if not dataclasses.is_dataclass(protocol):
-        name = type(protocol).__name__
-        raise TypeError(f"protocol must be a frozen dataclass: put @dataclass(frozen=True) above the class {name}")
+    frozen.check_class("protocol", protocol, "what it must remember into server.notes")
+    frozen.check_fields("protocol", protocol)

@@ -76,7 +76,7 @@ class EventLoop:
         if not self._environment._now <= moment < math.inf:
             raise ValueError(f"at {self.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
         event.callbacks = (call,)
-        heapq.heappush(self._queue, (moment, priority, next(self._numbers), event))
+        heapq.heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]
 
     def at(self, moment: float, call: Callable[[Planned], None], subject: Any, urgent: bool = False) -> Planned:
         """Plan a call at a moment, and return the event, with which it is called and by which it can be taken back.

@@ -26,6 +26,7 @@ class Job(Happening):
     if TYPE_CHECKING:  # its fields are those of the schema
 
         def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def gradient(self) -> Gradient:
         """Return the job as it is now, read-only."""

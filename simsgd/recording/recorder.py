@@ -39,9 +39,12 @@ from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport import Ends, transport
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
 from simsgd.tape.schema import Discarded, Down, Jobs, Rows
+
+GIGABYTE = 1e9
 
 
 def record(
@@ -59,14 +62,15 @@ def record(
         cluster: workers, compute times and network.
         until: `Updates(n)` or `Seconds(s)`.
         seed: names all random draws; the same seed gives the same tape.
-        message_bytes: bytes of the model, and of a gradient; `problem.message_bytes` is the size of a problem's parameters.
-            By default a message on an uncontended network takes its link's latency only (0 bytes); a `ParameterServer` or an
-            `AllReduce`, whose point is what messages cost, has to be told.
+        message_bytes: bytes of the model, and of a gradient; `problem.message_bytes`, the size of a problem's parameters, is
+            what `simulate` takes. Needed wherever bytes take time: on links with a finite bandwidth, on a `ParameterServer`
+            and on an `AllReduce`.
         progress: show a progress bar; by default only if output is a terminal.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
             cannot carry.
+        BoundError: if the tape would have more rows than `simsgd.bounds.rows`.
         StuckError: if the protocol leaves every worker idle, or never steps, or waits for somebody who never comes.
         ProtocolError: if the protocol asks for something impossible.
 
@@ -79,6 +83,8 @@ def record(
     checks.instance("until", until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate")
     recording = Recording(protocol, cluster, seed, message_bytes)
     updates, seconds = limits(until)
+    if updates < math.inf:
+        bounds.check("rows", updates, f"until={until!r}")
     for part in bar(range(1, 101), "recording", progress):
         recording.advance(updates * (part / 100), seconds * (part / 100))
     return recording.tape()
@@ -195,7 +201,7 @@ class Recording:
             collective=self._transport.collective,
             header=dict(self.header),
         )
-        return prefix.until(known, self.now, self.version, self._by_time)
+        return prefix.now_known(known, self._by_time)
 
     # --- faults ----------------------------------------------------------------------------------------------------------
 
@@ -244,10 +250,17 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
             f"protocol must be synchronous on {type(fabric).__name__}, which sums the gradients of all workers at once, got "
             f"{protocol!r}: use MinibatchSGD, or a networks.ParameterServer (a protocol of your own says synchronous = True)"
         )
-    if message_bytes is None and not isinstance(fabric, Network):
+    if message_bytes is None and (not isinstance(fabric, Network) or _bytes_take_time(fabric, cluster.workers)):
         raise ValueError(
-            f"message_bytes is needed on {type(fabric).__name__}, for example message_bytes=problem.message_bytes or 1e8"
+            f"message_bytes is needed on {_plainly(fabric)}, where bytes take time: for example "
+            "message_bytes=problem.message_bytes, which is what simulate takes, or 1e8"
         )
+
+
+def _bytes_take_time(network: Network, workers: int) -> bool:
+    """Say whether a gigabyte takes longer than nothing between any worker and the server."""
+    ways = network.download_seconds, network.upload_seconds
+    return any(seconds(worker, GIGABYTE) != seconds(worker, 0.0) for worker in range(workers) for seconds in ways)
 
 
 def _plainly(thing: object) -> str:

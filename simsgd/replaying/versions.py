@@ -85,10 +85,11 @@ class Slots:
 
 def _last_readers(read: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Say which rows are the last to read their version, of those versions that are not kept."""
-    oldest = read.min()
-    last_reader = np.empty(read.max() - oldest + 1, np.int64)
-    last_reader[read - oldest] = np.arange(len(read))  # the last of several assignments stays
-    return (last_reader[read - oldest] == np.arange(len(read))) & ~np.isin(read, kept)
+    rows, oldest = np.arange(len(read)), read.min()
+    last_reader = np.zeros(read.max() - oldest + 1, np.int64)
+    np.maximum.at(last_reader, read - oldest, rows)
+    last: np.ndarray = (last_reader[read - oldest] == rows) & ~np.isin(read, kept)
+    return last
 
 
 def _cuts(step: np.ndarray, piece: int | None) -> list[int]:

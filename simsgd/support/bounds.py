@@ -1,7 +1,7 @@
-"""Bounds on how much work is begun: what would take days or more memory than there is, is refused before it is begun.
+"""Bounds on how much work is started: work that would take days, or more memory than there is, is refused before it starts.
 
-`simsgd.bounds` holds them; whoever means it raises a bound, as the refusal says: `sg.bounds.rows = 10**9`.
-Bounds decide whether something is computed, never what: no bit of a result depends on them.
+`simsgd.bounds` holds them. To allow more, raise a bound, as the error says: `sg.bounds.rows = 10**9`. Bounds decide whether
+something is computed, never what: no bit of a result depends on them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Bounds:
     bytes: int = 32_000_000_000
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Change a bound, or raise AttributeError for one that there is not."""
+        """Change a bound, or raise AttributeError for a name that is not one."""
         names = [field.name for field in fields(self)]
         if name not in names:
             raise AttributeError(f"bounds has no {name!r}; it has {', '.join(names)}")
@@ -49,7 +49,7 @@ class Bounds:
         Args:
             name: "rows", "workers", "looks" or "bytes".
             wanted: how many.
-            what: the argument and its value that want so much, which begins the message.
+            what: the argument and its value that need so much; the message begins with it.
         """
         bound = getattr(self, name)
         if wanted > bound:

@@ -1,4 +1,4 @@
-"""Checks of arguments: every refusal names the argument, its value and what would do.
+"""Checks of arguments: every error names the argument, its value and what is allowed.
 
 Laws of this module: it imports nothing of simsgd, and each check returns the value in the type that the caller stores, so
 that a float32 argument never makes a float32 clock.
@@ -41,8 +41,24 @@ def not_negative(name: str, value: object, unit: str = "") -> float:
     return checked
 
 
+def seconds(source: str, value: object) -> float:
+    """Return a time as a finite float of at least zero, in seconds; ValueError names `source`: an argument, a law, a row.
+
+    Example:
+        >>> from simsgd.support import checks
+        >>> checks.seconds("Link.latency", 1)
+        1.0
+    """
+    return not_negative(source, value, "seconds")
+
+
+def finite_seconds(value: float) -> bool:
+    """Say whether a number is a time that a clock can use, finite and not negative: `seconds`, where nothing is refused."""
+    return 0 <= value < math.inf
+
+
 def as_float(seconds: Any) -> float:
-    """Return a time as a float, so that no other type of number becomes the clock's; NaN for what is no number."""
+    """Return a time as a float, so that the clock never has another type; NaN for what is not a number."""
     try:
         return float(seconds)
     except (TypeError, ValueError):
@@ -50,8 +66,8 @@ def as_float(seconds: Any) -> float:
 
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:
-    """Return `start` and `stop` as floats, `stop` cut to `end`, which it is by default; all seconds."""
-    first = not_negative("start", start, "seconds")
+    """Return `start` and `stop` as floats (seconds); `stop` is at most `end`, the default."""
+    first = seconds("start", start)
     last = min(end if stop is None else positive("stop", stop, "seconds"), end)
     if first >= last:
         raise ValueError(f"start must be before stop={stop!r} and the tape's end, {end:g} seconds, got {start!r}")
@@ -66,15 +82,15 @@ def whole(name: str, value: object, least: int) -> int:
 
 
 def instance(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
-    """Raise TypeError unless `value` is an instance of `kind`; `example` shows what would do."""
+    """Raise TypeError unless `value` is an instance of `kind`; `example` shows what is allowed."""
     if isinstance(value, type):
         raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: add ()")
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
 
 
-def sequence(name: str, value: object, example: str) -> tuple:
-    """Return `value` as a tuple, or raise TypeError; `example` shows what would do."""
+def sequence(name: str, value: object, example: str) -> tuple[Any, ...]:
+    """Return `value` as a tuple, or raise TypeError; `example` shows what is allowed."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence such as {example}, got {value!r}")
     return tuple(value)

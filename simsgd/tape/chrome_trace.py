@@ -1,17 +1,19 @@
 """Tapes as Chrome traces: a file that opens in ui.perfetto.dev, in chrome://tracing and in other viewers of that format.
 
 The Trace Event Format is JSON: an object whose "traceEvents" are slices of rows ("B" begins one, "E" ends it), instants ("i"),
-counters ("C") and names ("M"); times are microseconds, here of simulated time. A row is a thread of a process.
+counters ("C") and names ("M"). Times are microseconds, here of simulated time. A row is what the format calls a thread of a
+process.
 
 Laws of this module:
 
-1. What is written is `Tape.stretches` and the tape's columns; nothing is smoothed or left out but what rounds to no length.
-2. Slices of a row never overlap, and none has gaps to the next that the tape does not have, for whatever reader: all times are
-   rounded once, to whole nanoseconds, and written exactly; and where one slice ends and the next begins stands the same text
-   twice. (A duration beside each beginning would not do: Perfetto cuts times 1000 down to whole nanoseconds, and finds 0.7% of
-   such neighbours overlapping, whose second it drops.)
-3. Every row has a thread number of its own, whatever its process, and none that a process has: Perfetto looks for no more
-   than that number, and calls a thread with its process's number the main one.
+1. The file holds what `Tape.stretches` and the tape's columns say. Nothing is smoothed, and nothing is left out but what
+   lasts less than half a nanosecond.
+2. Slices of a row never overlap, and where one begins as another ends on the tape, every reader sees no gap. So each time is
+   rounded once, to whole nanoseconds, and written exactly; an end and a beginning at one time are the same text. (Beginnings
+   with durations would not do: Perfetto cuts microseconds times 1000 down to whole nanoseconds, finds 0.7% of neighbouring
+   slices overlapping, and drops the second of them.)
+3. Each row has a thread number that no other row has, in any process, and that is no process's number. Perfetto finds threads
+   by that number alone, and takes a thread with its process's number for the main one.
 4. The file is written whole or not at all, and the same tape gives the same bytes.
 
 Sources: the Trace Event Format (Google document, "Trace Event Format"); how Perfetto reads it (google/perfetto,
@@ -46,22 +48,22 @@ UPDATES = 21
 FIRST_WORKER = 1000
 """The thread number of worker 0's row; worker w has this plus w."""
 NAMES = {"barrier": "waiting at a barrier"}
-"""What slices are called that are not called as their kind is (see `Tape.stretches`)."""
+"""The names of slices whose kind (see `Tape.stretches`) does not say it all."""
 LONGEST = 9e9
-"""No trace is longer than so many seconds: viewers count nanoseconds in 63 bits."""
+"""The longest trace, seconds: viewers count nanoseconds in 63 bits."""
 
 Window = tuple[int, int]
 """From when to when, nanoseconds."""
 
 
 class Resource(NamedTuple):
-    """What messages, or gradients, occupy together: one row of a trace, which is busy while there is anything.
+    """What messages share, such as the server's link: one row of a trace, busy while at least one message occupies it.
 
     Attributes:
         name: of the row.
         content: what occupies it.
-        begin: when each message came, shape (messages,), nanoseconds.
-        end: when it had gone, nanoseconds, after `begin`.
+        begin: when each message came, nanoseconds, shape (messages,).
+        end: when it left, nanoseconds, after `begin`, shape (messages,).
     """
 
     name: str
@@ -80,19 +82,20 @@ def write(
 ) -> None:
     """Write a tape in the Chrome trace-event format; `Tape.to_chrome_trace` and `Run.to_chrome_trace` call this.
 
-    One row for each worker: what it did, with the job, the version read, staleness, weight, and why it was thrown away. One for
-    each resource that is ever busy: the server's outbound link (from a model's assignment until it is there), its inbound link
-    (from the end of computing until the gradient is there) and the server (until a gradient there is used); or the all-reduce.
-    Model updates are instants; counters tell each used gradient's staleness, the messages at the resources, and metrics. With a
-    contended server that is 2 kB for each gradient, 160 bytes compressed; of a long tape a window may be enough.
+    Each worker has a row: what it did, with the job, the version read, the gradient's staleness and weight, or why the gradient
+    was thrown away. So has each resource that is ever busy: the server's outbound link (from a model's assignment until it has
+    arrived), its inbound link (from the end of computing until the gradient has arrived) and the server (from then until the
+    gradient is used), or else the all-reduce. Model updates are instants. Counters tell the staleness of each gradient used,
+    how many messages occupy each resource, and the metrics. A gradient takes 2 kB with a contended server, 160 bytes
+    compressed; of a long tape, a window (`start`, `stop`) may be enough.
 
     Args:
         path: the file; compressed where it ends in ".gz".
         tape: what happened.
         start: where to begin, simulated seconds.
         stop: where to end, simulated seconds; by default the tape's end.
-        metrics: counters of your own: by name the moments (simulated seconds) and the values, arrays of one shape. Values that
-            are not finite are left out, as JSON has none.
+        metrics: further counters, by name: the moments (simulated seconds) and the values, arrays of one shape. Values that are
+            not finite are left out, as JSON cannot hold them.
 
     Raises:
         ValueError: if there is no time from `start` to `stop`, or `stop` is more than 285 years away.
@@ -127,7 +130,7 @@ def _window(tape: Tape, start: float, stop: float | None) -> Window:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], compressed: bool) -> Iterator[io.TextIOBase]:
-    """Open a text file for writing; compressed without its name and time, which would make each file another."""
+    """Open a text file for writing; a compressed one tells no name and time, so that equal tapes make equal files."""
     with open(path, "wb") as raw:
         packed: Any = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) if compressed else raw
         with contextlib.closing(io.TextIOWrapper(packed, "utf-8", newline="\n")) as file:
@@ -235,7 +238,7 @@ def _resources(tape: Tape, window: Window) -> Iterator[Resource]:
 
 
 def _busy_slices(thread: int, resource: Resource) -> Iterator[str]:
-    """Yield the stretches of time in which a resource held anything, with the number of messages in each."""
+    """Yield the stretches of time in which a resource was busy, with the number of messages in each."""
     order = np.argsort(resource.begin, kind="stable")
     begin, end = resource.begin[order], np.maximum.accumulate(resource.end[order])
     first = np.flatnonzero(np.append(True, begin[1:] > end[:-1]))
@@ -247,7 +250,7 @@ def _busy_slices(thread: int, resource: Resource) -> Iterator[str]:
 
 
 def _level(resource: Resource, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many messages a resource holds from when on: (moments, numbers), from the window's start to its end."""
+    """Return how many messages occupy a resource, and from when: (moments, numbers), from the window's start to its end."""
     moments = np.concatenate([[window[0]], resource.begin, resource.end])
     change = np.repeat([0.0, 1.0, -1.0], [1, len(resource.begin), len(resource.end)])
     when, place = np.unique(moments, return_inverse=True)
@@ -285,7 +288,7 @@ def _counter(name: str, unit: str, process: str, thread: int, moments: np.ndarra
 
 
 def _nanoseconds(seconds: Any) -> np.ndarray:
-    """Return times as whole nanoseconds: equal times stay equal, none overtakes another; all beyond any window are one."""
+    """Return times as whole nanoseconds, in the same order, equal times equal; all times beyond any window become one."""
     return np.rint(np.minimum(seconds, 1.01 * LONGEST) * 1e9).astype(np.int64)
 
 

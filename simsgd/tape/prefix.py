@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, Discarded, Down, Jobs
+from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, Down, Jobs
 
 if TYPE_CHECKING:
     from simsgd.tape.tape import Tape
@@ -50,48 +50,69 @@ def hide_what_never_came(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in MOMENTS[1:]}
 
 
-def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:
-    """Return the tape as it was at the moment `now`, after so many updates.
+def now_known(tape: Tape, by_time: bool) -> Tape:
+    """Return a tape that ends now without what it tells of the future: of jobs in flight, and of a step still to be made.
 
     Args:
-        whole: the tape of a longer recording; what it holds in flight may tell of the future.
+        tape: all that has happened until `tape.end`; what it holds in flight may tell of later moments.
+        by_time: whether it ends with the second `tape.end`, or with its last update.
+    """
+    rows, stepped = len(tape), tape.rows_until(tape.updates)
+    if stepped < rows:  # the step may yet scale their weights
+        weight = tape.weight.copy()
+        weight[stepped:] = np.nan
+        tape = dataclasses.replace(tape, weight=weight)
+    return dataclasses.replace(tape, in_flight=Jobs(**hide(tape.in_flight.columns(), tape.end, by_time)))
+
+
+def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:
+    """Return a finished tape as it was at the moment `now`, after so many updates.
+
+    Args:
+        whole: the tape of a longer recording.
         now: simulated seconds.
         version: how many updates there had been.
         by_time: whether it ends with the second `now`, or with the update that made `version`.
     """
-    stepped = int(np.flatnonzero(whole.step)[version - 1]) + 1 if version else 0  # rows up to the last step
+    stepped = whole.rows_until(version)
     rows = int(np.searchsorted(whole.time, now, side="right")) if by_time else stepped
     lost = int(np.searchsorted(whole.discarded.time, now, side="right"))
     if not by_time:  # gradients that arrived just after the update are still to be thrown away
-        lost -= int(np.count_nonzero(_lost_after(whole.discarded, now, version)))
+        lost -= int(np.count_nonzero(_lost_after(whole, now, version)))
     later = (whole.columns(slice(rows, None)), whole.discarded.columns(slice(lost, None)), whole.in_flight.columns())
     kept = whole.cut_rows(slice(rows))
-    unstepped = np.arange(rows) >= stepped  # their step may yet scale their weights
-    return dataclasses.replace(
+    kept = dataclasses.replace(
         kept,
-        weight=np.where(unstepped, np.nan, kept.weight),
-        step=kept.step & ~unstepped,
+        step=kept.step & (np.arange(rows) < stepped),
         update_times=whole.update_times[:version],
         end=now,
         down=_down_until(whole.down, now),
         discarded=whole.discarded.cut(slice(lost)),
-        in_flight=_under_way(later, now, version, by_time),
+        in_flight=_under_way(later, now, version),
     )
+    return now_known(kept, by_time)
 
 
-def _lost_after(discarded: Discarded, now: float, version: int) -> np.ndarray:
-    """Say which jobs were thrown away at `now`, but after the version was made (and not cancelled when it was)."""
-    cancelled = discarded.reason == REASONS.index("cancelled")
-    return (discarded.time == now) & ((discarded.version > version) | (discarded.version == version) & ~cancelled)
+def _lost_after(whole: Tape, now: float, version: int) -> np.ndarray:
+    """Say which jobs were thrown away at `now`, but after the version was made.
+
+    When it was made, others may have been cancelled; and the gradient whose arrival made the server step may be unused itself.
+    """
+    discarded, stepped = whole.discarded, whole.rows_until(version)
+    with_it = discarded.reason == REASONS.index("cancelled")
+    at_once = (discarded.time == now) & (discarded.version == version)
+    if stepped and whole.time[stepped - 1] < now:  # the step was not made when its last gradient came
+        with_it[np.flatnonzero(at_once & (discarded.reason == REASONS.index("unused")))[:1]] = True
+    return (discarded.time == now) & ((discarded.version > version) | at_once & ~with_it)
 
 
-def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int, by_time: bool) -> Jobs:
-    """Return, of jobs that ended later, those that were in flight at `now`, with what had not happened yet unknown."""
+def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int) -> Jobs:
+    """Return, of jobs that ended later, those that were in flight at `now`."""
     jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
     order = np.lexsort((jobs["job"], jobs["worker"]))
     order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
     first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
-    return Jobs(**hide({name: column[order[first]] for name, column in jobs.items()}, now, by_time))
+    return Jobs(**{name: column[order[first]] for name, column in jobs.items()})
 
 
 def _down_until(down: Down, now: float) -> Down:

@@ -125,6 +125,12 @@ class Tape(Jobs):
         """Return a column of all jobs: of the rows, then of those discarded, then of those in flight."""
         return np.concatenate([getattr(log, column) for _, log, _ in self.jobs_and_ends()])
 
+    def rows_until(self, version: int) -> int:
+        """Return how many rows there are up to the step that made a version."""
+        if version == self.updates:  # found without an array of all steps
+            return len(self) - int(np.argmax(self.step[::-1])) if version else 0
+        return int(np.flatnonzero(self.step)[version - 1]) + 1 if version else 0
+
     def cut_rows(self, rows: slice) -> Tape:
         """Return the tape with some of its rows only, and all else as it is."""
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in ROW_COLUMNS})

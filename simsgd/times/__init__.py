@@ -1,23 +1,24 @@
 """How long a job takes: laws of compute time, in seconds.
 
-Laws of this package:
+What holds for every law of compute time here, and is tested:
 
-1. A law is a frozen description. A worker's draws come from the stream it is handed, which belongs to that worker; so one
-   worker's law never touches another worker's draws.
-2. A law states its own truth, `moments(worker)`: one test checks every law's draws against it.
-3. Seconds everywhere; a drawn time is finite and not negative (the recorder refuses anything else, and names the law).
-4. What depends on the clock (a slow spell, a pause) is drawn as a function of the clock alone, so it is the same whatever
-   the method makes the worker do. Laws may be put around one another in any order; what follows the clock always stretches
-   the whole of a job's work.
+1. A law is a frozen description. A worker draws from a random stream of its own, so changing one worker's law does not change
+   the draws of another.
+2. A law states its exact moments, `moments(worker)`, and one test compares the draws of every law with them.
+3. All times are seconds, finite and not negative. The recorder refuses any other draw and names the law.
+4. Slowness that depends on the clock (a slow spell, a pause) is drawn as a function of the clock alone, so it does not depend
+   on the method. Laws can be nested in any order; slowness that follows the clock always applies to the whole of a job's work.
 
-A law of your own is a subclass of `Law`; see `notebooks/write_your_own.ipynb`. A table of times that you measured becomes a
-law as it stands (`Recorded`), or by the laws that fit it (`fit`).
+To write your own law, subclass `Law`; see `notebooks/write_your_own.ipynb`. Times that you measured can be played back
+(`Recorded`), or a law can be fitted to them (`fit`).
 """
 
+from simsgd.support import public
 from simsgd.times.clock import Pauses, SlowSpells
 from simsgd.times.combined import DrawnSlowness, PerWorker, Speeds
-from simsgd.times.fitting import Candidate, Fit, fit
+from simsgd.times.fitting import Fit, fit
 from simsgd.times.law import Law, Moments
+from simsgd.times.likelihood import Candidate
 from simsgd.times.recorded import EndOfRecordingError, Recorded
 from simsgd.times.scheduled import Slowdown, Slowdowns
 from simsgd.times.textbook import Constant, Exponential, Pareto, ShiftedExponential, Weibull
@@ -50,3 +51,4 @@ __all__ = [
     "Weibull",
     "fit",
 ]
+__dir__ = public.names(__all__)

@@ -1,4 +1,4 @@
-"""What laws made of one other law have in common, whatever follows the clock in it."""
+"""The base of laws that change the draws of one other law, whether or not that law follows the clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moved(distribution: Distribution | None, by: float, shift: float = 0.0) -> D
 
 @dataclass(frozen=True)
 class Around(Law):
-    """A law made of one other law; a clock in the other law stretches what this one makes of the work."""
+    """A law that changes the draws of another law. If that one follows the clock, its work is changed and then stretched."""
 
     law: Law
 
@@ -39,7 +39,7 @@ class Around(Law):
 
     @abstractmethod
     def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
-        """Return the sampler made of the law's."""
+        """Return the sampler of this law, given the sampler `draw` of the inner law."""
 
     @abstractmethod
     def _changed(self, worker: int) -> Moments:
@@ -56,7 +56,7 @@ class Around(Law):
         return on_work(self.law.sampler(rng, worker), lambda draw: self._change(draw, rng, worker))
 
     def in_the_long_run(self, worker: int = 0) -> Law:
-        """Return the clocks of the law around this one."""
+        """Return this law with the clocks of the inner law moved outside, so that they stretch the changed work."""
         inner = self.law.in_the_long_run(worker)
         if isinstance(inner, Clock):
             return replace(inner, law=replace(self, law=inner.law).in_the_long_run(worker))
@@ -73,7 +73,7 @@ class Around(Law):
         return whole._autocorrelation(lag, worker) if isinstance(whole, Around) else whole.autocorrelation_at(lag, worker)
 
     def distribution(self, worker: int = 0) -> Distribution | None:
-        """Return the distribution of one job's time where it is the law's own in another place or of another scale."""
+        """Return the distribution of one job's time if it is the inner law's, shifted or scaled; None otherwise."""
         whole = self.in_the_long_run(worker)
         return whole._distribution(worker) if isinstance(whole, Around) else whole.distribution(worker)
 

@@ -1,7 +1,7 @@
-"""Laws that follow the clock on and on: spells of slowness, periodic pauses. Whatever runs is caught in mid-job.
+"""Laws that follow the clock without end: spells of slowness, periodic pauses. They can begin in the middle of a job.
 
-Laws of this module: a worker's slowness is drawn as a function of the simulated second alone, like the weather, so it is the
-same whatever the method makes the worker do; and a job's work is stretched by it second by second (`simsgd.times.stretching`).
+A worker's slowness is drawn as a function of the simulated second alone, like the weather, so it does not depend on the method.
+It stretches a job's work second by second (`simsgd.times.stretching`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import InSeconds
 from simsgd.times.expectations import expectation, pauses_met
 from simsgd.times.law import Law, Moments
 from simsgd.times.stretching import Clock, Piece
@@ -24,13 +24,13 @@ from simsgd.times.stretching import Clock, Piece
 class SlowSpells(Clock):
     """Another law's work by a worker that falls into slow spells: two states, with memoryless sojourns in seconds.
 
-    A worker is as usual for Exponential(mean a) seconds, then `slowness` = s times slower for Exponential(mean b) seconds, and
-    so on; at second 0 it is in its stationary state, slow with probability b/(a + b). A job caught in a spell is slow from
-    there on, and only as long as the spell lasts. Spells go on while a worker waits: a method that waits between jobs begins
-    more of them in a spell, and its jobs take longer on average than the mean below.
+    A worker has its usual speed for Exponential(mean a) seconds, then is `slowness` = s times slower for Exponential(mean b)
+    seconds, and so on; at second 0 it is in its stationary state, slow with probability b/(a + b). If a spell begins during a
+    job, the job is slow from then on until the spell ends. Spells go on while a worker waits, so a method that waits between
+    jobs begins more of them during a spell, and its jobs take longer on average than the mean below.
 
     Counted in nominal work w instead of seconds, the state is a Markov chain too, with rates 1/a and s/b: slow with probability
-    π = (b/s)/(a + b/s), forgetting at the rate λ = 1/a + s/b. Hence, for jobs one right after the other, with w drawn from the
+    π = (b/s)/(a + b/s), with relaxation rate λ = 1/a + s/b. So, for jobs one right after the other, with w drawn from the
     law and L(λ) = E[exp(−λw)],
 
         mean            (1 + (s − 1)π)·E[w]
@@ -54,8 +54,8 @@ class SlowSpells(Clock):
     """
 
     slowness: float
-    normal_seconds: Seconds
-    slow_seconds: Seconds
+    normal_seconds: InSeconds
+    slow_seconds: InSeconds
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +107,7 @@ class SlowSpells(Clock):
 class Pauses(Clock):
     """Another law's work, with a pause at regular seconds: a checkpoint, a garbage collection.
 
-    Every P seconds a worker stands still for L seconds. A job is stopped by a pause that it meets and goes on after it. With w
+    Every P seconds a worker pauses for L seconds; a job under way stops and continues afterwards. With w
     the job's work and f the fractional part of w/(P − L), for jobs one right after the other,
 
         mean        E[w]·P/(P − L)
@@ -120,8 +120,8 @@ class Pauses(Clock):
         law: the law of the nominal work.
         every: seconds P from the beginning of one pause to that of the next.
         lasting: seconds L of a pause, below `every`.
-        first: the simulated second at which the first pause begins, for all workers together; None where each worker draws
-            its own, so that pauses are spread evenly and one may be under way at second 0.
+        first: the simulated second at which the first pause of every worker begins. With None each worker draws its own,
+            uniformly over one period, so a pause may be under way at second 0.
 
     Raises:
         ValueError: if a number is outside its range.
@@ -132,9 +132,9 @@ class Pauses(Clock):
         1.1111111111111112
     """
 
-    every: Seconds
-    lasting: Seconds
-    first: Seconds | None = None
+    every: InSeconds
+    lasting: InSeconds
+    first: InSeconds | None = None
     periodic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -144,7 +144,7 @@ class Pauses(Clock):
         if self.lasting >= self.every:
             raise ValueError(f"Pauses.lasting must be below every={self.every!r}, got {self.lasting!r}")
         if self.first is not None:
-            checks.store(self, first=checks.not_negative("Pauses.first", self.first, "seconds"))
+            checks.store(self, first=checks.seconds("Pauses.first", self.first))
 
     def pieces(self, rng: np.random.Generator, worker: int) -> Iterator[Piece]:
         """Yield work and pause in turn."""

@@ -1,13 +1,16 @@
-"""Laws of workers that differ: at another speed, given or drawn, or with a law of their own."""
+"""Laws for workers that differ: in speed, given or drawn, or each with its own law."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from simsgd.support import checks
+from simsgd.support.units import FACTOR
 from simsgd.times.around import Around, moved
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
@@ -32,7 +35,7 @@ class Speeds(Around):
         5.0
     """
 
-    speeds: tuple[float, ...]
+    speeds: Sequence[float]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,14 +64,15 @@ class Speeds(Around):
 class DrawnSlowness(Around):
     """Another law, slowed by a factor that each worker draws once and keeps: a job takes F·X.
 
-    Moments are over the population of workers, of whom one is drawn: mean E[F]E[X], variance E[F²]E[X²] − (E[F]E[X])² and,
+    Moments are those of a worker drawn at random from the population: mean E[F]E[X], variance E[F²]E[X²] − (E[F]E[X])² and,
     with ρ the law's own lag-1 autocorrelation, lag-1 covariance E[F²](ρ·Var X + E[X]²) − (E[F]E[X])². For a law that draws
-    independently, the autocorrelation is thus Var F·E[X]² over the variance, at every lag: slowness persists.
+    independently, the autocorrelation is Var F·E[X]² over the variance, at every lag: slowness persists.
 
     Args:
         law: the law of X.
-        slowness: the law of F, a plain factor: 1 leaves a worker's times as they are, 5 makes it five times slower. Each
-            worker draws it from a stream of its own.
+        slowness: the law of F, a plain factor without a unit: 1 leaves a worker's times as they are, 5 makes it five times
+            slower. The parameters of this law that are seconds in a law of times (`mean`, `minimum`, …) are plain numbers
+            here, in a cluster's file too. Each worker draws its factor from a stream of its own.
 
     Raises:
         TypeError: if one of them is not a `Law`.
@@ -81,7 +85,7 @@ class DrawnSlowness(Around):
         Moments(mean=2.0, variance=1.0, autocorrelation=1.0)
     """
 
-    slowness: Law
+    slowness: Annotated[Law, FACTOR]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,7 +123,7 @@ class DrawnSlowness(Around):
 
 @dataclass(frozen=True)
 class PerWorker(Law):
-    """A law of its own for each worker.
+    """A separate law for each worker.
 
     Args:
         laws: one `Law` for each worker.
@@ -134,7 +138,7 @@ class PerWorker(Law):
         3.0
     """
 
-    laws: tuple[Law, ...]
+    laws: Sequence[Law]
 
     def __post_init__(self) -> None:
         checks.store(self, laws=checks.sequence("PerWorker.laws", self.laws, "(Constant(1.0), Constant(2.0))"))

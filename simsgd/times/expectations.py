@@ -1,4 +1,4 @@
-"""Expectations over one job's time, from what a law states of itself: by its distribution, or exactly where it is constant."""
+"""Expectations over one job's time, from the distribution that a law states, or exactly for a constant law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which law do measured times follow? `fit` chooses one by likelihood, and says so where independent draws will not do."""
+"""Fitting a law to measured times: `fit` chooses one by likelihood, and says when independent draws describe them badly."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from simsgd.times.variation import AutocorrelatedLognormal
 FEWEST = 10
 AUTOCORRELATION = 0.1
 BETWEEN_WORKERS = 0.05
-"""What is less than this makes no difference that matters, however many samples prove that it is there."""
+"""Smaller effects are ignored even where they are statistically significant."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What `fit` found out about measured times; printed, it says it in a few lines.
+    """What `fit` found out about measured times. `print` shows it in a few lines.
 
     Attributes:
         workers: how many.
@@ -39,10 +39,10 @@ class Fit:
             −(1 + 2r)/(times of a worker) that comes from measuring around a mean that is itself estimated.
         between_worker_share: the share of the variance of all times that the workers' own means explain, from 0 to 1.
         slowest_to_fastest: the largest of the workers' means over the smallest.
-        independent: whether one law of independent draws for all workers may do; `fit` states the test.
-        persistent: the law that keeps what independent draws lose, ready for a cluster of these workers: each with its
-            own mean, around it an autocorrelated lognormal with their common variation and autocorrelation. It goes on from
-            job to job, not with the clock: spells that do are better described by `SlowSpells`.
+        independent: whether the times can be independent draws from one law for all workers; `fit` states the test.
+        persistent: a law for a cluster of these workers that keeps what independent draws lose: each worker's own mean, and an
+            autocorrelated lognormal with their common variation and autocorrelation. Its memory goes by jobs; slow spells
+            that go by the clock are better described by `SlowSpells`.
     """
 
     workers: int
@@ -105,7 +105,7 @@ class Fit:
 
 
 def fit(samples: Recorded | np.ndarray | Sequence[Any], tolerance: float = 0.1) -> Fit:
-    """Fit laws to measured times by likelihood, and test whether they may be independent draws from one law at all.
+    """Fit laws to measured times by likelihood, and test whether they can be independent draws from one law.
 
     To all times together are fitted, by maximum likelihood, an exponential, a shifted exponential, a gamma, a lognormal, a
     Weibull and a Pareto law (a constant where all are equal); Schwarz's criterion orders them. The best one describes the
@@ -123,7 +123,7 @@ def fit(samples: Recorded | np.ndarray | Sequence[Any], tolerance: float = 0.1) 
         tolerance: the Kolmogorov–Smirnov distance up to which a law describes the times, from 0 to 1.
 
     Raises:
-        TypeError: if `samples` is no sequence.
+        TypeError: if `samples` is not a sequence.
         ValueError: if a time is not a finite number above 0, or there are too few.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a law of compute times is: `Law`, and `Moments`, the truth that each states of itself."""
+"""The base class of laws of compute time, `Law`, and `Moments`, the exact moments that each law states."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Sampler = Callable[[float], float]
-"""Of the simulated second at which a worker begins its next job, the seconds that it takes."""
+"""A function of the simulated second at which a worker begins its next job; it returns the seconds that the job takes."""
 
 Distribution = Any
 """A frozen continuous distribution of `scipy.stats`, such as `scipy.stats.expon(scale=2.0)`."""
 
 
 class Moments(NamedTuple):
-    """What a law says of a worker's jobs, done one right after the other, in the long run.
+    """Long-run moments of a worker's job times, for jobs done one right after the other.
 
     Attributes:
         mean: seconds; infinite where it does not exist.
@@ -35,8 +35,9 @@ class Moments(NamedTuple):
 class Law(ABC):
     """A law of compute times: subclass it with `moments`, and `sample` or `sampler`, to write your own.
 
-    `sample` is enough where draws are independent. A law that remembers (an autocorrelated one, one that follows the clock)
-    has `sampler` instead, which is called once for each worker of a recording and may keep what it needs.
+    `sample` is enough where draws are independent. A law with memory (autocorrelated, or following the clock) defines `sampler`
+    instead. It is called once for each worker of a recording, and the function that it returns holds the memory: the law itself
+    must be a frozen dataclass, because a law that changed could give two tapes from one seed.
 
     Raises:
         TypeError: from `sample` and `sampler` of a class that defines neither.
@@ -65,12 +66,12 @@ class Law(ABC):
         """Return the function that draws this worker's times, job after job, in one recording.
 
         Args:
-            rng: the worker's own stream. A law around another hands it on first, and then spawns a stream of its own from
-                it, here and not later: so what it wraps draws the same with and without it.
-            worker: whose jobs they are.
+            rng: the worker's own stream. A law that wraps another passes it to that one first, and then spawns its own stream
+                from it, in this call and not later; so the wrapped law draws the same with and without the wrapper.
+            worker: the number of the worker.
 
         Returns:
-            A function of `now`, the simulated second at which the next job begins. It never decreases, but a job may be cut
+            A function of `now`, the simulated second at which the next job begins. `now` never decreases, but a job may be cut
             short (cancelled, crashed), so the next one may begin before this one would have ended.
         """
         if type(self).sample is Law.sample:
@@ -94,8 +95,8 @@ class Law(ABC):
         return None
 
     def in_the_long_run(self, worker: int = 0) -> Law:
-        """Return the law that a worker's times follow in the long run, with what follows the clock outermost."""
+        """Return the law that a worker's times follow in the long run, with the laws that follow the clock outermost."""
         return self
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if the law cannot serve a cluster of so many workers; most laws serve any."""
+        """Raise ValueError if the law does not fit a cluster of that many workers; most laws fit any."""

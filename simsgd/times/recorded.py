@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times import tables
 from simsgd.times.law import Law, Moments, Sampler
 
@@ -17,12 +18,12 @@ AT_END = ("repeat", "resample", "stop")
 
 
 class EndOfRecordingError(RuntimeError):
-    """A recording of times that stops at its end was asked for one more; the message says whose, and the ways out."""
+    """A `Recorded` law that stops at its end was asked for one more time; the message names the worker and the ways out."""
 
 
 @dataclass(frozen=True, repr=False)
 class Recorded(Law):
-    """The times that each worker was measured to take, one after the other, and then what `at_end` says.
+    """Measured times of each worker, played back in order; `at_end` says what follows the last one.
 
     Discrete-event simulation calls this trace-driven. In the long run the mean and the variance are those of the worker's own
     times x₁ … xₙ (each as likely as the others), and with rₖ = Σ(xᵢ − x̄)(xᵢ₊ₖ − x̄)/Σ(xᵢ − x̄)², where x₁ follows xₙ, the
@@ -31,16 +32,16 @@ class Recorded(Law):
         "repeat"    rₖ: after the last time comes the first again;
         "resample"  rₖ·(1 − k/block), 0 from k = block on: after the last time come blocks of so many times in a row, from a
                     place drawn evenly (the last time followed by the first), which keeps what a block is long enough to hold;
-        "stop"      rₖ, although there is no long run: one job more is an `EndOfRecordingError` error.
+        "stop"      rₖ, although there is no long run: one more job raises `EndOfRecordingError`.
 
-    Every seed plays the times in order first, so runs no longer than these are no replications: with "resample", seeds
-    differ only after. And the times are those of the method under which they were measured: what follows the clock, a slow
-    spell say, fills a larger share of the jobs of a method that waits between them.
+    Every seed first plays the times in order, so runs that are not longer than the table are the same for all seeds; with
+    "resample" seeds differ after it. The times belong to the method under which they were measured: slowness that follows
+    the clock, such as a slow spell, affects a larger share of the jobs of a method that waits between jobs.
 
     Args:
         seconds: for each worker its times in order, at least one, seconds of at least 0: arrays or sequences.
         at_end: "repeat", "resample" or "stop".
-        block: times in a block, for "resample" only; longer than slowness persists, shorter than the recording.
+        block: times in a block, for "resample" only; choose it longer than slowness persists and shorter than the table.
 
     Raises:
         TypeError: if `seconds` is not a sequence of sequences.
@@ -57,7 +58,7 @@ class Recorded(Law):
         [0.5, 1.5, 2.0, 2.0, 3.0]
     """
 
-    seconds: tuple[tuple[Seconds, ...], ...]
+    seconds: Sequence[Sequence[Drawn]]
     at_end: str
     block: int | None = None
 
@@ -112,7 +113,7 @@ class Recorded(Law):
         )
 
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
-        """Play the worker's times, and then on as `at_end` says."""
+        """Play the worker's times, and then continue as `at_end` says."""
         times, job = self.seconds[worker], -1
         start, place = 0, 0  # job k takes times[start + k − place], round and round
 
@@ -156,11 +157,11 @@ class Recorded(Law):
 
 
 def _times(name: str, given: object) -> tuple[float, ...]:
-    """Return one worker's times as floats, or raise an error that names the first one that is none."""
+    """Return one worker's times as floats, or raise an error that names the first one that is not a time."""
     plain = isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "iuf" and given.size > 0
     if plain and np.all(np.isfinite(given) & (given >= 0)):  # type: ignore[call-overload, operator]
         return tuple(given.astype(float).tolist())  # type: ignore[attr-defined]
     times = checks.sequence(name, given, "[0.5, 1.0], the times of one worker")
     if not times:
         raise ValueError(f"{name} must hold at least one time of the worker, got {given!r}")
-    return tuple(checks.not_negative(f"{name}[{i}]", time, "seconds") for i, time in enumerate(times))
+    return tuple(checks.seconds(f"{name}[{i}]", time) for i, time in enumerate(times))

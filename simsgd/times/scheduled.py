@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import InSeconds
 from simsgd.times.law import Distribution, Law, Moments
 from simsgd.times.stretching import Clock, Piece
 from simsgd.times.work import Scaled
@@ -22,9 +22,9 @@ class Slowdown:
 
     Args:
         worker: whose jobs are slowed.
-        slowness: seconds per second of nominal work meanwhile, above 0; infinite for a standstill.
+        slowness: seconds per second of nominal work in that time, above 0; infinite if the worker stops.
         start: the simulated second from which it is so, at least 0.
-        end: until when; infinite if it never ends, which a standstill must.
+        end: the simulated second until which it is so; infinite if it never ends, for a finite `slowness` only.
 
     Raises:
         ValueError: if a number is outside its range, or `end` not after `start`.
@@ -37,12 +37,12 @@ class Slowdown:
 
     worker: int
     slowness: float
-    start: Seconds
-    end: Seconds
+    start: InSeconds
+    end: InSeconds
 
     def __post_init__(self) -> None:
         checks.store(self, worker=checks.whole("Slowdown.worker", self.worker, 0))
-        checks.store(self, start=checks.not_negative("Slowdown.start", self.start, "seconds"))
+        checks.store(self, start=checks.seconds("Slowdown.start", self.start))
         for name in ("slowness", "end"):
             value = getattr(self, name)
             endless = isinstance(value, float) and value == math.inf
@@ -57,15 +57,15 @@ class Slowdown:
 class Slowdowns(Clock):
     """Another law's work, with slow-downs at scheduled seconds: worker 3 is 5 times slower from 100 s to 200 s.
 
-    A job that a slow-down begins or ends in is slowed for that part alone. Slow-downs of a worker that overlap multiply. A
-    slow-down passes: in the long run a worker's times are those of the law, by the slowness of what never ends.
+    If a slow-down begins or ends during a job, only that part of the job is slowed. Overlapping slow-downs of a worker
+    multiply. In the long run a worker's times are those of the law, times the slowness of its slow-downs that never end.
 
     Args:
         law: the law of the nominal work.
         slowdowns: `Slowdown` entries, in any order.
 
     Raises:
-        TypeError: if an entry is not a `Slowdown`; ValueError, in `Cluster`, if one is of a worker that is not there.
+        TypeError: if an entry is not a `Slowdown`; ValueError, in `Cluster`, if one names a worker that the cluster lacks.
 
     Example:
         >>> import simsgd as sg
@@ -75,7 +75,7 @@ class Slowdowns(Clock):
         [1.0, 4.0, 5.0]
     """
 
-    slowdowns: tuple[Slowdown, ...]
+    slowdowns: Sequence[Slowdown]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +92,7 @@ class Slowdowns(Clock):
             yield Piece(until, math.prod(each.slowness for each in own if each.start <= since < each.end))
 
     def around(self, work: Law, worker: int) -> Moments:
-        """Return the work's own moments, by the slowness of what never ends."""
+        """Return the moments of the work, times the slowness of slow-downs that never end."""
         return self._never_ending(work, worker).moments(worker)
 
     def moments(self, worker: int = 0) -> Moments:
@@ -108,7 +108,7 @@ class Slowdowns(Clock):
         return self.in_the_long_run(worker).distribution(worker)
 
     def in_the_long_run(self, worker: int = 0) -> Law:
-        """Return the law without what ends."""
+        """Return the law without the slow-downs that end."""
         return self._never_ending(self.law, worker).in_the_long_run(worker)
 
     def _never_ending(self, work: Law, worker: int) -> Law:
@@ -116,7 +116,7 @@ class Slowdowns(Clock):
         return Scaled(work, by=math.prod(endless)) if endless else work
 
     def check_workers(self, workers: int) -> None:
-        """Raise ValueError if a slow-down is of a worker that is not there."""
+        """Raise ValueError if a slow-down names a worker that the cluster lacks."""
         for i, slowdown in enumerate(self.slowdowns):
             if slowdown.worker >= workers:
                 raise ValueError(

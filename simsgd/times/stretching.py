@@ -1,11 +1,12 @@
-"""Work stretched by the clock: what is under every law that follows the clock.
+"""Work stretched by the clock: the mechanism of every law that follows the clock.
 
 Laws of this module:
 
-1. A worker's slowness is a function of the simulated second, and of nothing that a job does: a chain of pieces (until,
-   slowness), drawn one after the other from a stream of its own.
-2. Slowness is seconds per second of nominal work: 1 is as usual, 5 is five times slower, infinity is paused.
-3. What ended before a job begins is forgotten; what a job looked ahead at is kept, because the job may be cut short.
+1. A worker's slowness is a function of the simulated second and does not depend on its jobs: a chain of pieces (until,
+   slowness), drawn one after the other from a separate stream.
+2. Slowness is seconds per second of nominal work: 1 is the usual speed, 5 is five times slower, infinity is paused.
+3. Pieces that ended before a job begins are dropped; pieces that a job has looked ahead at are kept, because the job may be
+   cut short.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from simsgd.times.law import Law, Moments, Sampler
 
 
 class Piece(NamedTuple):
-    """A piece of time of one slowness, from where the piece before it ends.
+    """An interval of constant slowness, which begins where the previous one ends.
 
     Attributes:
         until: the simulated second at which it ends; infinite for the last one.
@@ -36,7 +37,7 @@ class Piece(NamedTuple):
 
 
 class Stretched:
-    """A sampler of nominal work that is done at the pace of the clock; called like any `Sampler`.
+    """A sampler that draws nominal work and stretches it by the clock; called like any `Sampler`.
 
     Args:
         work: draws a job's nominal seconds.
@@ -57,7 +58,7 @@ class Stretched:
             else:
                 ahead.append(next(self.pieces))
         left, elapsed, at, index = self.work(now), 0.0, now, 0
-        if not 0 <= left < math.inf:  # for the recorder to refuse, who names the law
+        if not checks.finite_seconds(left):  # the recorder refuses it, and names the law
             return left
         while True:
             if index == len(ahead):
@@ -71,19 +72,19 @@ class Stretched:
 
 
 def on_work(draw: Sampler, change: Callable[[Sampler], Sampler]) -> Sampler:
-    """Change how the nominal work is drawn, under the clock if there is one."""
+    """Change how the nominal work is drawn; a clock around it stays outermost."""
     return Stretched(change(draw.work), draw.pieces) if isinstance(draw, Stretched) else change(draw)
 
 
 def stretched(draw: Sampler, pieces: Iterator[Piece]) -> Stretched:
-    """Put a clock around a sampler; around one that has a clock already, slownesses multiply."""
+    """Put a clock around a sampler; if it already has one, the slownesses multiply."""
     if isinstance(draw, Stretched):
         return Stretched(draw.work, multiplied(draw.pieces, pieces))
     return Stretched(draw, pieces)
 
 
 def multiplied(*chains: Iterator[Piece]) -> Iterator[Piece]:
-    """Yield the pieces of several chains at once: at each moment the product of their slownesses."""
+    """Yield the pieces of several chains combined: at each moment the product of their slownesses."""
     current = [next(chain) for chain in chains]
     while True:
         until = min(piece.until for piece in current)
@@ -118,10 +119,7 @@ class Clock(Law):
         return stretched(draw, self.pieces(rng.spawn(1)[0], worker))
 
     def moments(self, worker: int = 0) -> Moments:
-        """Return the moments in the long run; with more than one clock around the work, the mean alone is stated.
-
-        Not even the mean is, where two of the clocks are periodic.
-        """
+        """Return the long-run moments; with several clocks only the mean, and with two periodic ones nothing."""
         inner = self.law.in_the_long_run(worker)
         alone = self.around(inner, worker)
         if not isinstance(inner, Clock):
@@ -135,7 +133,7 @@ class Clock(Law):
         return Moments(alone.mean, math.nan, math.nan)
 
     def in_the_long_run(self, worker: int = 0) -> Law:
-        """Return this clock around what its law is in the long run."""
+        """Return this clock around the long-run form of its law."""
         return replace(self, law=self.law.in_the_long_run(worker))
 
     def check_workers(self, workers: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
 
@@ -28,7 +28,7 @@ class Constant(Law):
         Moments(mean=0.1, variance=0.0, autocorrelation=0.0)
     """
 
-    seconds: Seconds
+    seconds: Drawn
 
     def __post_init__(self) -> None:
         checks.store(self, seconds=checks.positive("Constant.seconds", self.seconds, "seconds"))
@@ -58,7 +58,7 @@ class Exponential(Law):
         Moments(mean=2.0, variance=4.0, autocorrelation=0.0)
     """
 
-    mean: Seconds
+    mean: Drawn
 
     def __post_init__(self) -> None:
         checks.store(self, mean=checks.positive("Exponential.mean", self.mean, "seconds"))
@@ -95,11 +95,11 @@ class ShiftedExponential(Law):
         Moments(mean=2.0, variance=1.0, autocorrelation=0.0)
     """
 
-    shift: Seconds
-    mean: Seconds
+    shift: Drawn
+    mean: Drawn
 
     def __post_init__(self) -> None:
-        checks.store(self, shift=checks.not_negative("ShiftedExponential.shift", self.shift, "seconds"))
+        checks.store(self, shift=checks.seconds("ShiftedExponential.shift", self.shift))
         checks.store(self, mean=checks.positive("ShiftedExponential.mean", self.mean, "seconds"))
         if self.mean <= self.shift:
             raise ValueError(
@@ -139,7 +139,7 @@ class Pareto(Law):
         Moments(mean=1.5, variance=0.75, autocorrelation=0.0)
     """
 
-    minimum: Seconds
+    minimum: Drawn
     exponent: float
 
     def __post_init__(self) -> None:
@@ -183,7 +183,7 @@ class Weibull(Law):
         Moments(mean=2.0, variance=4.0, autocorrelation=0.0)
     """
 
-    mean: Seconds
+    mean: Drawn
     shape: float
 
     def __post_init__(self) -> None:

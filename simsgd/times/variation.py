@@ -1,4 +1,4 @@
-"""Laws given by their mean and coefficient of variation: gamma, lognormal, and a lognormal that remembers."""
+"""Laws given by their mean and coefficient of variation: gamma, lognormal, and a lognormal with memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
 
@@ -16,7 +16,7 @@ from simsgd.times.law import Distribution, Law, Moments, Sampler
 class _MeanAndVariation(Law):
     """A law given by its mean m (seconds) and its coefficient of variation c, standard deviation over mean."""
 
-    mean: Seconds
+    mean: Drawn
     coefficient_of_variation: float
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class Lognormal(_MeanAndVariation):
 
 @dataclass(frozen=True)
 class AutocorrelatedLognormal(_MeanAndVariation):
-    """Lognormal times that remember: the logarithm follows AR(1), so a slow job is likely to be followed by another.
+    """Lognormal times with memory: the logarithm follows AR(1), so a slow job is likely to be followed by another.
 
     With c the coefficient of variation, s² = log(1 + c²) and r the lag-1 autocorrelation of the times themselves,
 

@@ -1,4 +1,4 @@
-"""Laws of jobs of another size: time that scales with the batch, or with the number of local steps."""
+"""Laws for larger or smaller jobs: time that scales with the batch, or with the number of local steps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
-from simsgd.support.units import Seconds
+from simsgd.support.units import Drawn
 from simsgd.times.around import Around, moved, parameters
 from simsgd.times.law import Distribution, Moments, Sampler
 
 
 @dataclass(frozen=True)
 class Scaled(Around):
-    """Another law, for more or less work: a job takes overhead + by·X, for example with X the time of one sample.
+    """Another law for jobs of another size: a job takes overhead + by·X, for example with X the time of one sample.
 
     The mean is overhead + by·E[X], the variance by²·Var X, the autocorrelation the law's own.
 
     Args:
         law: the law of X.
-        by: how many times the law's work a job is, above 0: the batch size, where X is the time of one sample.
+        by: the factor, above 0: the batch size, if X is the time of one sample.
         overhead: seconds that a job takes whatever its size, at least 0.
 
     Raises:
@@ -34,12 +34,12 @@ class Scaled(Around):
     """
 
     by: float
-    overhead: Seconds = 0.0
+    overhead: Drawn = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.store(self, by=checks.positive("Scaled.by", self.by))
-        checks.store(self, overhead=checks.not_negative("Scaled.overhead", self.overhead, "seconds"))
+        checks.store(self, overhead=checks.seconds("Scaled.overhead", self.overhead))
 
     def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
         by, overhead = self.by, self.overhead
@@ -61,7 +61,7 @@ class LocalSteps(Around):
     H − 1, and the lag-1 covariance Σ min(k, 2H − k)·rₖ·Var X, k from 1 to 2H − 1; not a number where the law does not
     state them. For independent draws: H·Var X and 0.
 
-    A law of your own that looks at `now` may see it go back by part of a job, if a job was cut short.
+    A law of your own that uses `now` may see it decrease by part of a job, after a job was cut short.
 
     Args:
         law: the law of one step's time X.

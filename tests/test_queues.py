@@ -4,53 +4,58 @@ import math
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import simsgd as sg
 from simsgd.networks import Duplex, Link, ParameterServer, PerWorker
 from simsgd.protocols import KSyncSGD
-from simsgd.protocols.base import Gradient
-from simsgd.recording.queues import FairLink, Free, Line, after, happen
+from simsgd.recording.events import EventLoop
+from simsgd.recording.job import Job
+from simsgd.recording.queues import FairLink, Free, Line
 
 # In the cases worked by hand all moments and rates are dyadic numbers, so sums on the clock are exact, and compared with ==.
 
 FREE = math.inf
 
 
+def run(loop):
+    while loop.next() < math.inf:
+        loop.step()
+
+
 class Played:
-    """A station in an event loop of its own; what came out of it, in order: (worker, when, since when it was alone)."""
+    """A queue in an event loop of its own; what came out of it, in order: (worker, when, since when it was alone)."""
 
     def __init__(self, make):
-        self.environment = simpy.Environment()
+        self.loop = EventLoop()
         self.done, self.jobs = [], {}
-        self.station = make(self.environment, lambda job, since: self.done.append((job.worker, self.environment.now, since)))
+        self.queue = make(self.loop, lambda job, since: self.done.append((job.worker, self.loop.now, since)))
 
     def at(self, moment, verb, *workers):
         """Have workers' messages put in, or dropped, at a moment, one after the other."""
         for worker in workers:
-            after(self.environment, moment, lambda event: getattr(self, verb)(event._value), worker)
+            self.loop.at(moment, lambda event: getattr(self, verb)(event.subject), worker)
         return self
 
     def put(self, worker):
-        self.jobs[worker] = Gradient(worker, 0, 0, self.environment.now)
-        self.station.put(self.jobs[worker])
+        self.jobs[worker] = Job(worker, 0, 0, self.loop.now)
+        self.queue.put(self.jobs[worker])
 
     def drop(self, worker):
-        self.station.drop(self.jobs[worker])
+        self.queue.drop(self.jobs[worker])
 
     def out(self):
-        self.environment.run()
+        run(self.loop)
         return self.done
 
 
 def fair(capacity, caps, message_bytes=8.0):
-    return Played(lambda environment, done: FairLink(environment, capacity, caps, message_bytes, done))
+    return Played(lambda loop, done: FairLink(loop, capacity, caps, message_bytes, done))
 
 
 def line(*seconds):
-    return Played(lambda environment, done: Line(environment, lambda job: seconds[job.worker], done))
+    return Played(lambda loop, done: Line(loop, lambda job: seconds[job.worker], done))
 
 
 def moments(done):
@@ -141,7 +146,7 @@ def test_where_nothing_limits_a_message_it_takes_no_time():
 def test_dropping_what_is_not_there_changes_nothing():
     link = fair(8.0, [FREE] * 3).at(0.0, "put", 0, 1)
     for worker in (0, 2):  # another job of a worker's, which was never here
-        after(link.environment, 1.0, lambda event: link.station.drop(event._value), Gradient(worker, 9, 0, 0.0))
+        link.loop.at(1.0, lambda event: link.queue.drop(event.subject), Job(worker, 9, 0, 0.0))
     assert moments(link.at(3.0, "drop", 0, 1).out()) == [(0, 2.0), (1, 2.0)]
 
 
@@ -173,24 +178,23 @@ def test_a_line_is_idle_after_its_last_was_dropped():
 def test_a_line_forgets_nobody_but_the_very_job():
     queue = line(1.0, 1.0).at(0.0, "put", 0, 1)
     for worker in (0, 1):  # another job of a worker's, which was never here
-        after(queue.environment, 0.5, lambda event: queue.station.drop(event._value), Gradient(worker, 9, 0, 0.0))
+        queue.loop.at(0.5, lambda event: queue.queue.drop(event.subject), Job(worker, 9, 0, 0.0))
     assert moments(queue.out()) == [(0, 1.0), (1, 2.0)]
 
 
-def test_a_free_station_is_done_at_once():
-    station = Played(Free).at(1.0, "put", 0, 1).at(2.0, "drop", 0)
-    assert station.out() == [(0, 1.0, 1.0), (1, 1.0, 1.0)]
+def test_a_free_queue_is_done_at_once():
+    queue = Played(Free).at(1.0, "put", 0, 1).at(2.0, "drop", 0)
+    assert queue.out() == [(0, 1.0, 1.0), (1, 1.0, 1.0)]
 
 
 @settings(deadline=None, max_examples=1000)
 @given(now=st.floats(0, 1e9), moment=st.floats(0, 1e9))
 @example(now=0.33776874061001927, moment=1.7579544029403025)  # no float, added to the first, gives the second
 def test_an_event_happens_at_its_very_moment(now, moment):
-    environment, seen = simpy.Environment(min(now, moment)), []
-    event = simpy.Event(environment)
-    event.callbacks.append(lambda event: seen.append(environment.now))
-    happen(event, max(now, moment))
-    environment.run()
+    loop, seen = EventLoop(), []
+    first, second = sorted((now, moment))
+    loop.at(first, lambda event: loop.at(second, lambda event: seen.append(loop.now), None), None)
+    run(loop)
     assert seen == [max(now, moment)]
 
 
@@ -272,9 +276,9 @@ def test_rates_are_max_min_fair_at_all_times_and_deliver_what_is_sent(load):
     for moment, verb, worker in todo:
         link.at(moment, verb, worker)
     had, busy, full = dict.fromkeys(range(len(caps)), 0.0), 0.0, 0.0
-    environment, through = link.environment, set()
-    while environment.peek() < math.inf:
-        rates, span = rates_of(link.station), environment.peek() - environment.now
+    loop, through = link.loop, set()
+    while loop.next() < math.inf:
+        rates, span = rates_of(link.queue), loop.next() - loop.now
         assert sum(rates.values()) <= capacity * (1 + 1e-12)
         for worker, rate in rates.items():
             is_full = sum(rates.values()) == pytest.approx(capacity, rel=1e-12)
@@ -282,7 +286,7 @@ def test_rates_are_max_min_fair_at_all_times_and_deliver_what_is_sent(load):
             had[worker] += rate * span
         busy += span * bool(rates)
         full += span * min(capacity, sum(caps[worker] for worker in rates))
-        environment.step()
+        loop.step()
     through = {worker for worker, _, _ in link.done}
     for worker in had:
         assert had[worker] == pytest.approx(size, rel=1e-9) if worker in through else had[worker] < size

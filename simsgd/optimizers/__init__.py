@@ -1,0 +1,19 @@
+"""What the server does with a gradient: optax transformations, and their numbers kept outside the compiled code.
+
+Laws of this package:
+
+1. Any optax transformation works as it is, if gradients, parameters and staleness are all it asks for (line searches and
+   others that ask for the loss do not). Those that differ only in such numbers as the step size share a compiled player, so a
+   sweep over `optax.sgd(step_size)` compiles once; `tunable` ones share it whatever their numbers are.
+2. Each step offers the optimizer `staleness` as an extra argument (optax's `update(..., **extra_args)`): versions between
+   reading and stepping, a float; for a step of several gradients, their mean.
+"""
+
+from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.recipes import Optimizer, build, split
+from simsgd.optimizers.staleness import scale_by_staleness
+from simsgd.optimizers.tunable import Tunable, sgd, tunable
+from simsgd.support import public
+
+__all__ = ["Optimizer", "Tunable", "build", "describe", "scale_by_staleness", "sgd", "split", "step_size_of", "tunable"]
+__dir__ = public.names(__all__)

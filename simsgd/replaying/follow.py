@@ -1,0 +1,181 @@
+"""Following a tape with a player: read on, play, look at the model, until it is time to stop.
+
+Laws of this module:
+
+1. A finished tape and a recording in progress are followed by one loop, so `replay` of what `record` wrote is `simulate`,
+   bit for bit; looking at the model more or less often changes no bit of it.
+2. Time and numbers overlap: while the device plays one piece, the source goes on to the next, up to one look ahead. The run
+   is what it would be without that: what came after the look that ended it is cut off.
+
+The device is asked to play and to evaluate, and answers when it is done (JAX dispatches asynchronously, on CPUs too), so no
+thread is needed: SimPy runs in the caller's thread, where its errors and Ctrl-C belong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from typing import Protocol as Interface
+
+from simsgd.replaying.blocks import TABLE_ROWS
+from simsgd.replaying.player import Look, Player
+from simsgd.replaying.schedule import Schedule, ended
+from simsgd.run import Run
+from simsgd.stopping import Target, in_words
+from simsgd.support.bounds import bounds
+from simsgd.support.progress import bar
+from simsgd.tape import Tape, prefix
+from simsgd.tape.schema import Rows
+
+
+class Source(Interface):
+    """Where rows come from: a finished tape (`Reading`) or a recording in progress (`recorder.Recording`)."""
+
+    @property
+    def version(self) -> int:
+        """How many updates there have been."""
+
+    @property
+    def now(self) -> float:
+        """Up to which moment everything is known, simulated seconds."""
+
+    def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
+        """Go on until there are so many updates, or so many seconds have passed, whichever comes first."""
+
+    def rows(self, start: int = 0) -> Rows:
+        """Return the rows from `start` on, up to the last that ends a step."""
+
+    def live(self) -> set[int]:
+        """Return the versions that later rows may read."""
+
+    def tape(self) -> Tape:
+        """Return what has happened so far."""
+
+
+class FailedAheadError(Exception):
+    """The source failed beyond the look that ended the run, so it cannot say what its tape was at that look."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A look at the model, its numbers perhaps still to come.
+
+    Attributes:
+        time: simulated seconds.
+        updates, gradients: how many there had been.
+        due: the (updates, seconds) at which the source was told to stop for it.
+        look: the model and its metrics.
+    """
+
+    time: float
+    updates: int
+    gradients: int
+    due: tuple[float, float]
+    look: Look
+
+    def row(self) -> dict[str, float]:
+        """Return "time", "updates", "gradients" and the problem's metrics, when the device has computed them."""
+        return {"time": self.time, "updates": self.updates, "gradients": self.gradients, **self.look.metrics}
+
+
+def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool = True) -> Run:
+    """Follow a source to its end and return the run.
+
+    Args:
+        source: where rows come from.
+        player: what plays them.
+        schedule: when to look at the model, and when to stop.
+        progress: whether to show a progress bar.
+        ahead: whether the source may go on while the device plays.
+
+    Raises:
+        FailedAheadError: if the source failed beyond the end of the run; following it anew, not ahead, avoids that.
+    """
+    evaluations, status, last = follow(source, player, schedule, progress, ahead)
+    tape = _tape_at(source, last) if ahead and status != "completed" else source.tape()
+    until = schedule.until
+    ending = {"until": repr(until), "evaluate_every": in_words(schedule.every)}
+    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
+    target = until if isinstance(until, Target) else player.problem.target
+    return Run.assemble(tape, evaluations, status, last.look.flat_parameters, target, configuration)
+
+
+def follow(
+    source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool
+) -> tuple[list[Mapping[str, float]], str, Evaluation]:
+    """Play what the source gives, looking at the model at regular moments.
+
+    Returns:
+        The looks, how it ended ("completed", "target reached", or "diverged", if a metric was not finite), and the last look.
+    """
+    rows: list[Mapping[str, float]] = []
+    watch = schedule.watch()
+    with bar(None, "simulating", progress, total=100, unit="%") as shown:
+        evaluations = _evaluations(source, player, schedule, shown)
+        for evaluation, failure in _one_ahead(evaluations) if ahead else ((each, None) for each in evaluations):
+            rows.append(evaluation.row())
+            status = ended(rows[-1], player.problem.metric_names, watch)
+            if status and failure:
+                raise FailedAheadError from failure
+            if status:
+                return rows, status, evaluation
+            if failure:
+                raise failure
+    return rows, "completed", evaluation
+
+
+def _one_ahead[Item](items: Iterable[Item]) -> Iterator[tuple[Item, Exception | None]]:
+    """Yield each item when the next has been asked for, with the error that the next one was, if it was one."""
+    coming = iter(items)
+    previous = next(coming)
+    while True:
+        try:
+            following = next(coming)
+        except StopIteration:
+            yield previous, None
+            return
+        except Exception as error:
+            yield previous, error
+            return
+        yield previous, None
+        previous = following
+
+
+def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any) -> Iterator[Evaluation]:
+    """Yield one look after the other, without waiting for the device."""
+    source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
+    latest, looks, over = Evaluation(0.0, 0, 0, (0, 0.0), player.look()), 1, False
+    yield latest
+    while not over:
+        due = schedule.due(looks)
+        _play_until(source, player, *due)
+        over = schedule.is_over(source.version, source.now, due)
+        shown.update(100 * schedule.share(source.version, source.now) - shown.n)
+        if source.version > latest.updates:
+            latest = Evaluation(source.now, source.version, player.rows_played, due, player.look())
+        elif source.now > latest.time:
+            latest = replace(latest, time=source.now, due=due)
+        else:
+            continue
+        looks += 1
+        bounds.check("looks", looks, f"evaluate_every, with until={schedule.until!r},")
+        yield latest
+
+
+def _play_until(source: Source, player: Player, updates: float, seconds: float) -> None:
+    """Go on to the next look in pieces: the device plays one while the source goes on to the next."""
+    while True:
+        rows_of_an_update = player.width or player.workers
+        piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
+        source.advance(piece, seconds)
+        player.play(source.rows(player.rows_played), source.live())
+        if source.version < piece or piece == updates:
+            return
+
+
+def _tape_at(source: Source, evaluation: Evaluation) -> Tape:
+    """Return the source's tape as it was at a look, which the source has gone beyond."""
+    updates_due, _ = evaluation.due
+    return prefix.until(source.tape(), evaluation.time, evaluation.updates, by_time=evaluation.updates < updates_due)

@@ -1,0 +1,154 @@
+"""The compiled loop: plays the blocks of a table one after the other, and computes every gradient and update.
+
+Laws of this module:
+
+1. One executable plays blocks [start, stop) of a table of fixed shape; both bounds are traced, so chunks, evaluations and
+   runs of any length share it. Its carry is donated.
+2. Nothing here knows of time, of hosts, or of how rows became blocks.
+
+Batches are drawn for a tile of 64 blocks at once: 1.2 to 2 times as fast as one at a time, it varies from process to process
+(the digits MLP, batch 32, 2 CPU cores; see DESIGN.md and `tests/test_benchmarks.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from simsgd import optimizers
+from simsgd.problems import Batch, Metric, Parameters, draw
+from simsgd.replaying.blocks import TILE, Table
+from simsgd.replaying.work import weighted_sum
+
+
+class Carry(NamedTuple):
+    """What the loop carries: old versions, the current one, and the optimizer's state."""
+
+    snapshots: Parameters  # each leaf (slots, ...)
+    parameters: Parameters
+    optimizer_state: Any
+    sum: Parameters  # of a step's earlier blocks
+
+
+def begin(parameters: Parameters, recipe: Any, numbers: dict[str, jax.Array]) -> Carry:
+    """Return what the loop begins with: version 0 as the current model and in slot 1, behind the spare slot.
+
+    All of it copies, because an optimizer's state may hold the parameters themselves or arrays of the user's, and what is
+    donated is gone.
+    """
+    carry = Carry(
+        snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), parameters),
+        parameters=parameters,
+        optimizer_state=optimizers.build(recipe, numbers).init(parameters),
+        sum=jax.tree.map(jnp.zeros_like, parameters),
+    )
+    copy: Carry = jax.tree.map(jnp.copy, carry)
+    return copy
+
+
+def with_slots(carry: Carry, slots: int) -> Carry:
+    """Return the carry with at least so many slots."""
+
+    def enlarge(leaf: jax.Array) -> jax.Array:
+        return jnp.concatenate([leaf, jnp.zeros((slots - len(leaf), *leaf.shape[1:]), leaf.dtype)])
+
+    if slots <= capacity(carry):
+        return carry
+    return carry._replace(snapshots=jax.tree.map(enlarge, carry.snapshots))
+
+
+def capacity(carry: Carry) -> int:
+    """Return how many slots there are."""
+    return len(jax.tree.leaves(carry.snapshots)[0])
+
+
+@jax.jit
+def copied(parameters: Parameters) -> Parameters:
+    """Return a copy, which lives on when the original is given away."""
+    return jax.tree.map(jnp.copy, parameters)
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "recipe", "batch_size", "long"), donate_argnames="carry")
+def play(
+    carry: Carry,
+    table: Table,
+    start: int,
+    stop: int,
+    data: Batch,
+    key: jax.Array,
+    numbers: dict[str, jax.Array],
+    *,
+    loss: Metric,
+    recipe: Any,
+    batch_size: int,
+    long: bool,
+) -> Carry:
+    """Play blocks [start, stop) of a table; `long` when their steps have several blocks each."""
+    optimizer = optimizers.build(recipe, numbers)
+    draw_tile = _drawing(batch_size, len(jax.tree.leaves(data)[0]))
+
+    def play_block(block: Table, picks: jax.Array, carry: Carry) -> Carry:
+        batches = jax.tree.map(lambda a: a[picks], data)
+        message = weighted_sum(loss, carry.snapshots, block, batches)
+        if not long:
+            return _stepped(optimizer, carry, message, block)
+        carry = carry._replace(sum=jax.tree.map(jnp.add, carry.sum, message))
+        return _if(block.last, lambda c: _emptied(_stepped(optimizer, c, c.sum, block)), carry)
+
+    def play_tile(tile: jax.Array, carry: Carry) -> Carry:
+        first = tile * TILE
+        worker, job = (jax.lax.dynamic_slice_in_dim(c, first, TILE) for c in (table.worker, table.job))
+        picks = draw_tile(key, worker, job)
+
+        def body(i: jax.Array, carry: Carry) -> Carry:
+            return play_block(jax.tree.map(lambda column: column[i], table), picks[i - first], carry)
+
+        return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
+
+    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry)
+
+
+def _for(start: Any, stop: Any, body: Callable[[jax.Array, Carry], Carry], carry: Carry) -> Carry:
+    """Go through [start, stop), traced bounds, with `body(i, carry)`."""
+    result: Carry = jax.lax.fori_loop(start, stop, body, carry)
+    return result
+
+
+def _if(condition: jax.Array, then: Callable[[Carry], Carry], carry: Carry) -> Carry:
+    """Change the carry if the condition, which is traced, holds."""
+    result: Carry = jax.lax.cond(condition, then, lambda unchanged: unchanged, carry)
+    return result
+
+
+def _drawing(batch_size: int, samples: int) -> Any:
+    """Return what draws the batches of a tile: (key, worker, job), both (TILE, width), to (TILE, width, batch_size) int32."""
+    one = functools.partial(draw, batch_size=batch_size, samples=samples)
+    block = jax.vmap(one, in_axes=(None, 0, 0))
+    return jax.vmap(block, in_axes=(None, 0, 0))
+
+
+def _stepped(optimizer: optax.GradientTransformationExtraArgs, carry: Carry, gradient: Parameters, block: Table) -> Carry:
+    """Return the carry after a step: a new version, in its slot and as the current one."""
+    updates, state = optimizer.update(gradient, carry.optimizer_state, carry.parameters, staleness=block.staleness)
+    parameters = optax.apply_updates(carry.parameters, updates)
+    snapshots = jax.tree.map(lambda s, p: s.at[block.write_slot].set(p), carry.snapshots, parameters)
+    return Carry(snapshots, parameters, state, carry.sum)
+
+
+def _emptied(carry: Carry) -> Carry:
+    return carry._replace(sum=jax.tree.map(jnp.zeros_like, carry.sum))
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+def evaluate(
+    parameters: Parameters, data: Batch, test_data: Batch | None, *, loss: Metric, metrics: tuple[Metric, ...]
+) -> list[jax.Array]:
+    """Return the values of a problem's metrics in the order of its `metric_names`."""
+    held_out = data if test_data is None else test_data
+    tests = [] if test_data is None else [loss(parameters, test_data)]
+    return [loss(parameters, data), *tests, *(metric(parameters, held_out) for metric in metrics)]
