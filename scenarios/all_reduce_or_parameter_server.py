@@ -3,8 +3,7 @@
 Asynchronous SGD waits for nobody, but it needs a server, and every gradient and every model has to pass the server's links:
 n messages up and n down for n gradients. Synchronous SGD waits for the slowest worker, but it can sum its gradients in a
 ring, which moves 2(n−1)/n messages per worker and link, however many workers there are. So it depends on the size of the
-model, the number of workers and the links who is first. Each cell of a map is such a cluster; there is one map for each
-kind of link. A server's links are of the same kind as the workers' own.
+model, the number of workers and the links who is first. A map for each kind of link, the server's and the workers' own, says.
 
 What is measured, and what can be known beforehand (S bytes, B bytes/second, X_i the workers' computing):
 - synchronous on a ring, per update: E[max X_i] + 2(n−1)(latency + S/nB), exactly: all wait for the last one;
@@ -168,10 +167,8 @@ def tables(measured: xarray.Dataset) -> str:
         target |= {f"{way.split()[0]}\n{name}": of(way, median(f"best_{name}")) for name in ("rounds", "seconds")}
     target["sync on\na server"] = of(SERVER, median("best_seconds"))
     target |= {"first": lambda cell: first(float(cell.factor)), "range": lambda cell: firsts(cell.factor_of_seed)}
-    headings = "seconds per round of n gradients", "to the target (step sizes of async: s/n)"
-    return "\n\n".join(
-        f"{heading}\n{by_cell(measured, CELLS, columns)}" for heading, columns in zip(headings, (rounds, target), strict=True)
-    )
+    parts = {"seconds per round of n gradients": rounds, "to the target (step sizes of async: s/n)": target}
+    return "\n\n".join(f"{heading}\n{by_cell(measured, CELLS, columns)}" for heading, columns in parts.items())
 
 
 def findings(measured: xarray.Dataset) -> str:

@@ -10,9 +10,8 @@ update if every job took its mean. The knee is *seen* somewhat before or after, 
 of n times one worker's. A throughput may exceed its bound by the luck of the draw: a sample of k jobs has a mean that is off by
 about variation / √k.
 
-Theory is about a server in its stationary state; so the first fifth of every asynchronous recording, which begins with all
-workers pulling at once, is left out. (Where computing hardly varies, workers that began together stay together, and that state
-is a long way off: try --compute-variation 0.01.)
+Theory is about a server in its stationary state; so the first fifth of every asynchronous recording is left out. (Where
+computing hardly varies, workers that began together stay together for long: try --compute-variation 0.01.)
 
     python scenarios/parameter_server_bottleneck.py
     python scenarios/parameter_server_bottleneck.py --link "ethernet 100g" --worker-link "infiniband ndr" --compute-seconds 0.1
@@ -51,8 +50,7 @@ class Flags(common.Recording):
     link: common.Link = "ethernet 25g"
     """link of each server, one of simsgd's presets"""
     worker_link: common.Link = "ethernet 100g"
-    """link of each worker, another preset; by default as fast as four servers' links. First in, first out, a message that
-    its worker's link slows down holds up all others, and then more shards are of no use"""
+    """link of each worker; first in, first out, a message that it slows down holds up all others, whatever the shards"""
     compute_seconds: common.Seconds = 0.2
     compute_variation: common.Positive = 0.2
     update_seconds: common.Latency = 0.0
@@ -133,10 +131,7 @@ def steady(flags: Flags, cluster: sg.Cluster) -> dict[str, float]:
 
 
 def knee(flags: Flags, measured: xarray.Dataset, sharing: str, shards: int) -> dict[str, float]:
-    """Return at how many workers the bounds cross, and at how many throughput falls below a share of n times one worker's.
-
-    Straight lines between the numbers of workers that were tried; one worker's share is 1. NaN if it does not.
-    """
+    """Return at how many workers the bounds cross, and at how many the knee is seen (by straight lines, NaN if nowhere)."""
     line, seen = measured.sel(sharing=sharing, shards=shards), math.nan
     workers, shares = np.append(1, line.workers), np.append(1.0, line.throughput / line.alone)
     below = np.flatnonzero((shares < flags.knee) & (workers > 1))
@@ -175,21 +170,16 @@ def tell_knees(knees: xarray.Dataset, flags: Flags) -> str:
     return f"knee of asynchronous SGD\n\n{by_cell(knees, ('sharing', 'shards'), columns)}"
 
 
-def plural(shards: xarray.DataArray | int) -> str:
-    """Return a number of shards in words."""
-    return f"{int(shards)} shard{'s' if shards > 1 else ''}"
-
-
 def findings(measured: xarray.Dataset) -> str:
     """Return in words what the numbers say."""
     gain = measured.throughput.sel(sharing=QUEUE) / measured.throughput.sel(sharing=FAIR) - 1
     top, last = gain.isel(gain.argmax(...)), measured.isel(workers=-1, shards=0)
     off = float(abs(measured.throughput / measured.theory - 1).max())
-    where = f"with {int(last.workers)} workers and {plural(last.shards)}"
+    where = f"with {int(last.workers)} workers (shards: {int(last.shards)})"
     spread, seconds = (last[name].values for name in ("spread_of_staleness", "synchronous_seconds"))
     return (
         f"First in, first out makes from {float(gain.min()):+.1%} to {float(top):+.1%} updates/s against fair sharing, "
-        f"the most with {int(top.workers)} workers and {plural(top.shards)};\n"
+        f"the most with {int(top.workers)} workers (shards: {int(top.shards)});\n"
         f"{where} it makes {float(gain.sel(workers=last.workers, shards=last.shards)):+.1%}. "
         f"Fair sharing is within {off:.1%} of theory everywhere.\n"
         f"Staleness {where}: mean {float(last.mean_staleness.mean()):.1f}, standard deviation {spread[0]:.1f} fair,\n"

@@ -7,9 +7,8 @@ over all workers is 1 + (straggler − 1)/n times the usual one:
 - *bursts*: every worker falls into slow spells of some seconds (`--spell-seconds`), which catch it in mid-run;
 - *one slow worker*: all the slow jobs are one worker's.
 
-Against them stands a cluster where nothing is slow. All four draw the same usual job times and the same batches. The table has
-the mean that each law says of itself, and what was recorded: the same in asynchronous SGD. Under synchronous SGD the workers
-wait for one another while a spell goes on, because it follows the clock: so more than one job in n is caught in one.
+Against them stands a cluster where nothing is slow. All four draw the same usual job times and the same batches. Under
+synchronous SGD the workers wait for one another while a spell, which follows the clock, goes on: so more jobs are caught in it.
 
 Asynchronous SGD does Σᵢ 1/E[Xᵢ] gradients per second, Xᵢ the job times of worker i, whatever else their laws say; at the same
 mean of the E[Xᵢ] that is *least* when they are all equal. Synchronous SGD waits for the slowest. Each is tuned on each cluster.
@@ -21,9 +20,8 @@ mean of the E[Xᵢ] that is *least* when they are all equal. Synchronous SGD wai
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -31,6 +29,7 @@ import common
 import numpy as np
 import xarray
 from drawing import timelines
+from jitter import Jitter
 from measuring import by_cell, cautions, median, ratio, spread_of, step_size, sweep, tune
 from pictures.steady_or_jitter import draw
 
@@ -39,26 +38,6 @@ import simsgd as sg
 METHODS = {"synchronous": sg.MinibatchSGD(), "asynchronous": sg.AsyncSGD()}
 CLUSTERS = ("no slow-down", "jitter", "bursts", "one slow worker")
 QUANTILES = (0.05, 0.5, 0.99, 1.0)
-
-
-@dataclass(frozen=True)
-class Jitter(sg.times.Law):
-    """A law of whose jobs each is slow with probability p, whatever came before: a job takes X, or slowness·X."""
-
-    law: sg.times.Law
-    slowness: float
-    probability: float
-
-    def sampler(self, rng: np.random.Generator, worker: int) -> Callable[[float], float]:
-        """Draw from the law, and from a stream of this law's own whether the job is slow."""
-        draw, chance = self.law.sampler(rng, worker), rng.spawn(1)[0].random
-        return lambda now: draw(now) * (self.slowness if chance() < self.probability else 1.0)
-
-    def moments(self, worker: int = 0) -> sg.times.Moments:
-        """Return the moments: E[(slowness·X)ᵏ] for a share p of the jobs, E[Xᵏ] for the others."""
-        mean, variance, _ = self.law.moments(worker)
-        first, second = (1 + (self.slowness**k - 1) * self.probability for k in (1, 2))
-        return sg.times.Moments(first * mean, second * (variance + mean**2) - (first * mean) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +85,8 @@ def steady_or_jitter(flags: Flags, saved: common.Saved) -> None:
     measured = timed.merge(learned)
     saved.text(tables(measured, flags), findings(measured, flags))
     saved.numbers(measured, "steady_or_jitter.nc")
-    title = "The same mean slow-down, dealt out in three ways"
-    stop = min(60 * flags.compute_seconds, flags.recorded_seconds)
-    saved.figure(timelines(tapes, 2, 0, stop, title, slow=1.5 * flags.compute_seconds)[0], "timelines.png")
+    times = {"start": 0, "stop": min(60 * flags.compute_seconds, flags.recorded_seconds), "slow": 1.5 * flags.compute_seconds}
+    saved.figure(timelines(tapes, 2, title="The same mean slow-down, in three ways", **times)[0], "timelines.png")
     title = f"one job in {flags.workers} is {flags.straggler:g} times slower; each method at its best step size"
     saved.figure(draw(measured, flags.target(), f"{title}. Points: {flags.seeds} seeds; bars: medians"), "comparison.png")
 
@@ -120,6 +98,7 @@ def record(flags: Flags, tapes: dict[str, sg.Tape], cluster: str, method: str, s
     if set(tape.worker) != set(range(flags.workers)):
         raise ValueError(f"--recorded-seconds {flags.recorded_seconds:g} are over before all are heard of: ask for more")
     tapes.setdefault(f"{cluster}: {method}", tape)
+    stated = np.array([where.compute.moments(worker).mean for worker in range(flags.workers)])
     spent = np.bincount(tape.worker, weights=tape.ended - tape.began)
     return {
         "gradients_per_second": len(tape) / tape.end,
@@ -129,25 +108,28 @@ def record(flags: Flags, tapes: dict[str, sg.Tape], cluster: str, method: str, s
         "spread_of_staleness": tape.staleness.std(),
         "staleness": (("quantile",), np.quantile(tape.staleness, QUANTILES)),
         "job_seconds": (("worker",), spent / np.bincount(tape.worker)),
-        "stated_seconds": (("worker",), [where.compute.moments(worker).mean for worker in range(flags.workers)]),
+        "stated_seconds": (("worker",), stated),
+        "stated_rate": (1 / stated).sum() if method == "asynchronous" else math.nan,
     }
 
 
 def learn(flags: Flags, cluster: str, method: str) -> dict[str, Any]:
-    """Tune a method on a cluster, then train at its best step size: "loss" and "accuracy", means of the looks' last fifth."""
+    """Tune a method on a cluster, then train it for as long at its best step size."""
 
     def optimizer(step_size: float) -> sg.optimizers.Tunable:
         return sg.optimizers.sgd(step_size * (flags.workers if method == "synchronous" else 1))
 
     where = METHODS[method], sg.problems.digits(), flags.cluster(cluster)
     tuned = tune(flags, *where, **flags.goal, optimizer=optimizer)
-    end, loss, accuracy = sg.Seconds(flags.final_seconds), [], []
-    for seed in flags.all_seeds:
-        run = sg.simulate(*where, optimizer(tuned.step_size), end, seed, progress=False)
-        last = run.dataset.isel(evaluation=slice(-(len(run.dataset.time) // 5 or 1), None))
-        loss.append(math.inf if run.status == "diverged" else float(last.loss.mean()))
-        accuracy.append(float(last.accuracy.mean()))
-    return {**tuned.found, "loss": (("seed",), loss), "accuracy": (("seed",), accuracy)}
+    end = (optimizer(tuned.step_size), sg.Seconds(flags.final_seconds))
+    final = np.transpose([at_the_end(sg.simulate(*where, *end, seed, progress=False)) for seed in flags.all_seeds])
+    return {**tuned.found, "loss": (("seed",), final[0]), "accuracy": (("seed",), final[1])}
+
+
+def at_the_end(run: sg.Run) -> tuple[float, float]:
+    """Return loss and accuracy, means over the last fifth of the looks, as they go up and down."""
+    last = run.dataset.isel(evaluation=slice(-(len(run.dataset.time) // 5 or 1), None))
+    return math.inf if run.status == "diverged" else float(last.loss.mean()), float(last.accuracy.mean())
 
 
 def standard_error(cell: xarray.Dataset) -> float:
@@ -158,9 +140,9 @@ def standard_error(cell: xarray.Dataset) -> float:
 
 def doubts(measured: xarray.Dataset) -> list[str]:
     """Say where jobs did not take what their law says, on clusters where they should."""
-    cells = [measured.sel(cluster=cluster, protocol="asynchronous") for cluster in CLUSTERS]
-    off = [abs(float((cell.job_seconds - cell.stated_seconds).mean())) > 4 * standard_error(cell) for cell in cells]
-    where = "; ".join(itertools.compress(CLUSTERS, off))
+    cells = {cluster: measured.sel(cluster=cluster, protocol="asynchronous") for cluster in CLUSTERS}
+    off = {name: abs(float((cell.job_seconds - cell.stated_seconds).mean())) for name, cell in cells.items()}
+    where = "; ".join(name for name, cell in cells.items() if off[name] > 4 * standard_error(cell))
     return [f"CAUTION: jobs took over 4 standard errors more or less than their law says ({where})."] if where else []
 
 
@@ -170,7 +152,7 @@ def tables(measured: xarray.Dataset, flags: Flags) -> str:
         "seconds of a job\nby law": lambda cell: f"{float(cell.stated_seconds.mean()):.4g}",
         "(± standard error)\nrecorded": lambda cell: f"{float(cell.job_seconds.mean()):.4g} ± {standard_error(cell):.2g}",
         "gradients/s\nrecorded": median("gradients_per_second"),
-        "\nΣ 1/E[X]": lambda cell: f"{float(cell.stated_rate):.4g}" if cell.protocol == "asynchronous" else "",
+        "\nΣ 1/E[X]": median("stated_rate"),
         "updates/s\nrecorded": median("updates_per_second"),
         "waiting\nshare": median("waiting", ".1%"),
         "staleness\nmean": median("mean_staleness", ".2f"),
@@ -184,10 +166,7 @@ def tables(measured: xarray.Dataset, flags: Flags) -> str:
         "loss at the end": spread_of("loss"),
         "accuracy": spread_of("accuracy"),
     }
-    cells, measured = (
-        ("cluster", "protocol"),
-        measured.assign(stated_rate=(1 / measured.stated_seconds.isel(seed=0)).sum("worker")),
-    )
+    cells = ("cluster", "protocol")
     return "\n\n".join(
         [
             f"In time: {flags.recorded_seconds:g} s recorded on each of {flags.seeds} seeds; medians.",
@@ -204,24 +183,19 @@ def findings(measured: xarray.Dataset, flags: Flags) -> str:
     stated = measured.stated_seconds.isel(protocol=0, seed=0).mean("worker").values
     same = "the same" if np.ptp(stated[1:]) < 1e-12 * stated[1] else "NOT the same"
     bursts = float(measured.job_seconds.sel(cluster="bursts", protocol="synchronous").mean())
-    slowed, names = list(CLUSTERS[1:]), ("gradients_per_second", "best_seconds", "best_gradients", "loss")
-    factors = ratio(measured[list(names)].sel(cluster=slowed), measured[list(names)].sel(cluster=CLUSTERS[0], drop=True))
+    slowed, names = list(CLUSTERS[1:]), ["gradients_per_second", "best_seconds", "best_gradients", "loss"]
+    factors = ratio(measured[names].sel(cluster=slowed), measured[names].sel(cluster=CLUSTERS[0], drop=True))
     longest = measured.best_seconds.sel(cluster=slowed).idxmax("cluster")
     factors["times the slowest"] = (longest == factors.cluster).sum("seed")
     columns = {name.removeprefix("best_").replace("_", " "): spread_of(name) for name in names}
     columns["slowest to target"] = lambda cell: f"on {int(cell['times the slowest'])} of {flags.seeds} seeds"
-    return "\n".join(
-        [
-            f"Mean seconds of a job by the laws: {same} in the three clusters that are slowed, {stated[1] / stated[0]:.4g} "
-            f"times the usual.\nRecorded in bursts under synchronous SGD: {bursts / stated[0]:.3g} times.",
-            "The factor against no slow-down, median (range over the seeds); seconds and gradients to the target:",
-            "",
-            by_cell(factors, ("protocol", "cluster"), columns),
-            "",
-            *cautions(measured, "protocol", "--within"),
-            *doubts(measured),
-        ]
+    said = (
+        f"Mean seconds of a job by the laws: {same} in the three clusters that are slowed, {stated[1] / stated[0]:.4g} times "
+        f"the usual.\nRecorded in bursts under synchronous SGD: {bursts / stated[0]:.3g} times.\n\n"
+        "The factor against no slow-down, median (range over the seeds); seconds and gradients to the target:\n"
     )
+    table = by_cell(factors, ("protocol", "cluster"), columns)
+    return "\n".join([said, table, "", *cautions(measured, "protocol", "--within"), *doubts(measured)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

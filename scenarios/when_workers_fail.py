@@ -12,8 +12,7 @@ of the time. Methods that go on do A times as many gradients per second as witho
 headway only while all n are up, a share Aⁿ of the time. (At second 0 all are up, so a short recording does somewhat better.)
 
 Besides: a worker that crashes and never returns; an elastic cluster, where some workers join late and others leave; messages
-that are lost and sent again. A method that can make no further progress is reported with the reason, who waits for whom. Who is
-down when follows the clock and the seed alone, so all methods meet the very same crashes, which is checked and said.
+that are lost and sent again. Who is down when follows the clock and the seed alone, so all methods meet the very same crashes.
 
     python scenarios/when_workers_fail.py
     python scenarios/when_workers_fail.py --between-failures 1000 100 10 --downtime 10
@@ -82,10 +81,9 @@ class Flags(common.Timed):
         n, elastic, down = self.workers, range(self.elastic_workers), sg.times.Exponential(self.downtime)
         if not self.elastic_workers < n / 2:
             raise ValueError(f"--elastic-workers must be less than half of --workers ({n}), got {self.elastic_workers}")
-        faults: dict[str, list[sg.faults.Fault]] = {
-            name: [sg.faults.Crashes(sg.times.Exponential(between), down)] if between < math.inf else []
-            for name, between in self.rates.items()
-        }
+        faults: dict[str, list[sg.faults.Fault]] = {"no failures": []}
+        for name, between in list(self.rates.items())[1:]:
+            faults[name] = [sg.faults.Crashes(sg.times.Exponential(between), down)]
         faults["one never returns"] = [sg.faults.Crash(worker=0, at=self.gone_at)]
         faults["elastic"] = [sg.faults.Join(worker=n - 1 - i, at=self.joins_at) for i in elastic]
         faults["elastic"] += [sg.faults.Leave(worker=i, at=self.leaves_at) for i in elastic]
@@ -110,9 +108,7 @@ def when_workers_fail(flags: Flags, saved: common.Saved) -> None:
     crash = draw_crash(shown, situation, flags.compute_seconds, flags.downtime)
     along = {"situation": flags.clusters(), "protocol": METHODS}
     measured = sweep(along, functools.partial(measure, flags, tapes), "learning", **flags.axes)
-    usual = measured.gradients_per_second.sel(situation="no failures").median("seed")
-    shares = [[flags.expected(situation, method) for method in METHODS] for situation in measured.situation.values]
-    measured = measured.assign(expected=usual * xarray.DataArray(shares, {name: measured[name] for name in CELLS}))
+    measured["expected"] = measured.share_kept * measured.gradients_per_second.sel(situation="no failures").median("seed")
     over = ratio(measured.best_seconds, measured.best_seconds.sel(protocol=ASYNCHRONOUS, drop=True))
     saved.text(tell(measured.assign(over=over), flags), same_crashes(flags, tapes), findings(measured, stuck))
     saved.numbers(measured, "when_workers_fail.nc")
@@ -145,7 +141,8 @@ def measure(flags: Flags, tapes: Tapes, situation: str, method: str) -> dict[str
     tuned = tune(flags, *where, **flags.goal, optimizer=lambda step_size: sg.optimizers.sgd(step_size * scale))
     told = np.transpose([in_time(tape) for tape in tapes[situation, method]])
     names = "gradients_per_second", "updates_per_second", "down", "waiting", "wasted"
-    return tuned.found | {name: (("seed",), values) for name, values in zip(names, told, strict=True)}
+    found = tuned.found | {name: (("seed",), values) for name, values in zip(names, told, strict=True)}
+    return found | {"share_kept": flags.expected(situation, method)}
 
 
 def in_time(tape: sg.Tape) -> tuple[float, ...]:
@@ -178,9 +175,8 @@ def tell(measured: xarray.Dataset, flags: Flags) -> str:
 
 def findings(measured: xarray.Dataset, stuck: dict[tuple[str, str], str]) -> str:
     """Return who is stuck and why, and where the numbers cannot be trusted."""
-    said = []
-    for (situation, method), reason in stuck.items():
-        said += [f"Stuck, {method}, {situation}:", textwrap.indent(textwrap.fill(reason, 118), "  ")]
+    fill = textwrap.TextWrapper(120, initial_indent="  ", subsequent_indent="  ").fill
+    said = [f"Stuck, {method}, {situation}:\n{fill(reason)}" for (situation, method), reason in stuck.items()]
     return "\n".join([*said, *cautions(measured, "protocol", "--within")])
 
 
@@ -189,9 +185,9 @@ def same_crashes(flags: Flags, tapes: Tapes) -> str:
     said, same = [], True
     for situation in list(flags.rates)[1:]:
         first, *others = (tapes[situation, method] for method in METHODS if (situation, method) in tapes)
-        for one, other in itertools.chain(*(zip(first, several, strict=True) for several in others)):
-            for name in ("worker", "start", "end"):
-                same &= np.array_equal(getattr(one.down, name), getattr(other.down, name), equal_nan=True)
+        pairs = itertools.chain(*(zip(first, several, strict=True) for several in others))
+        for (one, other), name in itertools.product(pairs, ("worker", "start", "end")):
+            same &= np.array_equal(getattr(one.down, name), getattr(other.down, name), equal_nan=True)
         said.append(f"{sum(len(tape.down) for tape in first)} ({situation})")
     verdict = "the same for all methods, to the bit" if same else "NOT the same for all methods"
     return f"Crashes on all seeds together: {', '.join(said)}; who is down when is {verdict}."
