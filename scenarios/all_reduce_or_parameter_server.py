@@ -46,7 +46,7 @@ CELLS = ("link", "bytes", "workers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(common.Learning):
+class Flags(common.InRounds):
     """Map whether synchronous SGD on a ring or asynchronous SGD on a parameter server reaches a test accuracy first."""
 
     link: tuple[common.Link, ...] = ("ethernet 25g", "nvlink 4")
@@ -66,7 +66,6 @@ class Flags(common.Learning):
     step_sizes: tuple[common.Positive, ...] = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
     """step sizes to try for each method in each cell, of a round of n gradients; asynchronous SGD steps by an n-th with each"""
     rounds: common.Count = 100
-    """how many rounds of n gradients a run may use to get there"""
 
     def cluster(self, way: str, link: str, workers: int) -> sg.Cluster:
         """Return the cluster of one cell for one way of doing it; its last workers are the stragglers."""
@@ -123,10 +122,8 @@ def cell(flags: Flags, synchronous: dict, link: str, size: float, workers: int, 
 
 def rounds_to_target(flags: Flags, tape: sg.Tape, updates: int) -> np.ndarray:
     """Return how many rounds of so many updates a tape takes to the target with each step size; infinite if it does not."""
-    target = flags.target(sg.Updates(tape.updates))
-    options = {"until": target, "evaluate_every": sg.Updates(updates), "progress": False}
     optimizers = (sg.optimizers.sgd(size / updates) for size in flags.step_sizes)
-    runs = (sg.replay(tape, sg.problems.digits(), optimizer, **options) for optimizer in optimizers)
+    runs = (sg.replay(tape, sg.problems.digits(), optimizer, **flags.goal(updates), progress=False) for optimizer in optimizers)
     rounds = np.array([run.to_target().updates for run in runs]) / updates
     if (rounds == 0).any():
         raise ValueError(f"--target-accuracy {flags.target_accuracy:g} is reached before the first update: ask for more")

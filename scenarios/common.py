@@ -120,9 +120,24 @@ class Learning(Recording):
         """The coordinates of what is tuned."""
         return {"seed": self.all_seeds, "step_size": list(self.step_sizes)}
 
-    def target(self, within: sg.Seconds | sg.Updates | None = None) -> sg.Target:
-        """Return the accuracy to be reached, with a bound."""
-        return sg.Target("accuracy", at_least=self.target_accuracy, within=within)
+    def target(self, **bounds: sg.Seconds | sg.Updates) -> sg.Target:
+        """Return the accuracy to be reached; `bounds` are `within` and `kept`."""
+        return sg.Target("accuracy", at_least=self.target_accuracy, **bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InRounds(Learning):
+    """The flags of the scenarios that look at the model after each round of n gradients, for n workers."""
+
+    rounds: Count = 150
+    """how many rounds of n gradients a run may use to reach the target; the same for all methods"""
+    kept_rounds: Count = 5
+    """for how many rounds the target is to be kept, to count as reached when it first was"""
+
+    def goal(self, updates: int) -> dict[str, typing.Any]:
+        """What `tune` is told of a method with so many updates in a round: the target with its bounds, and when to look."""
+        within, kept = sg.Updates(self.rounds * updates), sg.Updates(min(self.kept_rounds, self.rounds) * updates)
+        return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Updates(updates)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +149,16 @@ class Timed(Learning):
     target_accuracy: Accuracy = 0.95
     within: Seconds = 60.0
     """when to give up on the target (simulated seconds)"""
+    kept: Seconds = 2.0
+    """for how long (simulated seconds) the target is to be kept, to count as reached when it first was"""
     look_every: Seconds = 0.2
     """how far apart to look at the model (simulated seconds): the resolution of the time to the target"""
 
     @property
     def goal(self) -> dict[str, typing.Any]:
         """What `tune` is told: the target with its bound, and when to look."""
-        return {"until": self.target(sg.Seconds(self.within)), "evaluate_every": sg.Seconds(self.look_every)}
+        within, kept = sg.Seconds(self.within), sg.Seconds(min(self.kept, self.within))
+        return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Seconds(self.look_every)}
 
 
 def with_stragglers(jobs: sg.times.Law, workers: int, slowness: float, share: float) -> sg.times.Law:
@@ -199,6 +217,8 @@ def run[F: Flags](kind: type[F], scenario: Callable[[F, Saved], None], arguments
     try:
         flags = flags.checked()
         saved = Saved(flags)
+        if flags.compilation_cache is not None:
+            sg.compilation_cache(flags.compilation_cache)
         scenario(flags, saved)
     except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")

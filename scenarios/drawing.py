@@ -19,11 +19,12 @@ matplotlib.use("Agg")
 
 
 def colour_of(method: str) -> str:
-    """Return the colour of a method by its name: blues for synchronous, orange for asynchronous, light for a second kind."""
-    blue, orange, light_blue = (sg.plots.LINES[k] for k in (0, 1, 5))
-    if method.startswith("async"):
-        return orange
-    return light_blue if method.endswith(("goes on", "on a server")) else blue
+    """Return the colour of a method by its name, as in all pictures: light blue is a second kind of synchronous SGD."""
+    return (
+        sg.plots.METHOD_COLOURS["KSyncSGD"]
+        if method in ("synchronous, goes on", "sync on a server")
+        else sg.plots.colour_of(method.split()[0].strip(","))
+    )
 
 
 OTHERS = tuple(sg.plots.LINES[k] for k in (2, 3, 6, 4))

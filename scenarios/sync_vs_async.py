@@ -65,7 +65,7 @@ def sync_vs_async(flags: Flags, saved: common.Saved) -> None:
     runs = {name: long_run(name, tuned, flags) for name in METHODS}
     for name, run in runs.items():
         saved.run(run, f"{name}.nc")
-        print(run.summary(flags.target()), end="\n\n")
+        print(run.summary(flags.target(kept=sg.Seconds(flags.kept))), end="\n\n")
     slow = round(flags.straggler_share * flags.workers)
     title = f"{flags.workers} workers, {slow} of them {flags.straggler:g} times slower"
     for name, figure in draw(runs, tuned, flags.target(), flags.compute_seconds, flags.straggler, title):
@@ -140,8 +140,7 @@ def verdict(synchronous: Tuned, asynchronous: Tuned, flags: Flags) -> str:
         f"Why: asynchronous makes {rate:.1f} times as many updates per second and needs {more:.1f} times as many.",
         f"At one step size, asynchronous SGD moves {flags.workers} times as far with the same {flags.workers} gradients: it "
         "steps with each, synchronous SGD with their average.",
-        f"(Reached: at the first look, one every {flags.look_every:g} s. At step sizes this large the accuracy may fall "
-        "again, as the figures show.)",
+        f"(Reached: at the first look, one every {flags.look_every:g} s, of those that keep it for {flags.kept:g} s.)",
     ]
     for name, tuned in (("synchronous", synchronous), ("asynchronous", asynchronous)):
         if tuned.best in (0, len(tuned.step_sizes) - 1):

@@ -38,7 +38,7 @@ METHODS = {"sync": sg.MinibatchSGD(), "async": sg.AsyncSGD()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(common.Learning):
+class Flags(common.InRounds):
     """Map which of synchronous and asynchronous SGD reaches a test accuracy first, and by what factor."""
 
     problem: Literal["mlp", "logistic"] = "mlp"
@@ -53,8 +53,6 @@ class Flags(common.Learning):
     """bytes/second of each worker's link; 1.25e8 is gigabit Ethernet"""
     step_sizes: tuple[common.Positive, ...] = (0.03, 0.06, 0.09, 0.125, 0.25, 0.5, 0.7, 1.0, 2.0, 4.0)
     """step sizes to try for each method in each cell; by default closer together where the best ones lie"""
-    rounds: common.Count = 150
-    """how many rounds of n gradients a run may use to get there; the same for both methods"""
 
     def cluster(self, straggler: float, latency: float) -> sg.Cluster:
         """Return the cluster of one cell; its last workers are the stragglers."""
@@ -89,9 +87,8 @@ def measure(flags: Flags) -> xarray.Dataset:
 
     def cell(straggler: float, latency: float, method: str) -> dict[str, Any]:
         updates = 1 if method == "sync" else flags.workers  # of a round
-        target = flags.target(within=sg.Updates(flags.rounds * updates))
         where = (METHODS[method], problem, flags.cluster(straggler, latency))
-        return tune(flags, *where, target, evaluate_every=sg.Updates(updates)).found
+        return tune(flags, *where, **flags.goal(updates)).found
 
     along = {"straggler": flags.straggler, "latency": flags.latency, "protocol": METHODS}
     measured = sweep(along, cell, "tuning", seed=flags.all_seeds, step_size=list(flags.step_sizes))

@@ -49,7 +49,8 @@ FILES = {
 EVERYWHERE = ["--output", "--compilation-cache"]
 RECORDING = [*EVERYWHERE, "--seed", "--workers", "--compute-seconds", "--compute-variation"]
 LEARNING = [*RECORDING, "--seeds", "--step-sizes", "--target-accuracy"]
-TIMED = [*LEARNING, "--latency", "--within", "--look-every"]
+TIMED = [*LEARNING, "--latency", "--within", "--kept", "--look-every"]
+IN_ROUNDS = [*LEARNING, "--rounds", "--kept-rounds"]
 FLAGS = {
     "sync_vs_async": [*TIMED, "--straggler", "--straggler-share", "--bandwidth"],
     "staleness_by_hand": [*EVERYWHERE, "--seconds-a"],
@@ -75,7 +76,7 @@ FLAGS = {
         "--loss-probability",
         "--timeout",
     ],
-    "where_each_wins": [*LEARNING, "--straggler", "--straggler-share", "--latency", "--bandwidth", "--rounds"],
+    "where_each_wins": [*IN_ROUNDS, "--straggler", "--straggler-share", "--latency", "--bandwidth"],
 }
 REFUSED = {
     "sync_vs_async": [
@@ -170,6 +171,14 @@ def test_runs_and_saves(name, tmp_path):
         assert (sync.tape.staleness == 0).all()
         assert quick.tape.staleness.mean() > 2
         assert sync.tape.end == quick.tape.end
+
+
+def test_what_was_compiled_is_kept(tmp_path):
+    try:
+        call("staleness_by_hand", f"--compilation-cache {tmp_path / 'compiled'}", tmp_path / "out")
+    finally:
+        sg.compilation_cache(None)
+    assert list((tmp_path / "compiled").iterdir())
 
 
 def test_every_scenario_is_tested():

@@ -33,8 +33,6 @@ def draw(
         sg.plots.shares(tape, ax=ax).set_title(name)
     yield "shares", figure
     ax = sg.plots.staleness({"asynchronous": runs["asynchronous"].tape})
-    ax.patches[0].set_color(colour_of("asynchronous"))
-    ax.legend()
     stale = runs["asynchronous"].tape.staleness
     ax.set(xlim=(-1, np.quantile(stale, 0.99) + 1))
     ax.set_title(f"1% are staler than shown, up to {stale.max()} versions; synchronous: always 0", fontsize=10)
