@@ -6,22 +6,23 @@ has staleness 2. It is applied all the same, though it says which way was down f
 
 The model is one number w with the loss ½·curvature·(w − 1)², so every gradient can be checked by hand: it is
 curvature·(w − 1). The iterates are not computed here by that formula but by `replay`, and only then compared with it.
+
+    python scenarios/staleness_by_hand.py
+    python scenarios/staleness_by_hand.py --seconds-a 20 --step-size 0.2
 """
 
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
-import tyro
-from matplotlib.axes import Axes
+from pictures.staleness_by_hand import draw
 
 import simsgd as sg
 
@@ -39,37 +40,34 @@ class Story(NamedTuple):
     fresh: np.ndarray  # the loss's gradient at the version that the server had reached by then
 
 
-def staleness_by_hand(
-    seconds_a: float = 10.0,
-    seconds_b: float = 7.0,
-    seconds_c: float = 8.0,
-    updates: int = 8,
-    step_size: float = 0.5,
-    curvature: float = 1.0,
-    output: Path = Path("results/staleness_by_hand"),
-) -> None:
-    """Follow three workers event by event, and see what a stale gradient is.
+@dataclass(frozen=True, kw_only=True)
+class Flags(common.Flags):
+    """Follow three workers event by event, and see what a stale gradient is."""
 
-    Args:
-        seconds_a: how long each of worker A's jobs takes, seconds; A is the slow one.
-        seconds_b: how long each of worker B's jobs takes, seconds.
-        seconds_c: how long each of worker C's jobs takes, seconds.
-        updates: how many updates of the model to follow (server steps).
-        step_size: by how much of a gradient a step moves the model.
-        curvature: second derivative of the loss ½·curvature·(w − 1)², above 0.
-        output: folder for the picture and the table; made if need be.
-    """
-    if not curvature > 0:
-        raise ValueError(f"--curvature must be above 0, got {curvature!r}")
-    jobs = sg.times.PerWorker(tuple(sg.times.Constant(seconds) for seconds in (seconds_a, seconds_b, seconds_c)))
-    tape = sg.record(sg.AsyncSGD(), sg.Cluster(workers=3, compute=jobs), until=sg.Updates(updates))
-    output.mkdir(parents=True, exist_ok=True)
-    story = tell(tape, sg.problems.quadratic(spectrum=(curvature,)), step_size)
-    text = f"{table(story)}\n\n{moral(story, step_size)}"
-    print(text)
-    (output / "table.txt").write_text(text + "\n", encoding="utf-8")
-    picture(story).savefig(output / "staleness_by_hand.png", dpi=120)
-    print(f"\nSaved the picture and this table in {output}/")
+    seconds_a: common.Seconds = 10.0
+    """how long each of worker A's jobs takes, seconds; A is the slow one"""
+    seconds_b: common.Seconds = 7.0
+    """how long each of worker B's jobs takes, seconds"""
+    seconds_c: common.Seconds = 8.0
+    """how long each of worker C's jobs takes, seconds"""
+    updates: common.Count = 8
+    """how many updates of the model to follow (server steps)"""
+    step_size: common.Positive = 0.5
+    """by how much of a gradient a step moves the model"""
+    curvature: common.Positive = 1.0
+    """second derivative of the loss ½·curvature·(w − 1)²"""
+
+
+def staleness_by_hand(flags: Flags, saved: common.Saved) -> None:
+    """Tell the story as a table and a picture."""
+    seconds = flags.seconds_a, flags.seconds_b, flags.seconds_c
+    jobs = sg.times.PerWorker(tuple(sg.times.Constant(each) for each in seconds))
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(workers=3, compute=jobs), until=sg.Updates(flags.updates))
+    story = tell(tape, sg.problems.quadratic(spectrum=(flags.curvature,)), flags.step_size)
+    row = row_of_a(tape)
+    saved.text(table(story), moral(story, row, flags.step_size))
+    loss = functools.partial(along, lambda parameter: story.problem.loss(parameter, story.problem.data))
+    saved.figure(draw(story, row, loss), "staleness_by_hand.png")
 
 
 def tell(tape: sg.Tape, problem: sg.Problem, step_size: float) -> Story:
@@ -125,10 +123,9 @@ def row_of_a(tape: sg.Tape) -> int:
     return int(rows[0])
 
 
-def moral(story: Story, step_size: float) -> str:
+def moral(story: Story, row: int, step_size: float) -> str:
     """Return in words what became of A's gradient, with its numbers."""
     tape, w = story.tape, story.iterates
-    row = row_of_a(tape)
     read, landed = int(tape.read[row]), int(tape.version[row])
     pushed = " and ".join(LETTERS[worker] for worker in tape.worker[read:landed]) or "nobody"
     stepped_with = "the stale one" if np.isclose(story.used[row], story.stale[row], rtol=1e-9, atol=1e-9) else "NEITHER"
@@ -147,64 +144,9 @@ def moral(story: Story, step_size: float) -> str:
     return "\n".join(lines)
 
 
-def picture(story: Story) -> plt.Figure:
-    """Draw the timeline, with A's gradient pointed out, above the loss with the two gradients as slopes."""
-    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 7), height_ratios=(1, 1.25), layout="constrained")
-    draw_timeline(above, story.tape)
-    draw_slopes(below, story)
-    return figure
-
-
-def draw_timeline(ax: Axes, tape: sg.Tape) -> None:
-    """Draw who computed when, number the versions, and say of each gradient what it read and where it landed."""
-    tape.plot_timeline(ax=ax)
-    for drawn in ax.collections:  # few bars: thick edges between the jobs, and the words in front of the lines of update
-        drawn.set(linewidth=2.5, zorder=1) if drawn.get_label() == "computing" else drawn.set_zorder(0.5)
-    ax.set(yticks=range(3), ylim=(2.5, -1.0), title="")
-    ax.set_yticklabels([f"worker {letter}" for letter in LETTERS])
-    for version, moment in enumerate([0.0, *tape.update_times]):
-        ax.text(moment, -0.58, f"v{version}", ha="center", va="bottom", fontsize=9)
-    told = row_of_a(tape)
-    for row in range(len(tape)):
-        said = f"reads v{tape.read[row]},\nlands on v{tape.version[row]}"
-        if row == told:
-            said += f":\nstaleness {tape.staleness[row]}"
-        elif tape.time[row] - tape.assigned[row] < 0.1 * tape.end:
-            continue  # too short to hold the words
-        middle, weight = (tape.assigned[row] + tape.time[row]) / 2, "bold" if row == told else "normal"
-        ax.text(middle, tape.worker[row], said, ha="center", va="center", fontsize=9, color="white", weight=weight)
-
-
-def draw_slopes(ax: Axes, story: Story) -> None:
-    """Draw the loss, the iterates on it, and the slopes where A read and where its gradient landed."""
-    tape, w = story.tape, story.iterates
-    row = row_of_a(tape)
-    read, landed = int(tape.read[row]), int(tape.version[row])
-    loss = functools.partial(along, lambda parameter: story.problem.loss(parameter, story.problem.data))
-    margin = 0.2 * (np.ptp([*w, 1.0]) or 1.0)
-    wide = np.linspace(min(*w, 1.0) - margin, max(*w, 1.0) + margin, 200)
-    ax.plot(wide, loss(wide), color="0.6", label="loss")
-    ax.plot(w, loss(w), "o", color="black", markersize=5)
-    for x in np.unique(w):
-        versions = ", ".join(f"v{version}" for version in np.flatnonzero(w == x))
-        ax.annotate(versions, (x, loss(np.array([x]))[0]), (0, 9), textcoords="offset points", ha="center", fontsize=9)
-    tangents = (("stale: gradient at", read, story.stale[row], 1), ("fresh: gradient at", landed, story.fresh[row], 0))
-    for name, version, slope, colour in tangents:
-        x, reach = w[version], 0.9 * margin
-        line = loss(w[[version]])[0] + slope * np.array([-reach, reach])
-        ax.plot(
-            [x - reach, x + reach], line, linewidth=2.5, color=sg.plots.LINES[colour], label=f"{name} v{version}: {slope:+.3f}"
-        )
-    ax.set(xlabel="w, the model's one parameter", ylabel="loss ½·curvature·(w − 1)²")
-    ax.legend(loc="upper right")
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    try:
-        tyro.cli(staleness_by_hand)
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    common.run(Flags, staleness_by_hand, arguments)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,49 @@
-"""Shared fixtures: small clusters, and problems that are quick to compile."""
+"""Shared fixtures (small clusters, problems that are quick to compile), and how the tests are dealt out to processes.
+
+`python -m pytest` runs in two processes. Each file stays in one, because its tests share compiled players and module fixtures;
+only the tests that start processes of their own are dealt out one by one. With `-s`, whose output another process would
+swallow, and with `-m slow`, whose benchmarks want the machine for themselves, everything runs in this one process; so does it
+with `-n 0`.
+"""
 
 import matplotlib
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import simsgd as sg
 
 matplotlib.use("Agg")
+
+LONGEST_FIRST = ("test_notebooks.py", "test_style.py", "test_scenarios.py", "test_exactness.py", "test_player.py")
+"""Files that take longest are begun first, so that the processes end at nearly the same time."""
+ONE_BY_ONE = ("tests/test_notebooks.py", "tests/test_scenarios.py", "tests/test_style.py")
+"""Files whose tests have nothing to share, as each starts a process of its own."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Stay in one process where that is asked for by what else is asked for."""
+    if config.option.capture == "no" or config.option.markexpr == "slow":
+        config.option.numprocesses = 0
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files; the order within a file stays."""
+    place = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+class Scheduling(LoadFileScheduling):
+    """A file to a process, but for those in `ONE_BY_ONE`."""
+
+    def _split_scope(self, nodeid):
+        return nodeid if nodeid.startswith(ONE_BY_ONE) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Deal out by files, in the order of collection."""
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -537,7 +537,7 @@ class Own(Network):
         return 0.0
 
 
-@pytest.mark.parametrize("thing", [1.0, None, "10GbE", Link, Own()], ids=repr)
+@pytest.mark.parametrize("thing", [1.0, None, "10GbE", Link, Own()], ids=["number", "none", "text", "class", "of one's own"])
 def test_what_is_no_path_of_a_server_is_refused(thing):
     for made, place in (
         (lambda: ParameterServer(link=thing), "ParameterServer.link must"),
