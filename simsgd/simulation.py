@@ -5,6 +5,8 @@ Both go on at once: SimPy plays time in Python while compiled code computes grad
 
 from __future__ import annotations
 
+import math
+
 from simsgd.cluster.cluster import Cluster
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
@@ -17,6 +19,7 @@ from simsgd.replaying.schedule import planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import arguments, checks
+from simsgd.support.bounds import bounds
 
 
 def simulate(
@@ -75,11 +78,13 @@ def simulate(
         optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
     )
     schedule = planned(until, evaluate_every, problem.metric_names)
+    if schedule.end[0] < math.inf:
+        bounds.check("rows", schedule.end[0], f"until={until!r}")
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
     def run(ahead: bool) -> Run:
         player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
-        recording = _recording_for(player, protocol, cluster, size)
+        recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
         return finish(recording, player, schedule, progress, ahead)
 
     try:
@@ -88,7 +93,7 @@ def simulate(
         return run(ahead=False)
 
 
-def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float) -> Recording:
+def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
 
     def observe(statistic: str) -> float:
@@ -96,5 +101,5 @@ def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message
         player.play(recording.rows(player.rows_played), recording.live())
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe)
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
     return recording

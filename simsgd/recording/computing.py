@@ -52,7 +52,7 @@ class Computing:
     def _unusual(self, drawn: object, job: Job) -> float:
         """Return the end of a job whose time does not advance the clock, or raise."""
         seconds = checks.as_float(drawn)
-        if not 0 <= seconds < math.inf:
+        if not checks.finite_seconds(seconds):
             raise ValueError(
                 f"{self._law!r} drew a compute time of {drawn!r} seconds for worker {job.worker} at {job.began:g} s: a time "
                 "must be one finite number and not negative"

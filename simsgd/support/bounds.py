@@ -6,6 +6,7 @@ something is computed, never what: no bit of a result depends on them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from simsgd.support import checks
@@ -55,8 +56,13 @@ class Bounds:
         if wanted > bound:
             raise BoundError(
                 f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
-                f"sg.bounds.{name} = {wanted:.0f}"
+                f"sg.bounds.{name} = {_written(wanted)}"
             )
+
+
+def _written(wanted: float) -> str:
+    """Return a bound that allows so much, as code."""
+    return f"{math.ceil(wanted)}" if wanted < 1e15 else f"10**{math.ceil(math.log10(wanted))}"
 
 
 bounds = Bounds()
