@@ -46,7 +46,7 @@ def simulate(
         seed: names all random draws: compute times by worker, batches by worker and job, initial parameters. Methods
             compared on one seed see the same draws.
         evaluate_every: how far apart to evaluate the metrics, `Updates(n)` or `Seconds(s)`; by default a hundredth of the
-            whole. Looking more or less often changes no bit of the model.
+            whole. Evaluating more or less often changes no bit of the model.
         message_bytes: bytes of the model, and of a gradient; by default the bytes of the problem's parameters.
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; see `replay`.
@@ -58,7 +58,7 @@ def simulate(
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         simsgd.StuckError: if the simulation cannot go on.
-        simsgd.BoundError: for more looks at the model, or more memory, than `simsgd.bounds` allow.
+        simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
     Example:
         >>> import optax, simsgd as sg

@@ -45,7 +45,7 @@ def replay(
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end.
         simsgd.TapeError: if the tape breaks one of its laws.
-        simsgd.BoundError: for more looks at the model, or more memory, than `simsgd.bounds` allow.
+        simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
     Example:
         >>> import simsgd as sg

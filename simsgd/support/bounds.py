@@ -23,18 +23,18 @@ class Bounds:
     Attributes:
         rows: rows of one tape (about 200 bytes each while it is recorded).
         workers: workers of one cluster.
-        looks: evaluations of the metrics in one run.
+        evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
 
     Example:
         >>> import simsgd as sg
-        >>> sg.bounds.looks
+        >>> sg.bounds.evaluations
         1000000
     """
 
     rows: int = 100_000_000
     workers: int = 1_000_000
-    looks: int = 1_000_000
+    evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -48,7 +48,7 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "looks" or "bytes".
+            name: "rows", "workers", "evaluations" or "bytes".
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
