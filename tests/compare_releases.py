@@ -3,10 +3,11 @@
     git worktree add ../release <tag or commit> && cd ../release && python -m venv .venv && .venv/bin/python -m pip install -e .
     python tests/compare_releases.py ../release/.venv/bin/python
 
-Each case runs in fresh processes of the two, in turn; printed is the median of the ratios of their processor seconds, pair by pair,
-with the least and the greatest. A ratio of 2 means twice as fast as the other. Only what both releases have is called.
+Each case runs in fresh processes of the two, in turn; printed is the median of the ratios of their processor seconds, pair by
+pair, with the least and the greatest. A ratio of 2 means twice as fast as the other. Only what both releases have is called.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from dataclasses import dataclass
 
 ROUNDS = 7
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def recording(protocol, workers, latency=0.001):
@@ -105,7 +107,7 @@ def main(other):
         sides = [[], []]
         for _ in range(ROUNDS):
             for side, python in zip(sides, (sys.executable, other), strict=True):
-                ran = subprocess.run([python, __file__, "--case", name], capture_output=True, text=True, check=True)
+                ran = subprocess.run([python, __file__, "--case", name], capture_output=True, text=True, check=True, env=ALONE)
                 side.append(float(ran.stdout))
         ratios = [theirs / ours for ours, theirs in zip(*sides, strict=True)]
         ours, theirs = map(statistics.median, sides)

@@ -9,6 +9,7 @@ from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
 
+INFINITE = math.inf
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
 
@@ -40,7 +41,7 @@ class Computing:
         began = job.began
         drawn = self._draws[job.worker](began)
         end = began + drawn if type(drawn) is float else began + checks.as_float(drawn)
-        if began < end < math.inf:
+        if began < end < INFINITE:
             return end
         return self._unusual(drawn, job)
 

@@ -265,7 +265,8 @@ class Server:
             self._discard(job, UNUSED)
         progress = self._progress
         progress.arrived += 1
-        progress.idle_faults = progress.lost = 0
+        if progress.lost or progress.idle_faults:
+            progress.lost = progress.idle_faults = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
 

@@ -47,7 +47,7 @@ class Paths(Transport):
             if self._compute(job, now + self._down[worker]):
                 job.sent = job.ended
                 job.arrived = arrived = job.ended + self._up[worker]
-                self._loop.plan(job, arrived, self._ends.receive)  # as `arrives` does
+                self._loop.plan(job, arrived, self._receive)  # as `arrives` does
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)
