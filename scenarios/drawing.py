@@ -68,7 +68,7 @@ def timelines(
         shown |= {label: handle for handle, label in zip(handles, labels, strict=True) if not label.startswith("update")}
         ax.get_legend().remove()
     figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown), frameon=False)
-    figure.suptitle(f"{title} (updates: black lines, or ticks above where there are many)")
+    figure.suptitle(f"{title}; updates: black lines, or ticks above where there are many")
     return figure, dict(zip(tapes, axes.flat, strict=True))
 
 
@@ -93,7 +93,7 @@ def panels(
     shape = -(-len(titles) // columns), columns
     figure, axes = plt.subplots(*shape, figsize=(1.5 + 4.4 * columns, 8.5), layout="constrained")
     for ax, (name, text) in zip(axes.flat, titles.items(), strict=True):
-        values, (scale, _, said) = measured[name], text.rpartition(":")
+        values, (scale, said) = measured[name], text.split(":", 1) if text.startswith(("log:", "%:")) else ("", text)
         names = values.indexes[values.dims[0]]
         for k, method in enumerate(values.protocol.values):
             draw(ax, values.sel(protocol=method).values, colour_of(method), method, shift=0.34 * (k - 0.5))
