@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import html
 import importlib.metadata
 import json
 import os
@@ -22,12 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import checks, files
+from simsgd.support import checks, files, frames, show
 from simsgd.tape import Tape
 from simsgd.tape.intervals import SHARES
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import pandas
     import xarray
 
 AXES = ("time", "updates", "samples", "bytes")
@@ -57,7 +57,9 @@ class Run:
             `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
             (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
             `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight` and `down_spell`: the
-            tape's columns, named `row_time`, `discarded_time` and so on.
+            tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common, and
+            `dataset.to_dataframe()` makes a row for each combination of them: none if one is empty, terabytes if all are long.
+            Use the run's own `to_dataframe`, or choose variables of one dimension first.
 
     Example:
         >>> import simsgd as sg
@@ -120,7 +122,7 @@ class Run:
     @property
     def status(self) -> str:
         """How the run ended: "completed", "target reached", or "diverged" (a metric was no longer finite)."""
-        return self.dataset.attrs["status"]
+        return str(self.dataset.attrs["status"])
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ class Run:
     @property
     def configuration(self) -> dict[str, Any]:
         """What the run was made of: protocol, cluster, problem, optimizer, seeds, shapes, device, package versions."""
-        return json.loads(self.dataset.attrs["configuration"])
+        return dict(json.loads(self.dataset.attrs["configuration"]))
 
     @property
     def target(self) -> Target | None:
@@ -217,12 +219,29 @@ class Run:
         """
         return "\n".join(f"{name:<12}{text}" if name else text for name, text in self._summary_rows(target))
 
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame with a row for each evaluation: time, updates, samples, bytes and the metrics.
+
+        Raises:
+            ImportError: if pandas is not installed.
+
+        Example:
+            >>> import simsgd as sg
+            >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(0.1))
+            >>> run = sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.1), sg.Updates(50))
+            >>> list(run.to_dataframe())
+            ['time', 'updates', 'samples', 'bytes', 'loss', 'distance']
+        """
+        return frames.dataframe({name: self.dataset[name].values for name in (*AXES, *self.metrics)})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the run to one netCDF file, whole or not at all.
 
         Raises:
+            TypeError: if `path` is no name of a file.
             OSError: if the file cannot be written.
         """
+        checks.instance("path", path, (str, os.PathLike), '"run.nc"')
         files.save(path, self.dataset, kind="run")
 
     @staticmethod
@@ -230,9 +249,11 @@ class Run:
         """Read a run that `save` wrote.
 
         Raises:
+            TypeError: if `path` is no name of a file.
             FileNotFoundError: if there is no such file.
             simsgd.support.files.FileFormatError: if it is damaged or is not a simsgd run.
         """
+        checks.instance("path", path, (str, os.PathLike), '"run.nc"')
         run = Run(files.load(path, kind="run"))
         with files.naming(path):
             run.tape.check()
@@ -271,11 +292,7 @@ class Run:
         return f"Run({self._title()})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._summary_rows(None)
-        )
-        return f"<table>{rows}</table>"
+        return show.in_html(self._summary_rows(None))
 
     def _title(self) -> str:
         made = self.configuration

@@ -6,6 +6,7 @@ Law of this module: a tape does not depend on the step size, so a method is reco
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +15,21 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.cluster.cluster import Cluster
-from simsgd.optimizers import Tunable
+from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
-from simsgd.support import checks
+from simsgd.support import checks, public, show
 from simsgd.support.progress import bar
 
+__all__ = ["Tuning", "tune"]
+__dir__ = public.names(__all__)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Tuning:
     """A method tried at several step sizes on the same tape; made by `tune`.
 
@@ -44,20 +48,80 @@ class Tuning:
         return np.array([run.to_target().seconds for run in self.runs])
 
     @property
+    def arrived(self) -> np.ndarray:
+        """Which step sizes reached the target and kept it in time, shape (step sizes,), bool."""
+        return np.isfinite(self.seconds)
+
+    @property
     def best(self) -> Run:
-        """The run that reached the target first; where none did, the one that came closest."""
-        if np.isfinite(self.seconds).any():
-            return self.runs[int(np.nanargmin(self.seconds))]
-        return min(self.runs, key=_distance)
+        """The run that reached the target first.
+
+        Raises:
+            ValueError: if none did.
+        """
+        return self.runs[self._best]
 
     @property
     def best_step_size(self) -> float:
-        """The step size of the best run."""
-        return self.step_sizes[next(i for i, run in enumerate(self.runs) if run is self.best)]
+        """The step size of the best run.
+
+        Raises:
+            ValueError: if none reached the target.
+        """
+        return self.step_sizes[self._best]
+
+    @property
+    def _best(self) -> int:
+        if not self.arrived.any():
+            raise ValueError(f"{self._none_arrived()}; try other step sizes, or a target with a longer `within`")
+        return int(np.nanargmin(self.seconds))
+
+    def summary(self) -> str:
+        """Return in a few lines what each step size led to."""
+        return "\n".join([self._headline(), show.in_text(self._rows())])
+
+    def __repr__(self) -> str:
+        return f"Tuning({self._headline()})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._headline())}</p>{show.in_html(self._rows())}"
+
+    @property
+    def _target(self) -> Target:
+        target = self.runs[0].target
+        assert target is not None
+        return target
+
+    def _headline(self) -> str:
+        if not self.arrived.any():
+            return self._none_arrived()
+        which = f"{len(self.runs)} step sizes, {self.arrived.sum()} reached {self._target}, {self._target.criterion}"
+        return f"{which}; best {self.best_step_size:g}, after {np.nanmin(self.seconds):.4g} s"
+
+    def _none_arrived(self) -> str:
+        """Say that none arrived, and which came closest."""
+        tried = ", ".join(f"{size:g}" for size in self.step_sizes)
+        none = f"none of the step sizes {tried} reached {self._target}, {self._target.criterion}"
+        off = [_distance(run) for run in self.runs]
+        if not np.isfinite(off).any():
+            return f"{none}: all diverged"
+        closest = int(np.argmin(off))
+        metric = self._target.metric
+        return (
+            f"{none}: closest was {self.step_sizes[closest]:g}, which ended at {metric} {self.runs[closest].final(metric):.4g}"
+        )
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        metric = self._target.metric
+        rows: list[tuple[str, ...]] = [("step size", "seconds to target", f"final {metric}", "status")]
+        for size, seconds, run in zip(self.step_sizes, self.seconds, self.runs, strict=True):
+            there = "–" if np.isnan(seconds) else f"{seconds:.4g}"
+            rows.append((f"{size:g}", there, f"{run.final(metric):.4g}", run.status))
+        return rows
 
     def usable(self, factor: float = 2.0) -> tuple[float, float] | None:
         """Return the least and the greatest step size within `factor` of the best time; None if no run got there."""
-        if np.isnan(self.seconds).all():
+        if not self.arrived.any():
             return None
         good = np.flatnonzero(self.seconds <= factor * np.nanmin(self.seconds))
         return self.step_sizes[good[0]], self.step_sizes[good[-1]]
@@ -79,19 +143,19 @@ def tune(
     step_sizes: Sequence[float],
     until: Target,
     seed: int = 0,
-    optimizer: Callable[[float], Tunable] = optimizers.sgd,
+    optimizer: Callable[[float], Optimizer] = optimizers.sgd,
     evaluate_every: Updates | Seconds | None = None,
     message_bytes: float | None = None,
     progress: bool | None = None,
     **replaying: Any,
 ) -> Tuning:
-    """Try a method at several step sizes on one tape, each until the target is reached.
+    """Try a method at several step sizes on one tape, each until the target has been reached and kept.
 
     Args:
         protocol, problem, cluster, seed, evaluate_every, message_bytes: as in `simulate`. The protocol must not observe.
         step_sizes: those to try, each above 0.
-        until: the target, with a bound.
-        optimizer: makes the optimizer of a step size; SGD by default.
+        until: the target, with a bound; by default it is to be kept for a tenth of the bound.
+        optimizer: a function that makes the optimizer of a step size, for example `optax.adam`; SGD by default.
         progress: show a progress bar; by default only if output is a terminal.
         replaying: further arguments of `replay`, for example `dtype`.
 
@@ -107,6 +171,11 @@ def tune(
         0.1
     """
     checks.instance("until", until, Target, 'Target("loss", at_most=0.1, within=Seconds(60))')
+    if not callable(optimizer):
+        raise TypeError(
+            "optimizer must be a function of the step size such as optimizers.sgd, optax.adam or lambda step_size: "
+            f"optax.sgd(step_size, momentum=0.9), got a ready-made one, {optimizer!r:.60}: its step size could not be tuned"
+        )
     step_sizes = checks.sequence("step_sizes", step_sizes, "[0.01, 0.1, 1.0]")
     sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size) for i, size in enumerate(step_sizes)))
     if not sizes:

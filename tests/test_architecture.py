@@ -177,7 +177,7 @@ def test_the_public_face_shows_by_example(name):
 
 
 # Of the modules that `import simsgd` offers, those that hide nothing yet behind their public names.
-OPEN = {"optimizers", "plots", "problems", "protocols", "study"}
+OPEN = {"problems", "protocols", "study"}
 
 
 @pytest.mark.parametrize("name", ["simsgd", *(f"simsgd.{module}" for module in sg._MODULES if module not in OPEN)])

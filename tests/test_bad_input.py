@@ -1,6 +1,7 @@
 """Bad arguments are refused at once, with the argument's name, its value, and what would do."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import optax
@@ -171,6 +172,7 @@ def test_numbers_of_other_types_make_no_other_clock():
 
 
 def test_unknown_statistics_are_named():
+    @dataclass(frozen=True)
     class Asking(sg.AsyncSGD):
         def on_gradient(self, server, gradient):
             server.observe("accuracy")

@@ -169,7 +169,7 @@ def test_replay_that_stops_early_is_simulate_that_stops_early(method, looks, whe
 
 
 def test_a_target_reached_at_once_ends_a_run_before_anything_happens(noisy):
-    target = sg.Target("loss", at_most=100, within=sg.Seconds(3))
+    target = sg.Target("loss", at_most=100, within=sg.Seconds(3), kept=0)
     run = sg.simulate(sg.AsyncSGD(), noisy, CLUSTERS["free network"], SGD, target)
     tape = sg.record(sg.AsyncSGD(), CLUSTERS["free network"], sg.Seconds(3), message_bytes=noisy.message_bytes)
     assert (run.status, run.tape.end, len(run.tape.in_flight)) == ("target reached", 0.0, 4)

@@ -39,10 +39,11 @@ def test_pieces_of_any_size_give_the_same_run(method, cluster, noisy, monkeypatc
 
 
 @pytest.mark.parametrize("looks", [sg.Updates(1), sg.Updates(7), sg.Seconds(0.9), None])
+@pytest.mark.parametrize("kept", [0, None])
 @pytest.mark.parametrize("method", ["sync", "async", "Rennala", "Ringmaster", "crashing"])
-def test_a_target_ends_a_run_as_if_nobody_had_gone_on(method, looks, cluster, noisy, monkeypatch):
+def test_a_target_ends_a_run_as_if_nobody_had_gone_on(method, kept, looks, cluster, noisy, monkeypatch):
     protocol, where = (METHODS[method], cluster) if method != "crashing" else (sg.AsyncSGD(), CRASHING)
-    target = sg.Target("loss", at_most=0.3, within=sg.Seconds(400))
+    target = sg.Target("loss", at_most=0.3, within=sg.Seconds(400), kept=kept)
 
     def run():
         return sg.simulate(protocol, noisy, where, sg.optimizers.sgd(0.1), target, evaluate_every=looks)
@@ -111,7 +112,7 @@ def test_an_error_beyond_the_end_is_nobody_s(noisy, cluster):
     plain = sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
     losses = plain.dataset["loss"].values
     assert losses[5] < losses[:5].min()
-    target = sg.Target("loss", at_most=float(losses[5]), within=sg.Updates(100))
+    target = sg.Target("loss", at_most=float(losses[5]), within=sg.Updates(100), kept=0)
     runs = [
         sg.simulate(protocol, noisy, cluster, SGD, target, evaluate_every=sg.Updates(10))
         for protocol in (Failing(55), sg.AsyncSGD())

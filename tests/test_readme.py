@@ -23,7 +23,7 @@ def test_scripts_run_as_they_stand(tmp_path, monkeypatch):
     plt.close("all")
     assert sg.Run.load("run.nc") == names["run"]
     assert sg.Cluster.load("cluster.toml") == names["real"]
-    tape = sg.record(names["Ringmaster"](threshold=3), names["cluster"], sg.Updates(50))
+    tape = sg.record(names["Ringmaster"](threshold=3), names["cluster"], sg.Updates(50), message_bytes=1e6)
     assert tape.staleness.max() == 2
 
 

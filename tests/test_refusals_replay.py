@@ -61,7 +61,7 @@ REFUSED = {
     ),
     "an update that returns updates only": (
         lambda: sg.simulate(PROTOCOL, PROBLEM, CLUSTER, ONLY_UPDATES, UNTIL),
-        "optimizer's update must return a pair (updates, state), but that of only_updates(…), an optax transformation … "
+        "optimizer's update must return a pair (updates, state), but that of only_updates … "
         "returned a ShapeDtypeStruct: end it with `return updates, state`",
     ),
     "an update the wrong way round": (

@@ -11,9 +11,8 @@ from typing import Self
 from simsgd.cluster import file, frozen
 from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, LostMessages
 from simsgd.networks import AllReduce, Fabric, Link
-from simsgd.support import checks
+from simsgd.support import checks, show
 from simsgd.support.bounds import bounds
-from simsgd.support.html import html_table
 from simsgd.times import Law
 
 
@@ -80,7 +79,7 @@ class Cluster:
         """Return a small table, which notebooks show."""
         rows: dict[str, object] = {"workers": self.workers, "compute": self.compute, "network": self.network}
         rows |= {"faults": self.faults} if self.faults else {}
-        return html_table("Cluster", {name: shortened(repr(value)) for name, value in rows.items()})
+        return show.in_html([("Cluster", ""), *((name, shortened(repr(value))) for name, value in rows.items())])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the cluster as a TOML file for people and for `load`; the file is written completely or not at all.

@@ -21,8 +21,8 @@ def check(where: str, description: object) -> None:
 
     Example:
         >>> import simsgd as sg
-        >>> from simsgd.cluster import frozen
-        >>> frozen.check("Cluster.compute", sg.times.Speeds(sg.times.Constant(1.0), (1.0, 0.5)))
+        >>> from simsgd.cluster.frozen import check
+        >>> check("Cluster.compute", sg.times.Speeds(sg.times.Constant(1.0), (1.0, 0.5)))
     """
     found = list(parts(where, description))
     for place, each in found:

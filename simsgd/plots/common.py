@@ -67,8 +67,9 @@ def colour_bar(ax: Axes, labels: Sequence[str], colours: Sequence[str]) -> None:
     mapped = ScalarMappable(
         matplotlib.colors.Normalize(-0.5, len(labels) - 0.5), matplotlib.colors.ListedColormap(list(colours))
     )
-    bar = ax.figure.colorbar(mapped, ax=ax, ticks=places, label=shared.rstrip(","))
+    bar = ax.figure.colorbar(mapped, ax=ax, ticks=places)
     bar.ax.set_yticklabels([labels[i][len(shared) :].strip() for i in places])
+    bar.set_label(shared.rstrip(","), labelpad=10)
     bar.ax.invert_yaxis()
     bar.ax.tick_params(length=0)
 

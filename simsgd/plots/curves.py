@@ -93,26 +93,26 @@ def _draw_lines(ax: Axes, groups: Sequence[tuple[str, tuple[Run, ...]]], x: str,
     """Draw each of the groups, and name many by a colour bar."""
     found, too_many = looks.looks(groups), looks.are_too_many(groups)
     markers = len({look.marker for look in found}) > 1
-    for i, ((label, group), look) in enumerate(zip(groups, found, strict=True)):
+    names = [f"{label}{_remarks(group)}" for label, group in groups]
+    for i, ((_, group), name, look) in enumerate(zip(groups, names, found, strict=True)):
         curves = [(run.dataset[x].values, run.dataset[y].values) for run in group]
-        diverged = [run.status == "diverged" for run in group]
         along, values = curves[0] if len(group) == 1 else _draw_seeds(ax, curves, look)
-        name = "_" if too_many else f"{label}{_remarks(diverged)}"
         places = {"marker": look.marker, "markevery": (0.04 * i % BETWEEN_MARKERS, BETWEEN_MARKERS), "markersize": 5.5}
-        style = {"color": look.colour, "linestyle": look.line_style, "linewidth": 1.6}
-        ax.plot(along, values, **style, **(places if markers else {}), label=name)  # type: ignore[arg-type]
-        for along, values in itertools.compress(curves, diverged):
+        style = {"color": look.colour, "linestyle": look.line_style, "linewidth": 1.6, "label": "_" if too_many else name}
+        ax.plot(along, values, **style, **(places if markers else {}))  # type: ignore[arg-type]
+        for along, values in itertools.compress(curves, (run.status == "diverged" for run in group)):
             last = np.flatnonzero(np.isfinite(values))[-1:]
             ax.plot(along[last], values[last], "X", color=look.colour, markersize=9, markeredgecolor="white")
     if too_many:
-        common.colour_bar(ax, [label for label, _ in groups], [look.colour for look in found])
+        common.colour_bar(ax, names, [look.colour for look in found])
 
 
-def _remarks(diverged: Sequence[bool]) -> str:
+def _remarks(runs: Sequence[Run]) -> str:
     """Return what a label says of a group of runs beside its name."""
-    if len(diverged) == 1:
-        return " (diverged)" if diverged[0] else ""
-    return f" ({len(diverged)} seeds{f', {sum(diverged)} diverged' if any(diverged) else ''})"
+    diverged = sum(run.status == "diverged" for run in runs)
+    if len(runs) == 1:
+        return " (diverged)" if diverged else ""
+    return f" ({len(runs)} seeds{f', {diverged} diverged' if diverged else ''})"
 
 
 def _draw_seeds(ax: Axes, curves: Sequence[Curve], look: Look) -> Curve:

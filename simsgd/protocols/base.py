@@ -101,7 +101,8 @@ class Protocol(ABC):
     computed.
 
     Example:
-        >>>         >>> import simsgd as sg
+        >>> from dataclasses import dataclass
+        >>> import simsgd as sg
         >>> @dataclass(frozen=True)
         ... class Picky(sg.Protocol):
         ...     '''Ignore gradients `threshold` or more versions old.'''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
@@ -37,7 +38,8 @@ def compilation_cache(folder: str | os.PathLike[str] | None) -> None:
     if folder is not None:
         checks.instance("folder", folder, (str, os.PathLike), '"compiled"')
         os.makedirs(folder, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", None if folder is None else os.fspath(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax_cache.reset_cache()  # type: ignore[no-untyped-call]  # JAX looks for a folder only once, when it first compiles
+    config: Any = jax.config  # whose functions have no types
+    config.update("jax_compilation_cache_dir", None if folder is None else os.fspath(folder))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax_cache.reset_cache()  # JAX looks for a folder only once, when it first compiles

@@ -20,5 +20,5 @@ def dataframe(columns: Mapping[str, np.ndarray]) -> pandas.DataFrame:
     try:
         import pandas
     except ImportError as error:
-        raise ImportError("a DataFrame needs pandas, which is an extra: pip install 'simsgd[dataframes]'") from error
+        raise ImportError("to_dataframe needs pandas, which is not installed: pip install 'simsgd[dataframes]'") from error
     return pandas.DataFrame(dict(columns))

@@ -7,7 +7,7 @@ process.
 Laws of this module:
 
 1. The file holds what `Tape.stretches` and the tape's columns say. Nothing is smoothed, and nothing is left out but what
-   lasts less than half a nanosecond.
+   has no length once rounded to nanoseconds.
 2. Slices of a row never overlap, and where one begins as another ends on the tape, every reader sees no gap. So each time is
    rounded once, to whole nanoseconds, and written exactly; an end and a beginning at one time are the same text. (Beginnings
    with durations would not do: Perfetto cuts microseconds times 1000 down to whole nanoseconds, finds 0.7% of neighbouring

@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simsgd.support import frames
-from simsgd.support.html import html_table
+from simsgd.support import frames, show
 from simsgd.tape import dataset, intervals, rules
 from simsgd.tape.intervals import Stretches
 from simsgd.tape.rules import TapeError
@@ -263,7 +262,7 @@ class Tape(Jobs):
         return plots.shares(self, **options)
 
     def _repr_html_(self) -> str:
-        return html_table("Tape", self._summary())
+        return show.in_html([("Tape", repr(self)), *self._summary().items()])
 
     def __eq__(self, other: object) -> bool:
         """Tapes are equal when the same happened, whatever their headers say."""

@@ -1,0 +1,21 @@
+"""What is learned: parameters, a loss, data. Any JAX pytree model fits.
+
+Laws of this package:
+
+1. A problem knows nothing of workers or time. A job's batch is drawn from the data by key, with replacement, by `draw`.
+2. Data are NumPy arrays in the same order for ever: the split into training and test data never depends on a run's seed.
+3. Parameters start from `init(key)` in float32 and are then cast, so that float64 starts at the same point.
+"""
+
+from simsgd.problems.problem import LOG_COLUMNS as LOG_COLUMNS
+from simsgd.problems.problem import RESERVED as RESERVED
+from simsgd.problems.problem import Batch as Batch
+from simsgd.problems.problem import Metric as Metric
+from simsgd.problems.problem import Parameters as Parameters
+from simsgd.problems.problem import Problem
+from simsgd.problems.problem import draw as draw
+from simsgd.problems.ready_made import accuracy, cross_entropy, digits, network, quadratic
+from simsgd.support import public
+
+__all__ = ["Problem", "accuracy", "cross_entropy", "digits", "network", "quadratic"]
+__dir__ = public.names(__all__)

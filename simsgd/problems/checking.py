@@ -1,0 +1,80 @@
+"""Checks of a problem's parts: every refusal names the part, what it was given, and what would do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_function(name: str, function: object, wanted: str, arguments: int) -> None:
+    """Raise TypeError unless a part of a problem is a function of so many arguments."""
+    refusal = f"Problem.{name} must be a function of {wanted}, got {function!r:.60}"
+    leaves = [] if isinstance(function, jax.tree_util.Partial) else jax.tree.leaves(function)
+    if not callable(function) or (leaves and leaves[0] is not function):
+        raise TypeError(f"{refusal}: the order of arguments is name, init, loss, data")
+    try:
+        inspect.signature(function).bind(*range(arguments))
+    except TypeError as error:
+        raise TypeError(f"{refusal}, which cannot be called so ({error}): the order is name, init, loss, data") from None
+    except ValueError:  # a builtin that does not tell
+        return
+
+
+def shapes_of_parameters(init: Callable[[jax.Array], Any]) -> Any:
+    """Return what parameters a problem starts from, as shapes, or raise TypeError if some are no arrays."""
+    try:
+        return jax.eval_shape(init, jax.random.key(0))
+    except TypeError as error:
+        if "not a valid JAX type" not in str(error):
+            raise
+        raise TypeError(
+            f"Problem.init must return a pytree of arrays alone, but {str(error).splitlines()[0]:.200} Part the model: return "
+            "its arrays, and let the loss put it together again; with equinox, arrays, rest = eqx.partition(model, "
+            "eqx.is_inexact_array) once, init=lambda key: arrays, and eqx.combine(parameters, rest) in the loss"
+        ) from error
+
+
+def check_alike(data: Any, test_data: Any) -> None:
+    """Raise ValueError unless the test data have the form of the data, but for the number of samples."""
+    forms = [
+        {jax.tree_util.keystr(path): (leaf.shape[1:], leaf.dtype.kind) for path, leaf in jax.tree.leaves_with_path(each)}
+        for each in (data, test_data)
+    ]
+    if forms[0] != forms[1]:
+        raise ValueError(
+            "Problem.test_data must have the form of data but for the number of samples: the same keys, shapes and kinds of "
+            f"numbers {forms[0]}, got {forms[1]}"
+        )
+
+
+def checked_data(name: str, data: Any) -> Any:
+    """Return the data as NumPy arrays, or raise ValueError."""
+    arrays = jax.tree.map(np.array, data)  # copies: what the caller does with the originals later changes no result
+    leaves = jax.tree.leaves(arrays)
+    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"{name} must be arrays with one common, non-zero number of samples first, got {sorted(lengths)}")
+    for path, leaf in jax.tree.leaves_with_path(arrays):
+        if leaf.dtype.kind not in "fiub":
+            raise ValueError(f"{name}{jax.tree_util.keystr(path)} must hold numbers, got {leaf.dtype}")
+        if leaf.dtype.kind in "iu" and np.abs(leaf.astype(float)).max() >= 2**31:
+            raise ValueError(f"{name}{jax.tree_util.keystr(path)} must fit 32-bit integers: use floating-point data for larger")
+        if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
+            raise ValueError(f"{name}{jax.tree_util.keystr(path)} must be finite, but holds NaN or infinity: drop such samples")
+    return arrays
+
+
+def check_scalar(name: str, result: Any) -> None:
+    """Raise ValueError unless what a loss or a metric returns is one floating-point number."""
+    shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"Problem's {name} must return one floating-point number, got "
+            + (f"shape {shape} of {dtype}" if dtype is not None else repr(result))
+            + ": take the batch's mean, for example with jnp.mean"
+        )

@@ -1,0 +1,207 @@
+"""A learning problem: parameters, a loss, data, and the rule by which a job draws its batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from simsgd.problems import checking
+from simsgd.stopping import Target
+from simsgd.support import checks, rng, show
+
+RESERVED = frozenset(
+    (
+        *("loss", "test_loss", "time", "updates", "samples", "bytes", "gradients", "discarded_gradients", "parameters"),
+        *("staleness", "mean_staleness", "computing", "sending", "queueing", "waiting", "down"),
+        *(
+            "evaluation",
+            "worker",
+            "quantile",
+            "parameter",
+            "row",
+            "update",
+            "update_time",
+            "discarded",
+            "in_flight",
+            "down_spell",
+        ),
+    )
+)
+"""Names that a run uses for other things than a problem's own metrics."""
+
+LOG_COLUMNS = ("row_", "discarded_", "in_flight_", "down_spell_")
+"""How the columns of its tape are called begins so."""
+
+Parameters = Any
+Batch = Any
+Metric = Callable[[Parameters, Batch], jax.Array]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem:
+    """A learning problem: minimise the mean of `loss` over the samples of `data`.
+
+    Args:
+        name: what summaries and figures call it.
+        init: `init(key) -> parameters`, a pytree of floating-point arrays.
+        loss: `loss(parameters, batch) -> scalar`, the batch's mean loss; a function defined once (at a module's top level)
+            lets runs share one compiled player.
+        data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
+        batch_size: samples in one worker's batch, at least 1.
+        test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
+        metrics: further functions of (parameters, data), by name, evaluated on the held-out samples. Every problem has
+            "loss", the mean over the training samples, and "test_loss" where there are test data.
+        target: what summaries count the way to, for example `Target("accuracy", at_least=0.9)`.
+
+    Raises:
+        TypeError: if `init`, `loss` or a metric is no function of its arguments, `init` returns other things than arrays, or
+            `target` is no `Target`.
+        ValueError: if the loss is not a scalar, parameters are not floating-point, data are empty, of unequal length or not
+            finite, the test data have another form than the data, or the target's metric is unknown.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np, simsgd as sg
+        >>> def loss(parameters, batch):
+        ...     return jnp.mean((batch["x"] @ parameters - batch["y"]) ** 2)
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> problem = sg.Problem("line", init=lambda key: jnp.zeros(3), loss=loss, data={"x": x, "y": x @ [1.0, 2.0, 3.0]})
+        >>> problem.message_bytes
+        12
+    """
+
+    name: str
+    init: Callable[[jax.Array], Parameters]
+    loss: Metric
+    data: Batch
+    batch_size: int = 32
+    test_data: Batch | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    target: Target | None = None
+
+    def __post_init__(self) -> None:
+        checks.store(self, batch_size=checks.whole("Problem.batch_size", self.batch_size, 1))
+        if not isinstance(self.name, str):
+            raise TypeError(f"Problem.name must be a text, got {self.name!r:.60}: the order is name, init, loss, data")
+        checking.check_function("init", self.init, "one argument, a random key, such as lambda key: jnp.zeros(3)", 1)
+        checking.check_function("loss", self.loss, "the parameters and a batch", 2)
+        self._check_metrics()
+        if self.target is not None:
+            checks.instance("Problem.target", self.target, Target, 'Target("accuracy", at_least=0.9)')
+        object.__setattr__(self, "data", checking.checked_data("Problem.data", self.data))
+        if self.test_data is not None:
+            object.__setattr__(self, "test_data", checking.checked_data("Problem.test_data", self.test_data))
+            checking.check_alike(self.data, self.test_data)
+        parameters = checking.shapes_of_parameters(self.init)
+        if not jax.tree.leaves(parameters):
+            raise ValueError("Problem.init must return at least one parameter array, got an empty pytree")
+        for path, leaf in jax.tree.leaves_with_path(parameters):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                where = jax.tree_util.keystr(path) or "it"
+                raise ValueError(
+                    f"Problem.init must return floating-point parameters, but {where} is {leaf.dtype}: use for example "
+                    "jnp.zeros(3) or .astype(jnp.float32)"
+                )
+        batch = jax.tree.map(self._batch_of, self.data)
+        for name, metric in {"loss": self.loss, **self.metrics}.items():
+            checking.check_scalar(name, jax.eval_shape(metric, parameters, batch))
+        if self.target is not None:
+            checks.one_of("Problem.target.metric", self.target.metric, self.metric_names)
+
+    def _check_metrics(self) -> None:
+        if not isinstance(self.metrics, Mapping):
+            raise TypeError(
+                'Problem.metrics must be a mapping from names to functions such as {"accuracy": accuracy}, '
+                f"got {self.metrics!r:.60}"
+            )
+        for name, metric in self.metrics.items():
+            if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or name.startswith(LOG_COLUMNS):
+                raise ValueError(
+                    f"Problem.metrics must have names like variables', other than those a run uses itself "
+                    f"({', '.join(sorted(RESERVED))}), got {name!r}"
+                )
+            checking.check_function(f"metrics[{name!r}]", metric, "the parameters and the data", 2)
+
+    def _batch_of(self, leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+        dtype = np.float32 if leaf.dtype.kind == "f" else jax.dtypes.canonicalize_dtype(leaf.dtype)
+        return jax.ShapeDtypeStruct((self.batch_size, *leaf.shape[1:]), dtype)  # type: ignore[no-untyped-call,unused-ignore]
+
+    def __repr__(self) -> str:
+        return f"Problem({', '.join(f'{name} {text}' if name != 'problem' else text for name, text in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return show.in_html(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        tests = "" if self.test_data is None else f" and {len(jax.tree.leaves(self.test_data)[0]):,} for tests"
+        return [
+            ("problem", self.name),
+            ("parameters", f"{self.parameter_count:,}"),
+            ("samples", f"{self.samples:,}{tests}"),
+            ("batch size", str(self.batch_size)),
+            ("metrics", " ".join(self.metric_names)),
+            *([("target", str(self.target))] if self.target else []),
+        ]
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of what is evaluated: "loss", "test_loss" where there are test data, and those of `metrics`."""
+        return ("loss", *(("test_loss",) if self.test_data is not None else ()), *self.metrics)
+
+    @property
+    def samples(self) -> int:
+        """How many training samples there are."""
+        return len(jax.tree.leaves(self.data)[0])
+
+    @functools.cached_property
+    def parameter_count(self) -> int:
+        """How many numbers the model has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(self.init, jax.random.key(0))))
+
+    @property
+    def message_bytes(self) -> int:
+        """Bytes of the model, and of a gradient, in float32: 4 for each parameter."""
+        return self.message_bytes_in("float32")
+
+    def message_bytes_in(self, dtype: str) -> int:
+        """Return the bytes of the model, and of a gradient, in "float32" or "float64"."""
+        return self.parameter_count * np.dtype(dtype).itemsize
+
+    def start(self, seed: int, dtype: str) -> Parameters:
+        """Return version 0 of the parameters for a seed, in `dtype`."""
+        with jax.enable_x64(False), jax.threefry_partitionable(True):
+            parameters = self.init(
+                jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "parameters")), impl="threefry2x32")
+            )
+        with jax.enable_x64(dtype == "float64"):
+            return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf), dtype), parameters)
+
+    def arrays(self, dtype: str) -> tuple[Batch, Batch | None]:
+        """Return the training and the test data on JAX's device, floating-point ones in `dtype`."""
+
+        def put(leaf: np.ndarray) -> jax.Array:
+            return jnp.asarray(leaf, dtype if np.issubdtype(leaf.dtype, np.floating) else None)
+
+        with jax.enable_x64(dtype == "float64"):
+            return jax.tree.map(put, self.data), jax.tree.map(put, self.test_data)
+
+    def unravel(self, vector: np.ndarray) -> Parameters:
+        """Return the pytree of parameters whose numbers are `vector`, shape (parameter_count,), as `Run` keeps them."""
+        shapes, structure = jax.tree.flatten(jax.eval_shape(self.init, jax.random.key(0)))
+        parts = np.split(np.asarray(vector), np.cumsum([leaf.size for leaf in shapes])[:-1])
+        return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(parts, shapes, strict=True)])
+
+
+def draw(key: jax.Array, worker: jax.Array, job: jax.Array, batch_size: int, samples: int) -> jax.Array:
+    """Return which samples, shape (batch_size,), int32, a worker's job uses: uniform, with replacement, by key.
+
+    The key is folded with the worker, then with the job, so the batch depends on nothing else: not on the method, the
+    timing or the order of arrival.
+    """
+    job_key = jax.random.fold_in(jax.random.fold_in(key, worker), job)
+    return jax.random.randint(job_key, (batch_size,), 0, samples, jnp.int32)

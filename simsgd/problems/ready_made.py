@@ -1,0 +1,144 @@
+"""Ready-made problems: handwritten digits, and a noisy quadratic whose every number is known."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from simsgd.problems.problem import Batch, Parameters, Problem
+from simsgd.stopping import Target
+from simsgd.support import checks, rng
+
+
+def network(parameters: Parameters, x: jax.Array) -> jax.Array:
+    """Return the outputs (samples, classes) of a fully connected ReLU network; one layer is logistic regression.
+
+    Args:
+        parameters: a list of layers, each {"weights": (inputs, outputs), "biases": (outputs,)}.
+        x: inputs, shape (samples, inputs).
+    """
+    for layer in parameters[:-1]:
+        x = jax.nn.relu(x @ layer["weights"] + layer["biases"])
+    last: dict[str, jax.Array] = parameters[-1]
+    return x @ last["weights"] + last["biases"]
+
+
+def cross_entropy(parameters: Parameters, batch: Batch) -> jax.Array:
+    """Return the mean of −log P(label) over a batch {"x": (samples, inputs), "label": (samples,)}."""
+    labels: jax.Array = batch["label"]
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(network(parameters, batch["x"]), labels))
+
+
+def accuracy(parameters: Parameters, batch: Batch) -> jax.Array:
+    """Return the share of a batch's samples whose largest output is their label's."""
+    right: jax.Array = network(parameters, batch["x"]).argmax(-1) == batch["label"]
+    return right.mean(dtype=batch["x"].dtype)
+
+
+@functools.cache
+def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Problem:
+    """Handwritten digits (scikit-learn's, 8×8 pixels): 1,437 training and 360 test samples, ten classes.
+
+    Args:
+        model: "mlp", one hidden ReLU layer, or "logistic", none (which makes the loss convex).
+        hidden: width of the hidden layer of the "mlp".
+        batch_size: samples in one worker's batch.
+
+    Metrics: "loss", "test_loss" (mean cross-entropy, nats) and "accuracy" (on the test samples). Target: accuracy ≥ 0.9.
+
+    Raises:
+        ValueError: if `model` is unknown, or `hidden` or `batch_size` not a whole number of at least 1.
+
+    Source: Alpaydin and Kaynak (1998), "Optical recognition of handwritten digits", as shipped with scikit-learn.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.problems.digits().parameter_count
+        2410
+        >>> sg.problems.digits("logistic").parameter_count
+        650
+    """
+    from sklearn.datasets import load_digits
+
+    checks.one_of("model", model, ("mlp", "logistic"))
+    checks.whole("hidden", hidden, 1)
+    pixels, labels = load_digits(return_X_y=True)
+    order = rng.stream(0, "digits: split").permutation(len(labels))
+    data = {"x": (pixels[order] / 16).astype(np.float32), "label": labels[order].astype(np.int32)}
+    widths = (64, hidden, 10) if model == "mlp" else (64, 10)
+    return Problem(
+        name=f"digits, {model}" + (f" with {hidden} hidden units" if model == "mlp" else ""),
+        init=functools.partial(_init_network, widths),
+        loss=cross_entropy,
+        data=jax.tree.map(lambda a: a[:1437], data),
+        test_data=jax.tree.map(lambda a: a[1437:], data),
+        batch_size=batch_size,
+        metrics={"accuracy": accuracy},
+        target=Target("accuracy", at_least=0.9),
+    )
+
+
+def _init_network(widths: Sequence[int], key: jax.Array) -> Parameters:
+    """He et al. (2015): weights normal with variance 2/inputs, biases 0."""
+    keys = jax.random.split(key, len(widths) - 1)
+    return [
+        {"weights": jax.random.normal(k, (a, b)) * np.sqrt(2 / a).astype(np.float32), "biases": jnp.zeros(b)}
+        for k, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
+    ]
+
+
+def quadratic(
+    spectrum: Sequence[float] = (1.0, 0.3, 0.1), noise: float = 0.0, samples: int = 1024, batch_size: int = 1
+) -> Problem:
+    """A noisy quadratic with a known optimum: f(w) = ½ Σ_j h_j (w_j − 1)², starting at w = 0.
+
+    Sample i has the gradient h⊙(w − 1) + noise·ξ_i, where the ξ_i are standard normal draws (the same in every run)
+    shifted so that their mean over the samples is zero; so "loss" over all samples is f(w), and its least value is 0.
+
+    Args:
+        spectrum: the curvatures h_j, each above 0; as many as the problem has dimensions.
+        noise: standard deviation of each component of a single sample's gradient, at least 0.
+        samples: how many samples there are; without noise one is enough and only one is made.
+        batch_size: samples in one worker's batch.
+
+    Metrics: "loss", f(w), and "distance", ‖w − 1‖.
+
+    Raises:
+        TypeError: if `spectrum` is not a sequence. ValueError: if a number is outside its range.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.problems.quadratic(spectrum=(2.0, 1.0), noise=0.1).parameter_count
+        2
+    """
+    spectrum = checks.sequence("spectrum", spectrum, "(1.0, 0.3, 0.1)")
+    if not spectrum:
+        raise ValueError("spectrum must hold at least one curvature above 0, got none")
+    curvatures = tuple(checks.positive(f"spectrum[{j}]", h) for j, h in enumerate(spectrum))
+    return _quadratic(curvatures, checks.not_negative("noise", noise), checks.whole("samples", samples, 2), batch_size)
+
+
+@functools.cache
+def _quadratic(spectrum: tuple[float, ...], noise: float, samples: int, batch_size: int) -> Problem:
+    """Make each quadratic once, so that runs share a compiled player."""
+    curvatures = np.array(spectrum)
+    draws = rng.stream(0, "quadratic: noise").standard_normal((samples, len(curvatures)))
+    centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(curvatures)))
+
+    def loss(w: jax.Array, batch: jax.Array) -> jax.Array:
+        off = w - 1
+        return jnp.sum(0.5 * jnp.asarray(curvatures, w.dtype) * off**2) + jnp.mean(batch @ off)
+
+    return Problem(
+        name=f"quadratic in {len(curvatures)} dimensions, noise {noise:g}",
+        init=lambda key: jnp.zeros(len(curvatures)),
+        loss=loss,
+        data=centred,
+        batch_size=batch_size,
+        metrics={"distance": lambda w, batch: jnp.linalg.norm(w - 1)},
+    )
