@@ -149,7 +149,7 @@ class Timed(Learning):
     target_accuracy: Accuracy = 0.95
     within: Seconds = 60.0
     """when to give up on the target (simulated seconds)"""
-    kept: Seconds = 2.0
+    kept: Seconds = 1.0
     """for how long (simulated seconds) the target is to be kept, to count as reached when it first was"""
     look_every: Seconds = 0.2
     """how far apart to look at the model (simulated seconds): the resolution of the time to the target"""

@@ -54,7 +54,7 @@ def timelines(
     tapes: Mapping[str, sg.Tape], columns: int, start: float, stop: float, title: str, slow: float | None = None
 ) -> tuple[Figure, dict[str, Axes]]:
     """Draw timelines side by side, with one legend for all; jobs that compute for longer than `slow` seconds are dark."""
-    shape, shown = (-(-len(tapes) // columns), columns), {}
+    shape = -(-len(tapes) // columns), columns
     size = (6.5 * columns if columns > 1 else 12), 0.7 + (2.5 if columns > 1 else 3.1) * shape[0]
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for ax, (name, tape) in zip(axes.flat, tapes.items(), strict=True):
@@ -64,11 +64,8 @@ def timelines(
         updates = int(np.count_nonzero((tape.update_times >= start) & (tape.update_times <= stop)))
         ax.set_title(f"{name}: {updates} updates in {stop - start:.3g} s", fontsize=10)
         ax.label_outer()
-        handles, labels = ax.get_legend_handles_labels()
-        shown |= {label: handle for handle, label in zip(handles, labels, strict=True) if not label.startswith("update")}
-        ax.get_legend().remove()
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown), frameon=False)
-    figure.suptitle(f"{title} (updates: black lines, or ticks above where there are many)")
+    sg.plots.legend_below(figure)
+    figure.suptitle(title)
     return figure, dict(zip(tapes, axes.flat, strict=True))
 
 
@@ -93,11 +90,11 @@ def panels(
     shape = -(-len(titles) // columns), columns
     figure, axes = plt.subplots(*shape, figsize=(1.5 + 4.4 * columns, 8.5), layout="constrained")
     for ax, (name, text) in zip(axes.flat, titles.items(), strict=True):
-        values, (scale, _, said) = measured[name], text.rpartition(":")
+        values, (scale, said) = measured[name], text.split(":", 1) if text.startswith(("log:", "%:")) else ("", text)
         names = values.indexes[values.dims[0]]
         for k, method in enumerate(values.protocol.values):
             draw(ax, values.sel(protocol=method).values, colour_of(method), method, shift=0.34 * (k - 0.5))
-        ax.set_xticks(range(len(names)), [name.replace(" slow", "\nslow") for name in names])
+        ax.set_xticks(range(len(names)), [name.replace(" slow", "\nslow").replace(" every", "\nevery") for name in names])
         ax.set_title(said + ("   (×: not reached)" if np.isinf(values).any() else ""), fontsize=10)
         ax.grid(axis="y", alpha=0.25)
         if scale == "log":
@@ -106,8 +103,7 @@ def panels(
             ax.set_ylim(bottom=0)
         if scale == "%":
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    sg.plots.legend_below(figure)
     figure.suptitle(title)
     return figure, dict(zip(titles, axes.flat, strict=True))
 

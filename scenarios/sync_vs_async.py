@@ -44,6 +44,7 @@ class Flags(common.Timed):
     batch_size: common.Count = 32
     """samples in each worker's batch"""
     within: common.Seconds = 120.0
+    kept: common.Seconds = 2.0
     look_every: common.Seconds = 0.1
     step_sizes: tuple[common.Positive, ...] = STEP_SIZES
 

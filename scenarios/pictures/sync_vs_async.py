@@ -24,6 +24,7 @@ def draw(
     for ax, (x, y) in zip(axes.flat, views, strict=True):
         sg.plots.metric(runs, x, y, target=target if y == "accuracy" else None, ax=ax)
         ax.set_xscale("linear" if x == "time" else "log")
+    sg.plots.legend_below(figure)
     yield "convergence", figure
     stop = min(4 * compute_seconds * straggler, *(run.tape.end for run in runs.values()))
     tapes = {name: run.tape for name, run in runs.items()}
