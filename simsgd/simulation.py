@@ -50,7 +50,7 @@ def simulate(
         message_bytes: bytes of the model, and of a gradient; by default the bytes of the problem's parameters.
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; see `replay`.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Returns:
         A `Run`. Its status is "diverged" if a metric stopped being finite; everything up to there is kept.

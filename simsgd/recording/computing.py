@@ -38,7 +38,7 @@ class Computing:
             ValueError: if the time drawn is one that no clock can use.
             simsgd.StuckError: if a million jobs in a row took no time.
         """
-        began = job.began
+        began: float = job.began
         drawn = self._draws[job.worker](began)
         end = began + drawn if type(drawn) is float else began + checks.as_float(drawn)
         if began < end < INFINITE:

@@ -36,7 +36,8 @@ from simsgd.recording.log import Logs, table
 from simsgd.recording.membership import Membership
 from simsgd.recording.server import Server
 from simsgd.recording.stuck import StuckError
-from simsgd.recording.transport import Ends, transport
+from simsgd.recording.transport import transport
+from simsgd.recording.transport.base import Ends
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.support import arguments, checks
 from simsgd.support.bounds import bounds
@@ -65,7 +66,7 @@ def record(
         message_bytes: bytes of the model, and of a gradient; `problem.message_bytes`, the size of a problem's parameters, is
             what `simulate` takes. Needed wherever bytes take time: on links with a finite bandwidth, on a `ParameterServer`
             and on an `AllReduce`.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
