@@ -10,9 +10,9 @@ Laws of this module:
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable
+from heapq import heapify, heappush
 from typing import Any
 
 import simpy
@@ -77,7 +77,7 @@ class EventLoop:
         if not self._environment._now <= moment < INFINITE:
             raise ValueError(f"at {self.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
         event.callbacks = (call,)
-        heapq.heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]
+        heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]
 
     def at(self, moment: float, call: Callable[[Planned], None], subject: Any, urgent: bool = False) -> Planned:
         """Plan a call at a moment, and return the event, with which it is called and by which it can be taken back.
@@ -97,5 +97,5 @@ class EventLoop:
         self._dead += 1
         if self._dead > FEW and 2 * self._dead > len(self._queue):
             self._queue[:] = [entry for entry in self._queue if entry[3].callbacks]
-            heapq.heapify(self._queue)
+            heapify(self._queue)
             self._dead = 0

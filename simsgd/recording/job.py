@@ -9,7 +9,6 @@ from simsgd.recording.events import Happening
 from simsgd.tape.schema import Gradient
 
 _values = attrgetter(*Gradient._fields)
-_new = tuple.__new__  # what Gradient._make calls, without its check of how many values there are
 
 
 class Job(Happening):
@@ -30,7 +29,7 @@ class Job(Happening):
 
     def gradient(self) -> Gradient:
         """Return the job as it is now, read-only."""
-        return _new(Gradient, _values(self))
+        return tuple.__new__(Gradient, _values(self))  # Gradient._make, without its check of how many there are
 
 
 for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet

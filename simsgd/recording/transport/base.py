@@ -56,7 +56,7 @@ class Transport(ABC):
         self._network = cast(Any, cluster.network)
         self._bytes = message_bytes
         self._ends = ends
-        self._end_of, self._receive = ends.computing.end, ends.receive
+        self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
@@ -70,21 +70,20 @@ class Transport(ABC):
 
     def reached(self, job: Job, moment: float) -> None:
         """Let the model be at its worker from a moment on, which computes, and has the gradient sent up when it has ended."""
-        if self._compute(job, moment):
-            self._loop.plan(job, job.ended, self.upload)
-
-    def _compute(self, job: Job, moment: float) -> bool:
-        """Say when computing begins and ends; False where that cannot be said, which is an error at the beginning only.
-
-        The times are drawn ahead of the clock, and a recording may end, or the job be cancelled, before it needs them.
-        """
         job.began = moment
         try:
-            job.ended = self._end_of(job)
+            job.ended = ended = self._end_of(job)
         except Exception as error:
-            self._loop.plan(job, moment, functools.partial(_fail, error))
-            return False
-        return True
+            self._fails(job, moment, error)
+        else:
+            self._plan(job, ended, self.upload)
+
+    def _fails(self, job: Job, moment: float, error: Exception) -> None:
+        """Raise the error of a time that could not be drawn, when its job begins.
+
+        Times are drawn ahead of the clock, and the recording may end, or the job be cancelled, before it needs them.
+        """
+        self._plan(job, moment, functools.partial(_fail, error))
 
     @abstractmethod
     def upload(self, job: Job) -> None:
@@ -93,7 +92,7 @@ class Transport(ABC):
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and be delivered."""
         job.arrived = moment
-        self._loop.plan(job, moment, self._receive)
+        self._plan(job, moment, self._receive)
 
     def drop(self, job: Job) -> None:
         """Forget a job, wherever it is."""

@@ -44,10 +44,14 @@ class Paths(Transport):
         worker, now = job.worker, job.assigned
         if self._undisturbed[worker]:
             job.departed = now
-            if self._compute(job, now + self._down[worker]):
-                job.sent = job.ended
-                job.arrived = arrived = job.ended + self._up[worker]
-                self._loop.plan(job, arrived, self._receive)  # as `arrives` does
+            job.began = began = now + self._down[worker]
+            try:
+                job.ended = job.sent = ended = self._end_of(job)
+            except Exception as error:
+                self._fails(job, began, error)
+            else:
+                job.arrived = arrived = ended + self._up[worker]
+                self._plan(job, arrived, self._receive)
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)

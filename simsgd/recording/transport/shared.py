@@ -86,7 +86,7 @@ class SharedServer(Transport):
             link.put(job)
 
     def _enter_at(self, moment: float, job: Job, link: Queue) -> None:
-        self._loop.plan(job, moment, functools.partial(self._enter, link=link))
+        self._plan(job, moment, functools.partial(self._enter, link=link))
 
     def _sent_again(self, job: Job, link: Queue, arrival: float) -> bool:
         """Have a message sent again that will be lost instead of arriving; say whether it is."""
@@ -119,7 +119,7 @@ class SharedServer(Transport):
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and queue there."""
         job.arrived = moment
-        self._loop.plan(job, moment, self._server.put)
+        self._plan(job, moment, self._server.put)
 
     def _handled(self, job: Job, since: float) -> None:
         self._ends.receive(job)
