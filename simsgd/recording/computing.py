@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
-from collections.abc import Iterator
 
 from simsgd.cluster import Cluster
 from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
+from simsgd.support.memory import collection_paused
 
 INFINITE = math.inf
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
-
-
-@contextlib.contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Make many objects, none of them garbage: looking for garbage among them again and again took a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Computing:
@@ -43,7 +29,7 @@ class Computing:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._law = cluster.compute
         sampler, stream = cluster.compute.sampler, rng.stream
-        with _collection_paused():
+        with collection_paused():
             self._draws = [sampler(stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
 

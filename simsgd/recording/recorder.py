@@ -41,6 +41,7 @@ from simsgd.recording.transport.base import Ends
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.support import arguments, checks
 from simsgd.support.bounds import bounds
+from simsgd.support.memory import collection_paused
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
 from simsgd.tape.schema import Discarded, Down, Jobs, Rows
@@ -171,7 +172,8 @@ class Recording:
         server, step, upcoming = self._server, self._loop.step, self._loop.next
         if not self._started:  # not before somebody asks to go on: the protocol may want to observe at once
             self._started = True
-            server.start()
+            with collection_paused():
+                server.start()
         try:
             if seconds == math.inf:  # the common case, without a look at the clock before each event
                 while server._version < updates:
