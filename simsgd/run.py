@@ -39,7 +39,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 class Cost(NamedTuple):
     """What it took to reach a target and keep it; not a number (NaN) where that never happened.
 
-    It is counted to the first look of the stretch that keeps the target, not to the stretch's end.
+    It is counted to the first evaluation of the stretch that keeps the target, not to the stretch's end.
     """
 
     seconds: float
@@ -84,7 +84,7 @@ class Run:
 
         Args:
             tape: what happened.
-            evaluations: for each look at the model "time", "updates", "gradients" and the metrics' values.
+            evaluations: for each evaluation of the model "time", "updates", "gradients" and the metrics' values.
             status: "completed", "target reached" or "diverged".
             parameters: the final model, shape (parameters,).
             target: what summaries count the way to.
@@ -178,14 +178,14 @@ class Run:
     def to_target(self, target: Target | None = None) -> Cost:
         """Return what it took until a target was reached and kept; by default the run's own target.
 
-        Counted to the first look of the first stretch of looks that is as long as the target asks (`Target.kept`; None asks
-        for a stretch that lasts to the run's end). The resolution is the distance between looks, `evaluate_every`.
+        Counted to the first evaluation of the first stretch that is as long as the target asks (`Target.kept`; None asks for a
+        stretch that lasts to the run's end). The resolution is the distance between evaluations, `evaluate_every`.
 
         Raises:
             ValueError: if there is no target, or its metric was not evaluated.
         """
         target = self._given(target)
-        kept = target.kept_stretch(*self._looks(target))
+        kept = target.kept_stretch(*self._evaluations(target))
         return Cost(*(float("nan") if kept is None else float(self.dataset[axis][kept[0]]) for axis in AXES))
 
     def _given(self, target: Target | None) -> Target:
@@ -197,8 +197,8 @@ class Run:
         checks.one_of("target.metric", target.metric, self.metrics)
         return target
 
-    def _looks(self, target: Target) -> tuple[list[float], list[float], list[float]]:
-        """Return the seconds, the updates and the target's metric of each look."""
+    def _evaluations(self, target: Target) -> tuple[list[float], list[float], list[float]]:
+        """Return the seconds, the updates and the target's metric of each evaluation."""
         time, updates, values = (self.dataset[name].values.tolist() for name in ("time", "updates", target.metric))
         return time, updates, values
 
@@ -324,8 +324,8 @@ class Run:
 
     def _target_rows(self, target: Target) -> list[tuple[str, str]]:
         """Return what a summary says of a target: the way to it, and for how long it was kept."""
-        looks = time, _, values = self._looks(target)
-        kept, stretches = target.kept_stretch(*looks), target.stretches(values)
+        found = time, _, values = self._evaluations(target)
+        kept, stretches = target.kept_stretch(*found), target.stretches(values)
         if kept is None:
             how = "reached, but not kept," if stretches else "not reached"
             way = f"{how} in {self.tape.end:.4g} s, {self.tape.updates:,} updates"
@@ -336,12 +336,12 @@ class Run:
             held = _held(time, kept)
             if stretches[0] != kept:
                 held += f"; first reached after {time[stretches[0][0]]:.4g} s, and lost again"
-        looked = f"; looked every {self.configuration.get('evaluate_every', 'so often')}"
-        return [("target", f"{target}, {target.criterion}: {way}"), ("held", held + looked)]
+        resolution = f"; evaluated every {self.configuration.get('evaluate_every', 'so often')}"
+        return [("target", f"{target}, {target.criterion}: {way}"), ("held", held + resolution)]
 
 
 def _held(time: Sequence[float], stretch: tuple[int, int]) -> str:
-    """Return in words how long a stretch of looks is and how it ended."""
+    """Return in words how long a stretch of evaluations is and how it ended."""
     first, last = stretch
     how = "to the end" if last == len(time) - 1 else f"lost at {time[last + 1]:.4g} s"
     return f"for {time[last] - time[first]:.4g} s, {how}"

@@ -5,6 +5,8 @@ Both go on at once: SimPy plays time in Python while compiled code computes grad
 
 from __future__ import annotations
 
+import math
+
 from simsgd.cluster.cluster import Cluster
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
@@ -17,6 +19,7 @@ from simsgd.replaying.schedule import planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import arguments, checks
+from simsgd.support.bounds import bounds
 
 
 def simulate(
@@ -43,11 +46,11 @@ def simulate(
         seed: names all random draws: compute times by worker, batches by worker and job, initial parameters. Methods
             compared on one seed see the same draws.
         evaluate_every: how far apart to evaluate the metrics, `Updates(n)` or `Seconds(s)`; by default a hundredth of the
-            whole. Looking more or less often changes no bit of the model.
+            whole. Evaluating more or less often changes no bit of the model.
         message_bytes: bytes of the model, and of a gradient; by default the bytes of the problem's parameters.
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; see `replay`.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Returns:
         A `Run`. Its status is "diverged" if a metric stopped being finite; everything up to there is kept.
@@ -55,7 +58,7 @@ def simulate(
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         simsgd.StuckError: if the simulation cannot go on.
-        simsgd.BoundError: for more looks at the model, or more memory, than `simsgd.bounds` allow.
+        simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
     Example:
         >>> import optax, simsgd as sg
@@ -75,11 +78,13 @@ def simulate(
         optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
     )
     schedule = planned(until, evaluate_every, problem.metric_names)
+    if schedule.end[0] < math.inf:
+        bounds.check("rows", schedule.end[0], f"until={until!r}")
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
     def run(ahead: bool) -> Run:
         player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
-        recording = _recording_for(player, protocol, cluster, size)
+        recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
         return finish(recording, player, schedule, progress, ahead)
 
     try:
@@ -88,7 +93,7 @@ def simulate(
         return run(ahead=False)
 
 
-def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float) -> Recording:
+def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
 
     def observe(statistic: str) -> float:
@@ -96,5 +101,5 @@ def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message
         player.play(recording.rows(player.rows_played), recording.live())
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe)
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
     return recording

@@ -62,11 +62,11 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Target:
-    """A value that a metric should reach and keep; the time to target is the moment of the first look of those that keep it.
+    """A value that a metric should reach and keep; the time to it is the moment of the first evaluation of those that keep it.
 
-    A model that crosses a value once may lose it again at the next update, so one crossing says little. The looks at the
-    model (evaluations) that reach the value one after the other, without a break, are a stretch; the target is reached at
-    the first look of the first stretch that is `kept` long, from its first look to its last.
+    A model that crosses a value once may lose it again at the next update, so one crossing says little. The evaluations of
+    the model that reach the value one after the other, without a break, are a stretch; the target is reached at
+    the first evaluation of the first stretch that is `kept` long, from its first to its last.
 
     Args:
         metric: the name of one of the problem's metrics, for example "loss" or "accuracy".
@@ -74,8 +74,8 @@ class Target:
         at_least: reached when the metric is at or above this value; give this one or `at_most`.
         within: the bound, `Updates` or `Seconds`, at which a run stops even if the target was never reached and kept. Needed
             when the target is used as `until`, because a target may never be reached.
-        kept: how long it must be kept: `Seconds(5)`, `Updates(100)`, or 0, which takes the first look that reaches it. None
-            asks, of a finished run, that the target is kept to the run's end; as `until`, it is a tenth of `within`.
+        kept: how long it must be kept: `Seconds(5)`, `Updates(100)`, or 0, which takes the first evaluation that reaches it.
+            None asks, of a finished run, that the target is kept to the run's end; as `until`, it is a tenth of `within`.
 
     Raises:
         ValueError: if not exactly one of `at_most` and `at_least` is given, or it is not finite.
@@ -121,21 +121,23 @@ class Target:
         if self.kept is None:
             return False
         least_updates, least_seconds = (0, 0.0) if self.kept == 0 else _length(self.kept)
-        return updates >= least_updates and seconds >= least_seconds * (1 - 1e-9)  # looks fall on their moments up to rounding
+        return updates >= least_updates and seconds >= least_seconds * (
+            1 - 1e-9
+        )  # evaluations fall on their moments up to rounding
 
     def stretches(self, values: Iterable[float]) -> list[tuple[int, int]]:
         """Return the first and the last place of each stretch of `values` that reach the target without a break."""
         reached = enumerate(map(self.reached, values))
-        groups = [[i for i, _ in group] for there, group in itertools.groupby(reached, lambda look: look[1]) if there]
+        groups = [[i for i, _ in group] for there, group in itertools.groupby(reached, lambda numbered: numbered[1]) if there]
         return [(group[0], group[-1]) for group in groups]
 
     def kept_stretch(
         self, seconds: Sequence[float], updates: Sequence[float], values: Sequence[float]
     ) -> tuple[int, int] | None:
-        """Return the first and the last look of the stretch that keeps the target, or None if none does.
+        """Return the first and the last evaluation of the stretch that keeps the target, or None if none does.
 
         Args:
-            seconds, updates, values: the moment, the version and the metric of each look of a finished run.
+            seconds, updates, values: the moment, the version and the metric of each evaluation of a finished run.
         """
         for first, last in self.stretches(values):
             to_the_end = self.kept is None and last == len(values) - 1
@@ -160,7 +162,7 @@ def _length(rule: Updates | Seconds) -> tuple[float, float]:
 
 
 class Watch:
-    """Follows a metric look by look and says when its target has been kept for as long as it asks.
+    """Follows a metric evaluation by evaluation and says when its target has been kept for as long as it asks.
 
     Args:
         target: what is waited for.
@@ -171,7 +173,7 @@ class Watch:
         self._since: tuple[float, float] | None = None
 
     def kept(self, seconds: float, updates: float, value: float) -> bool:
-        """Take in a look, the same one twice if need be, and say whether the stretch that it ends is long enough."""
+        """Take in an evaluation, the same one twice if need be, and say whether the stretch that it ends is long enough."""
         if not self.target.reached(value):
             self._since = None
             return False

@@ -156,7 +156,7 @@ def tune(
         step_sizes: those to try, each above 0.
         until: the target, with a bound; by default it is to be kept for a tenth of the bound.
         optimizer: a function that makes the optimizer of a step size, for example `optax.adam`; SGD by default.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
         replaying: further arguments of `replay`, for example `dtype`.
 
     Raises:

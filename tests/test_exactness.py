@@ -179,7 +179,7 @@ def test_a_target_reached_at_once_ends_a_run_before_anything_happens(noisy):
 
 
 clusters = st.builds(
-    lambda workers, law, latency: sg.Cluster(workers, law, sg.networks.Link(latency=latency, bandwidth=50.0)),
+    lambda workers, law, latency: sg.Cluster(workers, law, sg.networks.Link(latency=latency)),
     workers=st.sampled_from([1, 2, 3, 5]),
     law=st.sampled_from(
         [

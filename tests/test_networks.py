@@ -109,9 +109,19 @@ def test_random_jobs_still_have_exact_message_times(protocol):
 def test_the_default_network_and_the_default_message_take_no_time():
     cluster = sg.Cluster(workers=2, compute=sg.times.Constant(0.5))
     free = sg.record(sg.AsyncSGD(), cluster, sg.Updates(6), message_bytes=1e9)
-    narrow = sg.Cluster(workers=2, compute=sg.times.Constant(0.5), network=Link(bandwidth=1.0))
     assert free.time.tolist() == [0.5, 0.5, 1.0, 1.0, 1.5, 1.5]
-    assert sg.record(sg.AsyncSGD(), narrow, sg.Updates(6)).content_hash == free.content_hash
+    assert sg.record(sg.AsyncSGD(), cluster, sg.Updates(6)) == free
+
+
+@pytest.mark.parametrize("network", [Link(bandwidth=1e12), PerWorker((Link(), Duplex(Link(), Link(bandwidth=1.0))))])
+def test_where_bytes_take_time_a_recording_has_to_be_told_of_them(network):
+    """One rule for `record` and `simulate`: no message is silently empty."""
+    cluster = sg.Cluster(workers=2, compute=sg.times.Constant(0.5), network=network)
+    with pytest.raises(ValueError, match=r"message_bytes is needed on .*Link\(.*where bytes take time.*problem\.message_bytes"):
+        sg.record(sg.AsyncSGD(), cluster, sg.Updates(6))
+    problem = sg.problems.quadratic()
+    run = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(6))
+    assert run.tape == sg.record(sg.AsyncSGD(), cluster, sg.Updates(6), message_bytes=problem.message_bytes)
 
 
 # --- bad arguments -------------------------------------------------------------------------------------------------------

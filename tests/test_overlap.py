@@ -14,7 +14,7 @@ from methods import METHODS
 import simsgd as sg
 from simsgd import simulation
 from simsgd.replaying import follow
-from simsgd.replaying.player import Look
+from simsgd.replaying.player import Evaluation
 
 SGD = sg.optimizers.sgd(0.05)
 LAW = sg.times.Exponential(mean=1.0)
@@ -69,7 +69,7 @@ def test_a_run_that_diverges_ends_as_if_nobody_had_gone_on(cluster, noisy, monke
 def test_recording_goes_on_before_the_device_answers(cluster, noisy, monkeypatch):
     """In the order of calls: the source is sent to look k + 1 before anybody waits for the numbers of look k."""
     order = []
-    advance, metrics = simulation.Recording.advance, Look.metrics.fget
+    advance, metrics = simulation.Recording.advance, Evaluation.metrics.fget
 
     def advancing(recording, updates, seconds):
         order.append(f"record to {updates}")
@@ -80,7 +80,7 @@ def test_recording_goes_on_before_the_device_answers(cluster, noisy, monkeypatch
         return metrics(look)
 
     monkeypatch.setattr(simulation.Recording, "advance", advancing)
-    monkeypatch.setattr(Look, "metrics", property(waiting))
+    monkeypatch.setattr(Evaluation, "metrics", property(waiting))
     sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Updates(30), evaluate_every=sg.Updates(10))
     expected = ["record to 0", "record to 10", "wait", "record to 20", "wait", "record to 30", "wait", "wait"]
     assert order == expected

@@ -104,9 +104,9 @@ def no_work(monkeypatch):
 @pytest.mark.parametrize(
     ("until", "every", "looks"),
     [
-        (sg.Seconds(60), sg.Seconds(1e-9), "evaluate_every=Seconds(seconds=1e-09) … would take 6e+10 looks"),
-        (sg.Updates(10**9), sg.Updates(1), "evaluate_every=Updates(count=1) … would take 1e+09 looks"),
-        (sg.Target("loss", at_most=0.1, within=sg.Updates(10**9)), sg.Updates(1), "would take 1e+09 looks"),
+        (sg.Seconds(60), sg.Seconds(1e-9), "evaluate_every=Seconds(seconds=1e-09) … would take 6e+10 evaluations"),
+        (sg.Updates(10**9), sg.Updates(1), "evaluate_every=Updates(count=1) … would take 1e+09 evaluations"),
+        (sg.Target("loss", at_most=0.1, within=sg.Updates(10**9)), sg.Updates(1), "would take 1e+09 evaluations"),
     ],
 )
 @pytest.mark.usefixtures("no_work")
@@ -115,12 +115,12 @@ def test_looks_without_end_are_refused_before_the_work(until, every, looks):
         sg.simulate(PROTOCOL, PROBLEM, CLUSTER, SGD, until, evaluate_every=every)
     for part in looks.split(" … "):
         assert part in str(refusal.value)
-    assert "sg.bounds.looks = " in str(refusal.value)
+    assert "sg.bounds.evaluations = " in str(refusal.value)
 
 
 def test_looks_that_cannot_be_counted_before_are_counted(monkeypatch):
-    monkeypatch.setattr(sg.bounds, "looks", 5)
-    with pytest.raises(sg.BoundError, match="6 looks, and at most 5 are begun"):
+    monkeypatch.setattr(sg.bounds, "evaluations", 5)
+    with pytest.raises(sg.BoundError, match="6 evaluations, and at most 5 are begun"):
         sg.simulate(PROTOCOL, PROBLEM, CLUSTER, SGD, sg.Seconds(60), evaluate_every=sg.Updates(1))
 
 

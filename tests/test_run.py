@@ -71,7 +71,7 @@ def test_summary_and_table_say_what_matters(run):
     for part in (
         "AsyncSGD(), 4 workers",
         "accuracy ≥ 0.9, kept to the end: after",
-        "; looked every 0.2 s",
+        "; evaluated every 0.2 s",
         "updates/s",
         f"mean {run.tape.staleness.mean():.3g},",
         "computing",

@@ -140,7 +140,7 @@ def test_summaries_say_the_criterion_and_how_long_it_held(wavering):
     first, kept = (wavering.to_target(target(kept=k)).seconds for k in (0, sg.Seconds(2)))
     text = wavering.summary(target(kept=sg.Seconds(2)))
     assert f"accuracy ≥ 0.93, kept for 2 s: after {kept:.4g} s, " in text
-    assert "; looked every 0.1 s" in text
+    assert "; evaluated every 0.1 s" in text
     assert f"first reached after {first:.4g} s, and lost again" in text
     assert f"accuracy ≥ 0.93, the first time: after {first:.4g} s" in wavering.summary(target(kept=0))
     text = wavering.summary(target(kept=sg.Seconds(19.95)))

@@ -5,9 +5,11 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 """
 
 from simsgd.protocols.asynchronous import AsyncSGD, KBatchAsyncSGD
-from simsgd.protocols.base import Gradient, Protocol, Server, check
+from simsgd.protocols.base import Protocol, Server, check
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.synchronous import KSyncSGD, MinibatchSGD
+from simsgd.support import public
+from simsgd.tape.schema import Gradient
 
 __all__ = [
     "AsyncSGD",
@@ -21,3 +23,4 @@ __all__ = [
     "Server",
     "check",
 ]
+__dir__ = public.names(__all__)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simsgd.protocols.base import Gradient, Protocol, Server
+from simsgd.protocols.base import Protocol, Server
 from simsgd.support import checks
+from simsgd.tape.schema import Gradient
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
 
+INFINITE = math.inf
 DRAWS_AT_ONE_MOMENT = 1_000_000
 """A cluster on which so many jobs in a row took no time is taken to be stuck."""
 
@@ -37,10 +38,10 @@ class Computing:
             ValueError: if the time drawn is one that no clock can use.
             simsgd.StuckError: if a million jobs in a row took no time.
         """
-        began = job.began
+        began: float = job.began
         drawn = self._draws[job.worker](began)
         end = began + drawn if type(drawn) is float else began + checks.as_float(drawn)
-        if began < end < math.inf:
+        if began < end < INFINITE:
             return end
         return self._unusual(drawn, job)
 
@@ -52,7 +53,7 @@ class Computing:
     def _unusual(self, drawn: object, job: Job) -> float:
         """Return the end of a job whose time does not advance the clock, or raise."""
         seconds = checks.as_float(drawn)
-        if not 0 <= seconds < math.inf:
+        if not checks.finite_seconds(seconds):
             raise ValueError(
                 f"{self._law!r} drew a compute time of {drawn!r} seconds for worker {job.worker} at {job.began:g} s: a time "
                 "must be one finite number and not negative"

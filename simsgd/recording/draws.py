@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ def checked(source: object, draw: Callable[[float], Any]) -> Callable[[float], f
     def seconds(now: float) -> float:
         drawn = draw(now)
         time = checks.as_float(drawn)
-        if not 0 <= time < math.inf:
+        if not checks.finite_seconds(time):
             raise ValueError(
                 f"{source!r} drew {drawn!r} seconds at {now:g} s: a time must be one finite number and not negative"
             )

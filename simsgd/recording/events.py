@@ -17,6 +17,7 @@ from typing import Any
 
 import simpy
 
+INFINITE = math.inf
 FEW = 1_000
 """Up to so many dead events are left where they are."""
 
@@ -73,7 +74,7 @@ class EventLoop:
         Raises:
             ValueError: if the moment is past, or infinite, or no number.
         """
-        if not self._environment._now <= moment < math.inf:
+        if not self._environment._now <= moment < INFINITE:
             raise ValueError(f"at {self.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
         event.callbacks = (call,)
         heapq.heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]

@@ -36,9 +36,10 @@ from simsgd.recording.log import Logs, table
 from simsgd.recording.membership import Membership
 from simsgd.recording.server import Server
 from simsgd.recording.stuck import StuckError
-from simsgd.recording.transport import Ends, transport
+from simsgd.recording.transport import transport
+from simsgd.recording.transport.base import Ends
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.support import checks
+from simsgd.support import arguments, checks
 from simsgd.support.bounds import bounds
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
@@ -65,7 +66,7 @@ def record(
         message_bytes: bytes of the model, and of a gradient; `problem.message_bytes`, the size of a problem's parameters, is
             what `simulate` takes. Needed wherever bytes take time: on links with a finite bandwidth, on a `ParameterServer`
             and on an `AllReduce`.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
@@ -80,9 +81,14 @@ def record(
         >>> sg.record(sg.AsyncSGD(), cluster, until=sg.Updates(1000), seed=0)  # doctest: +ELLIPSIS
         Tape(16 workers, 1000 gradients, 1000 updates, ... s, 0 discarded)
     """
-    checks.instance("until", until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate")
-    recording = Recording(protocol, cluster, seed, message_bytes)
+    arguments.in_order(
+        "record",
+        protocol=(protocol, Protocol, "AsyncSGD()"),
+        cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
+        until=(until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate"),
+    )
     updates, seconds = limits(until)
+    recording = Recording(protocol, cluster, seed, message_bytes, seconds=seconds)
     if updates < math.inf:
         bounds.check("rows", updates, f"until={until!r}")
     for part in bar(range(1, 101), "recording", progress):
@@ -96,6 +102,7 @@ class Recording:
     Args:
         protocol, cluster, seed, message_bytes: as in `record`.
         observe: what `server.observe` calls with the name of a statistic; without one, observing is an error.
+        seconds: when it will end, if that is known: what would take more rows than `simsgd.bounds` allow is refused early.
 
     Example:
         >>> import simsgd as sg
@@ -114,6 +121,7 @@ class Recording:
         seed: int = 0,
         message_bytes: float | None = None,
         observe: Callable[[str], float] | None = None,
+        seconds: float = math.inf,
     ) -> None:
         protocols.check(protocol)
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
@@ -129,7 +137,7 @@ class Recording:
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
-        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe)
+        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe, seconds)
         ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
         self._transport = transport(self._loop, cluster, named, size, seed, ends)
         server.connect(self._transport)

@@ -27,6 +27,8 @@ from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
 from simsgd.tape.schema import REASONS
 
+EARLY_ROWS = 1_000
+"""After so many rows it is reckoned how many a recording will have."""
 HAPPENED = {"crash": "crashed", "return": "returned", "leave": "left", "join": "joined"}
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
 
@@ -62,6 +64,7 @@ class Server:
         logs: where it is written down.
         seed: the recording's.
         observe: what `observe` calls; without it, observing is an error.
+        seconds: when the recording will end, if that is known; infinite if not.
     """
 
     def __init__(
@@ -73,10 +76,11 @@ class Server:
         logs: Logs,
         seed: int,
         observe: Callable[[str], float] | None,
+        seconds: float,
     ) -> None:
         self.notes: dict[str, Any] = {}
         self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
-        self._seed, self._observe = seed, observe
+        self._seed, self._observe, self._seconds = seed, observe, seconds
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
         self._delivering: Gradient | None = None
@@ -85,7 +89,7 @@ class Server:
         self._next_job = [0] * workers
         self._progress = Progress()
         self._busy, self._down = Workers(self._asked), Workers(membership.down)
-        self._most_rows = bounds.rows
+        self._rows_to_check = EARLY_ROWS
 
     def connect(self, fabric: Fabric) -> None:
         """Connect the server to what moves its messages."""
@@ -218,8 +222,16 @@ class Server:
         logs.stepped_rows = rows = logs.rows.count
         self._version += 1
         self._accumulated = self._progress.arrived = 0
-        if rows >= self._most_rows:
-            bounds.check("rows", rows + 1, f"the recording, at {self.now:g} s,")
+        if rows >= self._rows_to_check:
+            self._check_rows(rows)
+
+    def _check_rows(self, rows: int) -> None:
+        """Raise BoundError if the recording has, or at its pace will have, more rows than are allowed."""
+        bounds.check("rows", rows, f"a recording that has come to {self.now:g} s")
+        if self._rows_to_check == EARLY_ROWS and self._seconds < math.inf:
+            until, pace = f"until=Seconds({self._seconds:g})", f"{rows:,} rows in the first {self.now:g} s"
+            bounds.check("rows", rows * self._seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")
+        self._rows_to_check = bounds.rows + 1
 
     def _number(self, did: str, value: object) -> float:
         try:
@@ -253,7 +265,8 @@ class Server:
             self._discard(job, UNUSED)
         progress = self._progress
         progress.arrived += 1
-        progress.idle_faults = progress.lost = 0
+        if progress.lost or progress.idle_faults:
+            progress.lost = progress.idle_faults = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
 

@@ -1,11 +1,11 @@
-"""Following a tape with a player: read on, play, look at the model, until it is time to stop.
+"""Following a tape with a player: read on, play, evaluate the model, until it is time to stop.
 
 Laws of this module:
 
 1. A finished tape and a recording in progress are followed by one loop, so `replay` of what `record` wrote is `simulate`,
-   bit for bit; looking at the model more or less often changes no bit of it.
-2. Time and numbers overlap: while the device plays one piece, the source goes on to the next, up to one look ahead. The run
-   is what it would be without that: what came after the look that ended it is cut off.
+   bit for bit; evaluating the model more or less often changes no bit of it.
+2. Time and numbers overlap: while the device plays one piece, the source goes on to the next, up to one evaluation ahead. The
+   run is what it would be without that: what came after the evaluation that ended it is cut off.
 
 The device is asked to play and to evaluate, and answers when it is done (JAX dispatches asynchronously, on CPUs too), so no
 thread is needed: SimPy runs in the caller's thread, where its errors and Ctrl-C belong.
@@ -20,7 +20,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from simsgd.replaying.blocks import TABLE_ROWS
-from simsgd.replaying.player import Look, Player
+from simsgd.replaying.player import Evaluation, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
 from simsgd.stopping import Target, in_words
@@ -55,29 +55,29 @@ class Source(Interface):
 
 
 class FailedAheadError(Exception):
-    """The source failed beyond the look that ended the run, so it cannot say what its tape was at that look."""
+    """The source failed beyond the evaluation that ended the run, so it cannot say what its tape was then."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A look at the model, its numbers perhaps still to come.
+class Evaluated:
+    """An evaluation at its place in the run, its numbers perhaps still to come.
 
     Attributes:
         time: simulated seconds.
         updates, gradients: how many there had been.
         due: the (updates, seconds) at which the source was told to stop for it.
-        look: the model and its metrics.
+        evaluation: the model and its metrics.
     """
 
     time: float
     updates: int
     gradients: int
     due: tuple[float, float]
-    look: Look
+    evaluation: Evaluation
 
     def row(self) -> dict[str, float]:
         """Return "time", "updates", "gradients" and the problem's metrics, when the device has computed them."""
-        return {"time": self.time, "updates": self.updates, "gradients": self.gradients, **self.look.metrics}
+        return {"time": self.time, "updates": self.updates, "gradients": self.gradients, **self.evaluation.metrics}
 
 
 def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool = True) -> Run:
@@ -86,7 +86,7 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
     Args:
         source: where rows come from.
         player: what plays them.
-        schedule: when to look at the model, and when to stop.
+        schedule: when to evaluate the model, and when to stop.
         progress: whether to show a progress bar.
         ahead: whether the source may go on while the device plays.
 
@@ -99,16 +99,17 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
     ending = {"until": repr(until), "evaluate_every": in_words(schedule.every)}
     configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
     target = until if isinstance(until, Target) else player.problem.target
-    return Run.assemble(tape, evaluations, status, last.look.flat_parameters, target, configuration)
+    return Run.assemble(tape, evaluations, status, last.evaluation.flat_parameters, target, configuration)
 
 
 def follow(
     source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool
-) -> tuple[list[Mapping[str, float]], str, Evaluation]:
-    """Play what the source gives, looking at the model at regular moments.
+) -> tuple[list[Mapping[str, float]], str, Evaluated]:
+    """Play what the source gives, evaluating the model at regular moments.
 
     Returns:
-        The looks, how it ended ("completed", "target reached", or "diverged", if a metric was not finite), and the last look.
+        The evaluations, how the run ended ("completed", "target reached", or "diverged", if a metric was not finite), and the
+        last evaluation.
     """
     rows: list[Mapping[str, float]] = []
     watch = schedule.watch()
@@ -143,29 +144,29 @@ def _one_ahead[Item](items: Iterable[Item]) -> Iterator[tuple[Item, Exception | 
         previous = following
 
 
-def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any) -> Iterator[Evaluation]:
-    """Yield one look after the other, without waiting for the device."""
+def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any) -> Iterator[Evaluated]:
+    """Yield one evaluation after the other, without waiting for the device."""
     source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
-    latest, looks, over = Evaluation(0.0, 0, 0, (0, 0.0), player.look()), 1, False
+    latest, evaluations, over = Evaluated(0.0, 0, 0, (0, 0.0), player.evaluation()), 1, False
     yield latest
     while not over:
-        due = schedule.due(looks)
+        due = schedule.due(evaluations)
         _play_until(source, player, *due)
         over = schedule.is_over(source.version, source.now, due)
         shown.update(100 * schedule.share(source.version, source.now) - shown.n)
         if source.version > latest.updates:
-            latest = Evaluation(source.now, source.version, player.rows_played, due, player.look())
+            latest = Evaluated(source.now, source.version, player.rows_played, due, player.evaluation())
         elif source.now > latest.time:
             latest = replace(latest, time=source.now, due=due)
         else:
             continue
-        looks += 1
-        bounds.check("looks", looks, f"evaluate_every, with until={schedule.until!r},")
+        evaluations += 1
+        bounds.check("evaluations", evaluations, f"evaluate_every, with until={schedule.until!r},")
         yield latest
 
 
 def _play_until(source: Source, player: Player, updates: float, seconds: float) -> None:
-    """Go on to the next look in pieces: the device plays one while the source goes on to the next."""
+    """Go on to the next evaluation in pieces: the device plays one while the source goes on to the next."""
     while True:
         rows_of_an_update = player.width or player.workers
         piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
@@ -175,7 +176,7 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
             return
 
 
-def _tape_at(source: Source, evaluation: Evaluation) -> Tape:
-    """Return the source's tape as it was at a look, which the source has gone beyond."""
+def _tape_at(source: Source, evaluation: Evaluated) -> Tape:
+    """Return the source's tape as it was at an evaluation, which the source has gone beyond."""
     updates_due, _ = evaluation.due
     return prefix.until(source.tape(), evaluation.time, evaluation.updates, by_time=evaluation.updates < updates_due)

@@ -6,7 +6,7 @@ Laws of this module:
    step (at most 128), so it is a fact of the tape: 1 for asynchronous SGD, n for synchronous SGD.
 2. Chunks of any size give the same bits. (How many slots there are may depend on the chunks; it decides where versions are
    kept and takes part in no arithmetic.)
-3. Playing and looking only hand work to the device; whoever reads a number waits for it. So the host is free meanwhile.
+3. Playing and evaluating only hand work to the device; whoever reads a number waits for it. So the host is free meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FEW_SLOTS = 4
 """Slots for tapes that begin with a step of all workers, as synchronous methods do; others get workers + 2 at once."""
 
 
-class Look(NamedTuple):
+class Evaluation(NamedTuple):
     """The model at one moment and its metrics, which the device may still be computing; reading them waits.
 
     Attributes:
@@ -145,10 +145,10 @@ class Player:
         begins_synchronous = self.workers > 1 and width >= min(self.workers, LARGEST_WIDTH)
         return FEW_SLOTS if begins_synchronous and self.slots.size <= FEW_SLOTS else self.workers + 2
 
-    def look(self) -> Look:
+    def evaluation(self) -> Evaluation:
         """Return the current model and its metrics, without waiting for them."""
         with self._precision():
-            return Look(loop.copied(self._carry.parameters), self._values())
+            return Evaluation(loop.copied(self._carry.parameters), self._values())
 
     def evaluate(self) -> dict[str, float]:
         """Return the problem's metrics for the current model, when the device has computed them."""

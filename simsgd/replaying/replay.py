@@ -40,12 +40,12 @@ def replay(
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; by default as many as the first step has, at
             most 128. Part of what the bits depend on.
-        progress: show a progress bar; by default only if output is a terminal.
+        progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end.
         simsgd.TapeError: if the tape breaks one of its laws.
-        simsgd.BoundError: for more looks at the model, or more memory, than `simsgd.bounds` allow.
+        simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
     Example:
         >>> import simsgd as sg

@@ -1,4 +1,4 @@
-"""When to look at the model, and when to stop."""
+"""When to evaluate the model, and when to stop."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from simsgd.support import checks
 from simsgd.support.bounds import bounds
 
 EVALUATIONS = 100
-"""How often a run looks at the model, unless told otherwise."""
+"""How often a run evaluates the model, unless told otherwise."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When to look at the model, and when to stop; made by `planned`.
+    """When to evaluate the model, and when to stop; made by `planned`.
 
     Attributes:
         until: what the caller asked for; a target says how long it is to be kept.
-        every: how far apart to look.
+        every: how far apart to evaluate.
         end: (updates, seconds) at which to stop at the latest, infinite where there is no limit.
-        spacing: (updates, seconds) between two looks, infinite where there is none.
+        spacing: (updates, seconds) between two evaluations, infinite where there is none.
     """
 
     until: Updates | Seconds | Target
@@ -31,13 +31,13 @@ class Schedule:
     end: tuple[float, float]
     spacing: tuple[float, float]
 
-    def due(self, look: int) -> tuple[float, float]:
-        """Return (updates, seconds) up to which to go for a look, counted from 0; whichever comes first."""
-        updates, seconds = (_at_most(look * every, last) for every, last in zip(self.spacing, self.end, strict=True))
+    def due(self, evaluation: int) -> tuple[float, float]:
+        """Return (updates, seconds) up to which to go for an evaluation, counted from 0; whichever comes first."""
+        updates, seconds = (_at_most(evaluation * every, last) for every, last in zip(self.spacing, self.end, strict=True))
         return updates, seconds
 
     def is_over(self, version: float, now: float, due: tuple[float, float]) -> bool:
-        """Say whether the end has come; at the last second there may be more updates, if a look stopped at one of them."""
+        """Say whether the end has come; at the last second more updates may follow that at which an evaluation stopped."""
         updates, seconds = self.end
         return version >= updates or (now >= seconds and version < due[0])
 
@@ -51,11 +51,11 @@ class Schedule:
         return Watch(self.until) if isinstance(self.until, Target) else None
 
 
-def ended(look: Mapping[str, float], metrics: Iterable[str], watch: Watch | None) -> str:
-    """Say how a look at the model ends the run, "diverged" or "target reached", or nothing if it does not."""
-    if not all(math.isfinite(look[name]) for name in metrics):
+def ended(evaluation: Mapping[str, float], metrics: Iterable[str], watch: Watch | None) -> str:
+    """Say how an evaluation of the model ends the run, "diverged" or "target reached", or nothing if it does not."""
+    if not all(math.isfinite(evaluation[name]) for name in metrics):
         return "diverged"
-    kept = watch is not None and watch.kept(look["time"], look["updates"], look[watch.target.metric])
+    kept = watch is not None and watch.kept(evaluation["time"], evaluation["updates"], evaluation[watch.target.metric])
     return "target reached" if kept else ""
 
 
@@ -64,12 +64,12 @@ def planned(until: object, evaluate_every: object, metrics: Iterable[str]) -> Sc
 
     Args:
         until: where to stop, `Updates`, `Seconds`, or a `Target` with a bound.
-        evaluate_every: how far apart to look at the model, `Updates` or `Seconds`; None for a hundredth of the whole.
+        evaluate_every: how far apart to evaluate the model, `Updates` or `Seconds`; None for a hundredth of the whole.
         metrics: the names that a target may have.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
-        simsgd.BoundError: for more looks than `simsgd.bounds.looks`.
+        simsgd.BoundError: for more evaluations than `simsgd.bounds.evaluations`.
     """
     _refuse_plain_number("until", until)
     _refuse_plain_number("evaluate_every", evaluate_every)
@@ -79,8 +79,8 @@ def planned(until: object, evaluate_every: object, metrics: Iterable[str]) -> Sc
         checks.one_of("until.metric", until.metric, metrics)
     every = _spacing(rule, evaluate_every)
     schedule = Schedule(settled(until), every, limits(rule), limits(every))
-    looks = max(last / every for last, every in zip(schedule.end, schedule.spacing, strict=True) if math.isfinite(last))
-    bounds.check("looks", 1 + looks, f"evaluate_every={evaluate_every!r} with until={until!r}")
+    evaluations = max(last / every for last, every in zip(schedule.end, schedule.spacing, strict=True) if math.isfinite(last))
+    bounds.check("evaluations", 1 + evaluations, f"evaluate_every={evaluate_every!r} with until={until!r}")
     return schedule
 
 
@@ -90,7 +90,7 @@ def _refuse_plain_number(name: str, value: object) -> None:
 
 
 def _spacing(end: Updates | Seconds, evaluate_every: object) -> Updates | Seconds:
-    """Return how far apart to look at the model: a hundredth of the whole unless told otherwise."""
+    """Return how far apart to evaluate the model: a hundredth of the whole unless told otherwise."""
     if evaluate_every is not None:
         checks.instance("evaluate_every", evaluate_every, (Updates, Seconds), "Updates(100) or Seconds(0.5)")
         assert isinstance(evaluate_every, Updates | Seconds)
@@ -101,5 +101,5 @@ def _spacing(end: Updates | Seconds, evaluate_every: object) -> Updates | Second
 
 
 def _at_most(moment: float, last: float) -> float:
-    """Return the moment, or the last one if it is that up to rounding, so that the last two looks are never the same."""
+    """Return the moment, or the last one if it is that up to rounding, so that the last two evaluations are never the same."""
     return last if moment > last * (1 - 1e-9) else moment

@@ -6,6 +6,7 @@ something is computed, never what: no bit of a result depends on them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from simsgd.support import checks
@@ -22,18 +23,18 @@ class Bounds:
     Attributes:
         rows: rows of one tape (about 200 bytes each while it is recorded).
         workers: workers of one cluster.
-        looks: evaluations of the metrics in one run.
+        evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
 
     Example:
         >>> import simsgd as sg
-        >>> sg.bounds.looks
+        >>> sg.bounds.evaluations
         1000000
     """
 
     rows: int = 100_000_000
     workers: int = 1_000_000
-    looks: int = 1_000_000
+    evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -47,7 +48,7 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "looks" or "bytes".
+            name: "rows", "workers", "evaluations" or "bytes".
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
@@ -55,8 +56,13 @@ class Bounds:
         if wanted > bound:
             raise BoundError(
                 f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
-                f"sg.bounds.{name} = {wanted:.0f}"
+                f"sg.bounds.{name} = {_written(wanted)}"
             )
+
+
+def _written(wanted: float) -> str:
+    """Return a bound that allows so much, as code."""
+    return f"{math.ceil(wanted)}" if wanted < 1e15 else f"10**{math.ceil(math.log10(wanted))}"
 
 
 bounds = Bounds()

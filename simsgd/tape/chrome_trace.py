@@ -289,7 +289,8 @@ def _counter(name: str, unit: str, process: str, thread: int, moments: np.ndarra
 
 def _nanoseconds(seconds: Any) -> np.ndarray:
     """Return times as whole nanoseconds, in the same order, equal times equal; all times beyond any window become one."""
-    return np.rint(np.minimum(seconds, 1.01 * LONGEST) * 1e9).astype(np.int64)
+    whole: np.ndarray = np.rint(np.minimum(seconds, 1.01 * LONGEST) * 1e9).astype(np.int64)
+    return whole
 
 
 def _microseconds(nanoseconds: int) -> str:

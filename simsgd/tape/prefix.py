@@ -103,7 +103,8 @@ def _lost_after(whole: Tape, now: float, version: int) -> np.ndarray:
     at_once = (discarded.time == now) & (discarded.version == version)
     if stepped and whole.time[stepped - 1] < now:  # the step was not made when its last gradient came
         with_it[np.flatnonzero(at_once & (discarded.reason == REASONS.index("unused")))[:1]] = True
-    return (discarded.time == now) & ((discarded.version > version) | at_once & ~with_it)
+    later: np.ndarray = (discarded.time == now) & ((discarded.version > version) | at_once & ~with_it)
+    return later
 
 
 def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int) -> Jobs:

@@ -106,7 +106,8 @@ class Jobs(_JobColumns):
         moments = {name: getattr(self, name) for name in MOMENTS}
         moments["departed"] = np.where(np.isnan(self.began), self.assigned, self.departed)  # under way counts as sending
         moments["sent"] = np.where(np.isnan(self.arrived), self.ended, self.sent)
-        return np.fmin(np.stack(list(moments.values())), until)
+        life: np.ndarray = np.fmin(np.stack(list(moments.values())), until)
+        return life
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -92,12 +92,14 @@ class Tape(Jobs):
     @property
     def version(self) -> np.ndarray:
         """The server's version when each row was used, before that row's own step; shape (rows,), int64."""
-        return np.cumsum(self.step) - self.step
+        before: np.ndarray = np.cumsum(self.step) - self.step
+        return before
 
     @property
     def staleness(self) -> np.ndarray:
         """Versions between reading and using, for each row: version when used − version when read; (rows,), int64."""
-        return self.version - self.read
+        versions: np.ndarray = self.version - self.read
+        return versions
 
     @property
     def rows(self) -> Rows:
@@ -147,12 +149,14 @@ class Tape(Jobs):
     def queueing(self) -> np.ndarray:
         """Seconds that each row's messages queued for the server's link, and its gradient at the server; shape (rows,)."""
         messages = self.departed - self.assigned + (0.0 if self.collective else self.sent - self.ended)
-        return messages + self.time - self.arrived
+        seconds: np.ndarray = messages + self.time - self.arrived
+        return seconds
 
     @property
     def barrier(self) -> np.ndarray:
         """Seconds that each row's gradient waited in an all-reduce for those of later workers; shape (rows,)."""
-        return (self.sent - self.ended) * self.collective
+        seconds: np.ndarray = (self.sent - self.ended) * self.collective
+        return seconds
 
     def shares(self) -> dict[str, np.ndarray]:
         """Return how each worker spent the time from 0 to `end`: fractions that add up to 1, each of shape (workers,).

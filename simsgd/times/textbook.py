@@ -63,9 +63,10 @@ class Exponential(Law):
     def __post_init__(self) -> None:
         checks.store(self, mean=checks.positive("Exponential.mean", self.mean, "seconds"))
 
-    def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
-        """Draw an exponential time."""
-        return self.mean * rng.standard_exponential()
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw exponential times."""
+        mean, draw = self.mean, rng.standard_exponential
+        return lambda now: mean * draw()
 
     def moments(self, worker: int = 0) -> Moments:
         """Mean m, variance m²."""
@@ -107,9 +108,10 @@ class ShiftedExponential(Law):
                 f"got {self.mean!r}"
             )
 
-    def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
-        """Draw shift plus an exponential time."""
-        return self.shift + (self.mean - self.shift) * rng.standard_exponential()
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw times of shift plus an exponential time."""
+        shift, mean, draw = self.shift, self.mean - self.shift, rng.standard_exponential
+        return lambda now: shift + mean * draw()
 
     def moments(self, worker: int = 0) -> Moments:
         """Mean m, variance (m − shift)²."""

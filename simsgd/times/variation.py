@@ -52,10 +52,11 @@ class Gamma(_MeanAndVariation):
         Moments(mean=2.0, variance=1.0, autocorrelation=0.0)
     """
 
-    def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
-        """Draw a gamma time."""
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw gamma times."""
         squared = self.coefficient_of_variation**2
-        return self.mean * squared * rng.standard_gamma(1 / squared)
+        scale, shape, draw = self.mean * squared, 1 / squared, rng.standard_gamma
+        return lambda now: scale * draw(shape)
 
     def distribution(self, worker: int = 0) -> Distribution:
         """Return `scipy.stats.gamma`."""
@@ -82,10 +83,11 @@ class Lognormal(_MeanAndVariation):
         Moments(mean=2.0, variance=1.0, autocorrelation=0.0)
     """
 
-    def sample(self, rng: np.random.Generator, worker: int, now: float) -> float:
-        """Draw a lognormal time."""
+    def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
+        """Draw lognormal times."""
         spread = math.log1p(self.coefficient_of_variation**2)
-        return self.mean * math.exp(math.sqrt(spread) * rng.standard_normal() - spread / 2)
+        mean, scale, middle, draw = self.mean, math.sqrt(spread), spread / 2, rng.standard_normal
+        return lambda now: mean * math.exp(scale * draw() - middle)
 
     def distribution(self, worker: int = 0) -> Distribution:
         """Return `scipy.stats.lognorm`."""

@@ -56,7 +56,7 @@ class Transport(ABC):
         self._network = cast(Any, cluster.network)
         self._bytes = message_bytes
         self._ends = ends
-        self._end_of = ends.computing.end
+        self._end_of, self._receive = ends.computing.end, ends.receive
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
@@ -93,7 +93,7 @@ class Transport(ABC):
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and be delivered."""
         job.arrived = moment
-        self._loop.plan(job, moment, self._ends.receive)
+        self._loop.plan(job, moment, self._receive)
 
     def drop(self, job: Job) -> None:
         """Forget a job, wherever it is."""

@@ -32,7 +32,7 @@ class Paths(Transport):
         """Return how long a message of a worker takes one way, or raise ValueError."""
         given = of(worker, self._bytes)  # type: ignore[operator]
         seconds = checks.as_float(given)
-        if not 0 <= seconds < float("inf"):
+        if not checks.finite_seconds(seconds):
             raise ValueError(
                 f"{self._network!r} takes {given!r} seconds {way} for {self._bytes:g} bytes of worker {worker}: message times "
                 "must be finite numbers and not negative"
@@ -47,7 +47,7 @@ class Paths(Transport):
             if self._compute(job, now + self._down[worker]):
                 job.sent = job.ended
                 job.arrived = arrived = job.ended + self._up[worker]
-                self._loop.plan(job, arrived, self._ends.receive)  # as `arrives` does
+                self._loop.plan(job, arrived, self._receive)  # as `arrives` does
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)

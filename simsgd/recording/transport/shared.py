@@ -16,7 +16,7 @@ from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.queues import FairLink, Free, Line, Queue
 from simsgd.recording.transport.base import Ends, Transport
-from simsgd.support import rng
+from simsgd.support import checks, rng
 
 FINITE = "message times must be finite numbers and not negative"
 
@@ -49,7 +49,7 @@ class SharedServer(Transport):
         capacity = network.capacity(way, self._bytes)
         caps = [network.cap(way, worker, self._bytes) for worker in range(len(self._faults))]
         alone = [self._bytes / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
-        if not all(0 <= seconds < math.inf for seconds in alone):
+        if not all(map(checks.finite_seconds, alone)):
             raise ValueError(
                 f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {self._bytes:g} bytes: {FINITE}"
             )
