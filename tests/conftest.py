@@ -14,7 +14,14 @@ import simsgd as sg
 
 matplotlib.use("Agg")
 
-LONGEST_FIRST = ("test_notebooks.py", "test_style.py", "test_scenarios.py", "test_exactness.py", "test_player.py")
+LONGEST_FIRST = (
+    "test_notebooks.py",
+    "test_style.py",
+    "test_scenarios.py",
+    "test_optimizers.py",
+    "test_exactness.py",
+    "test_player.py",
+)
 """Files that take longest are begun first, so that the processes end at nearly the same time."""
 ONE_BY_ONE = ("tests/test_notebooks.py", "tests/test_scenarios.py", "tests/test_style.py")
 """Files whose tests have nothing to share, as each starts a process of its own."""
