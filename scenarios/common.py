@@ -127,7 +127,7 @@ class Learning(Recording):
 
 @dataclass(frozen=True, kw_only=True)
 class InRounds(Learning):
-    """The flags of the scenarios that look at the model after each round of n gradients, for n workers."""
+    """The flags of the scenarios that evaluate the model after each round of n gradients, for n workers."""
 
     rounds: Count = 150
     """how many rounds of n gradients a run may use to reach the target; the same for all methods"""
@@ -135,14 +135,14 @@ class InRounds(Learning):
     """for how many rounds the target is to be kept, to count as reached when it first was"""
 
     def goal(self, updates: int) -> dict[str, typing.Any]:
-        """What `tune` is told of a method with so many updates in a round: the target with its bounds, and when to look."""
+        """What `tune` is told of a method with so many updates in a round: the target with its bounds, and when to evaluate."""
         within, kept = sg.Updates(self.rounds * updates), sg.Updates(min(self.kept_rounds, self.rounds) * updates)
         return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Updates(updates)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Learning):
-    """The flags of the scenarios that look at the model by the clock."""
+    """The flags of the scenarios that evaluate the model by the clock."""
 
     latency: Latency = 0.001
     """seconds before a message's first byte arrives, in either direction"""
@@ -151,14 +151,14 @@ class Timed(Learning):
     """when to give up on the target (simulated seconds)"""
     kept: Seconds = 1.0
     """for how long (simulated seconds) the target is to be kept, to count as reached when it first was"""
-    look_every: Seconds = 0.2
-    """how far apart to look at the model (simulated seconds): the resolution of the time to the target"""
+    evaluate_every: Seconds = 0.2
+    """how far apart to evaluate the model (simulated seconds): the resolution of the time to the target"""
 
     @property
     def goal(self) -> dict[str, typing.Any]:
-        """What `tune` is told: the target with its bound, and when to look."""
+        """What `tune` is told: the target with its bound, and when to evaluate."""
         within, kept = sg.Seconds(self.within), sg.Seconds(min(self.kept, self.within))
-        return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Seconds(self.look_every)}
+        return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Seconds(self.evaluate_every)}
 
 
 def with_stragglers(jobs: sg.times.Law, workers: int, slowness: float, share: float) -> sg.times.Law:

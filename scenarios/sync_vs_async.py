@@ -45,7 +45,7 @@ class Flags(common.Timed):
     """samples in each worker's batch"""
     within: common.Seconds = 120.0
     kept: common.Seconds = 2.0
-    look_every: common.Seconds = 0.1
+    evaluate_every: common.Seconds = 0.1
     step_sizes: tuple[common.Positive, ...] = STEP_SIZES
 
     def made(self) -> tuple[sg.Problem, sg.Cluster]:
@@ -88,8 +88,8 @@ def measure(name: str, flags: Flags) -> Tuned:
 def long_run(name: str, tuned: dict[str, Tuned], flags: Flags) -> sg.Run:
     """Return one run over the stretch of time that is the same for both methods, at the best step size, for the curves."""
     stretch, optimizer = 1.5 * max(min(each.medians) for each in tuned.values()), sg.optimizers.sgd(tuned[name].step_size)
-    look = sg.Seconds(flags.look_every)
-    return sg.simulate(METHODS[name], *flags.made(), optimizer, sg.Seconds(stretch), flags.seed, evaluate_every=look)
+    spacing = sg.Seconds(flags.evaluate_every)
+    return sg.simulate(METHODS[name], *flags.made(), optimizer, sg.Seconds(stretch), flags.seed, evaluate_every=spacing)
 
 
 # --- telling -------------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def verdict(synchronous: Tuned, asynchronous: Tuned, flags: Flags) -> str:
         f"Why: asynchronous makes {rate:.1f} times as many updates per second and needs {more:.1f} times as many.",
         f"At one step size, asynchronous SGD moves {flags.workers} times as far with the same {flags.workers} gradients: it "
         "steps with each, synchronous SGD with their average.",
-        f"(Reached: at the first look, one every {flags.look_every:g} s, of those that keep it for {flags.kept:g} s.)",
+        f"(Reached: at the first of the evaluations, every {flags.evaluate_every:g} s, that keep it for {flags.kept:g} s.)",
     ]
     for name, tuned in (("synchronous", synchronous), ("asynchronous", asynchronous)):
         if tuned.best in (0, len(tuned.step_sizes) - 1):

@@ -11,10 +11,8 @@ What to expect of jobs that are short beside the time between failures: a worker
 of the time. Methods that go on do A times as many gradients per second as without failures; one that waits for everybody makes
 headway only while all n are up, a share Aⁿ of the time. (At second 0 all are up, so a short recording does somewhat better.)
 
-Besides: a worker that crashes and never returns; an elastic cluster, where some workers join late and others leave; messages
-that are lost and sent again. Who is down when follows the clock and the seed alone, so all methods meet the very same crashes.
+Besides: a worker that never returns; workers that join late or leave; messages that are lost. All methods meet the same crashes.
 
-    python scenarios/when_workers_fail.py
     python scenarios/when_workers_fail.py --between-failures 1000 100 10 --downtime 10
 """
 
@@ -65,7 +63,7 @@ class Flags(common.Timed):
     timeout: float = 0.5
     """seconds until a lost message is sent again"""
     compute_variation: common.Positive = 0.1
-    look_every: common.Seconds = 0.25
+    evaluate_every: common.Seconds = 0.25
     step_sizes: tuple[common.Positive, ...] = (0.04, 0.06, 0.085, 0.12, 0.17, 0.24)
     """step sizes to try, per gradient (synchronous SGD, which averages, uses n times as much)"""
     seeds: common.Count = 5

@@ -49,7 +49,7 @@ FILES = {
 EVERYWHERE = ["--output", "--compilation-cache"]
 RECORDING = [*EVERYWHERE, "--seed", "--workers", "--compute-seconds", "--compute-variation"]
 LEARNING = [*RECORDING, "--seeds", "--step-sizes", "--target-accuracy"]
-TIMED = [*LEARNING, "--latency", "--within", "--kept", "--look-every"]
+TIMED = [*LEARNING, "--latency", "--within", "--kept", "--evaluate-every"]
 IN_ROUNDS = [*LEARNING, "--rounds", "--kept-rounds"]
 FLAGS = {
     "sync_vs_async": [*TIMED, "--straggler", "--straggler-share", "--bandwidth"],
