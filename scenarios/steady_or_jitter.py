@@ -7,9 +7,9 @@ over all workers is 1 + (straggler − 1)/n times the usual one:
 - *bursts*: every worker falls into slow spells of some seconds (`--spell-seconds`), which catch it in mid-run;
 - *one slow worker*: all the slow jobs are one worker's.
 
-All draw the same usual job times and batches as a cluster where nothing is slow. Asynchronous SGD does Σᵢ 1/E[Xᵢ] gradients per
-second, Xᵢ the job times of worker i; at one mean of the E[Xᵢ] that is *least* when they are equal. Synchronous SGD waits for the
-slowest, and meets more of a spell, which follows the clock.
+All draw the same usual job times and batches as a cluster where nothing is slow. Asynchronous SGD does Σᵢ 1/E[Xᵢ] gradients a
+second, Xᵢ the job times of worker i; at one mean of the E[Xᵢ] that is *least* when they are equal. Synchronous SGD waits for
+the slowest, and meets more of a spell, which follows the clock.
 
     python scenarios/steady_or_jitter.py --straggler 3 --spell-seconds 0.5 --latency 0.01
 """

@@ -11,7 +11,7 @@ What to expect of jobs that are short beside the time between failures: a worker
 of the time. Methods that go on do A times as many gradients per second as without failures; one that waits for everybody makes
 headway only while all n are up, a share Aⁿ of the time. (At second 0 all are up, so a short recording does somewhat better.)
 
-Besides: a worker that never returns; workers that join late or leave; messages that are lost. All methods meet the same crashes.
+Besides: a worker that never returns; workers that join late or leave; lost messages. All methods meet the same crashes.
 
     python scenarios/when_workers_fail.py --between-failures 1000 100 10 --downtime 10
 """

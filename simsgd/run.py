@@ -11,15 +11,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from simsgd import measures
 from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import checks, files, frames, show
 from simsgd.tape import Tape
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 AXES = ("time", "updates", "samples", "bytes")
 """What a metric can be followed along: simulated seconds, server steps, training samples used, bytes moved."""
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Which quantiles of each worker's staleness a run keeps: a share q of its gradients is at most that stale."""
 
 
 class Cost(NamedTuple):
@@ -94,7 +91,7 @@ class Run:
 
         table = {name: np.array([e[name] for e in evaluations]) for name in evaluations[0]}
         samples = table.pop("gradients").astype(np.int64) * int(configuration["batch_size"])
-        moved = _bytes_moved(tape, table["time"], configuration["message_bytes"])
+        moved = measures.bytes_moved(tape, table["time"], configuration["message_bytes"])
         along = {
             "time": ("evaluation", table.pop("time")),
             "updates": ("evaluation", table.pop("updates").astype(np.int64)),
@@ -104,16 +101,16 @@ class Run:
         measured = xarray.Dataset(
             {
                 **{name: ("evaluation", values) for name, values in table.items()},
-                **{name: ("worker", values) for name, values in _per_worker(tape).items()},
-                "staleness": (("worker", "quantile"), _staleness_quantiles(tape)),
+                **{name: ("worker", values) for name, values in measures.per_worker(tape).items()},
+                "staleness": (("worker", "quantile"), measures.staleness_quantiles(tape)),
                 "parameters": ("parameter", parameters),
             },
-            coords={**along, "quantile": list(QUANTILES)},
+            coords={**along, "quantile": list(measures.QUANTILES)},
             attrs={
                 "status": status,
                 "metrics": json.dumps(list(table)),
                 "target": json.dumps(_target_fields(target)),
-                "configuration": json.dumps({**configuration, "versions": _versions()}, ensure_ascii=False),
+                "configuration": json.dumps({**configuration, "versions": measures.versions()}, ensure_ascii=False),
                 "parameters_hash": hashlib.sha256(parameters.tobytes()).hexdigest(),
             },
         )
@@ -329,94 +326,18 @@ class Run:
         if kept is None:
             how = "reached, but not kept," if stretches else "not reached"
             way = f"{how} in {self.tape.end:.4g} s, {self.tape.updates:,} updates"
-            held = _not_kept(time, stretches)
+            held = measures.not_kept(time, stretches)
         else:
             cost = self.to_target(target)
-            way = f"after {cost.seconds:.4g} s, {cost.updates:,.0f} updates, {cost.samples:,.0f} samples, {_size(cost.bytes)}"
-            held = _held(time, kept)
+            counts = f"{cost.updates:,.0f} updates, {cost.samples:,.0f} samples"
+            way = f"after {cost.seconds:.4g} s, {counts}, {measures.size_in_words(cost.bytes)}"
+            held = measures.held(time, kept)
             if stretches[0] != kept:
                 held += f"; first reached after {time[stretches[0][0]]:.4g} s, and lost again"
         resolution = f"; evaluated every {self.configuration.get('evaluate_every', 'so often')}"
         return [("target", f"{target}, {target.criterion}: {way}"), ("held", held + resolution)]
 
 
-def _held(time: Sequence[float], stretch: tuple[int, int]) -> str:
-    """Return in words how long a stretch of evaluations is and how it ended."""
-    first, last = stretch
-    how = "to the end" if last == len(time) - 1 else f"lost at {time[last + 1]:.4g} s"
-    return f"for {time[last] - time[first]:.4g} s, {how}"
-
-
-def _not_kept(time: Sequence[float], stretches: list[tuple[int, int]]) -> str:
-    """Return in words how a target was reached and not kept."""
-    if not stretches:
-        return "never"
-    first, longest = stretches[0], max(stretches, key=lambda stretch: time[stretch[1]] - time[stretch[0]])
-    words = f"first reached after {time[first[0]]:.4g} s"
-    if longest == first:
-        return f"{words}, {_held(time, first)}"
-    return f"{words}, then lost; longest of {len(stretches)} from {time[longest[0]]:.4g} s {_held(time, longest)}"
-
-
 def _target_fields(target: Target | None) -> dict[str, Any] | None:
     """Return a target's fields as JSON keeps them, without the bound."""
     return None if target is None else dataclasses.asdict(dataclasses.replace(target, within=None))
-
-
-def _per_worker(tape: Tape) -> dict[str, np.ndarray]:
-    """Return what is known of each worker, arrays of shape (workers,)."""
-    used = np.bincount(tape.worker, minlength=tape.workers)
-    stale = np.bincount(tape.worker, weights=tape.staleness, minlength=tape.workers)
-    return {
-        **tape.shares(),
-        "gradients": used,
-        "discarded_gradients": np.bincount(tape.discarded.worker, minlength=tape.workers),
-        "mean_staleness": np.divide(stale, used, out=np.full(tape.workers, np.nan), where=used > 0),
-    }
-
-
-def _staleness_quantiles(tape: Tape) -> np.ndarray:
-    """Return the quantiles of each worker's staleness, shape (workers, quantiles), NaN for a worker without gradients."""
-    used = np.bincount(tape.worker, minlength=tape.workers)
-    by_worker = tape.staleness[np.lexsort((tape.staleness, tape.worker))].astype(float)
-    first = np.cumsum(used) - used
-    place = first[:, None] + np.ceil(np.array(QUANTILES) * used[:, None]).astype(int) - 1
-    found = np.append(by_worker, np.nan)[np.clip(np.maximum(place, first[:, None]), 0, len(by_worker))]
-    return np.where(used[:, None] > 0, found, np.nan)
-
-
-def _bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:
-    """Return the bytes of the messages that had arrived by each of the moments: models and gradients, each once.
-
-    An all-reduce of n gradients moves 2(n−1) messages, whatever the algorithm, and no model; what is lost is not counted.
-    """
-    logs = (tape, tape.discarded, tape.in_flight)
-    if tape.collective:
-        arrivals, ranks = np.unique(tape.arrived, return_counts=True)
-        moved = np.append(0.0, np.cumsum(2.0 * (ranks - 1)))
-        return message_bytes * moved[np.searchsorted(arrivals, moments, side="right")]
-    arrivals = np.concatenate([getattr(log, column) for log in logs for column in ("began", "arrived")])
-    return message_bytes * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    packages = ("simsgd", "jax", "jaxlib", "numpy", "optax", "simpy")
-    installed = {p: importlib.metadata.version(p) for p in packages if _is_installed(p)}
-    return {"python": platform.python_version(), **installed}
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.4g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"

@@ -158,16 +158,14 @@ def cores_free():
 
 
 def bare_loop(workers, updates):
-    """A hand-written SimPy loop with a recording's events (model received, computed, gradient sent) and draws, no more."""
+    """A hand-written SimPy loop with a recording's events (a gradient arrives) and draws, no more."""
     environment = simpy.Environment()
     streams = [rng.stream(0, "compute time", worker) for worker in range(workers)]
     done = [0]
 
     def work(stream):
         while True:
-            yield environment.timeout(0.001)
-            yield environment.timeout(stream.exponential(0.1))
-            yield environment.timeout(0.001)
+            yield environment.timeout(0.001 + stream.exponential(0.1) + 0.001)
             done[0] += 1
 
     for stream in streams:
