@@ -4,7 +4,13 @@
 only the tests that start processes of their own are dealt out one by one. With `-s`, whose output another process would
 swallow, and with `-m slow`, whose benchmarks want the machine for themselves, everything runs in this one process; so does it
 with `-n 0`.
+
+What one process has compiled, the others need not: they share a folder of compiled code, empty at first and gone at the end.
+Tests of what a fresh process computes take it away from theirs.
 """
+
+import os
+import tempfile
 
 import matplotlib
 import pytest
@@ -13,6 +19,14 @@ from xdist.scheduler import LoadFileScheduling
 import simsgd as sg
 
 matplotlib.use("Agg")
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # in the first process; its children inherit it
+    COMPILED = tempfile.TemporaryDirectory(prefix="simsgd-tests-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 LONGEST_FIRST = (
     "test_notebooks.py",

@@ -1,11 +1,11 @@
 """The compilation cache: a second process compiles nothing, and computes the same bits."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
-import jax
 import pytest
 
 import simsgd as sg
@@ -33,7 +33,10 @@ def test_a_second_process_adds_nothing_and_gives_the_same_bits(tmp_path):
 
 
 def test_it_is_off_unless_asked_for():
-    assert jax.config.jax_compilation_cache_dir is None
+    code = "import jax, simsgd as sg; sg.replay; sg.simulate; print(jax.config.jax_compilation_cache_dir)"
+    alone = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=alone)
+    assert done.stdout.strip() == "None"
 
 
 def test_no_folder_is_refused():
