@@ -63,9 +63,15 @@ APART = {
 }
 
 
+USUAL = ("sgd", "adam", "adamw", "sgd with momentum", "clipped", "damped by staleness", "injected", "cosine")
+"""Those tried by default; the others, one more way to enter each, with the slow tests."""
+
+
 @pytest.mark.parametrize(
     ("name", "tape"),
-    [(name, ASYNCHRONOUS) for name in SHARED | APART] + [(name, SYNCHRONOUS) for name in ("sgd", "adam", "clipped")],
+    [pytest.param(name, ASYNCHRONOUS, marks=() if name in USUAL else pytest.mark.slow) for name in SHARED | APART]
+    + [pytest.param(name, SYNCHRONOUS, marks=() if name == "sgd" else pytest.mark.slow) for name in ("sgd", "adam", "clipped")],
+    ids=str,
 )
 def test_sharing_changes_no_bit(name, tape, monkeypatch):
     """The same parameters, bit for bit, as compiled for that object with its numbers written in, as optax means it."""
