@@ -1,7 +1,7 @@
 """How fast this code is against another release of it, installed beside it in an environment of its own.
 
     git worktree add ../release <tag or commit> && cd ../release && python -m venv .venv && .venv/bin/python -m pip install -e .
-    python tests/compare_releases.py ../release/.venv/bin/python
+    python tests/compare_releases.py ../release/.venv/bin/python [a part of the cases' names]
 
 Each case runs in fresh processes of the two, in turn; printed is the median of the ratios of their processor seconds, pair by
 pair, with the least and the greatest. A ratio of 2 means twice as fast as the other. Only what both releases have is called.
@@ -102,8 +102,8 @@ CASES = {
 }
 
 
-def main(other):
-    for name in CASES:
+def main(other, part=""):
+    for name in [case for case in CASES if part in case]:
         sides = [[], []]
         for _ in range(ROUNDS):
             for side, python in zip(sides, (sys.executable, other), strict=True):
@@ -121,7 +121,7 @@ def main(other):
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "--case":
         print(CASES[sys.argv[2]]())
-    elif len(sys.argv) == 2:
-        main(sys.argv[1])
+    elif len(sys.argv) in (2, 3):
+        main(*sys.argv[1:])
     else:
         sys.exit(__doc__)

@@ -89,11 +89,13 @@ class Server:
         self._next_job = [0] * workers
         self._progress = Progress()
         self._busy, self._down = Workers(self._asked), Workers(membership.down)
+        self._members, self._are_down = membership.members, membership.down  # at hand, as what follows is done for each job
+        self._write_row, self._write_update = logs.rows.append, logs.updates.append
         self._rows_to_check = EARLY_ROWS
 
     def connect(self, fabric: Fabric) -> None:
         """Connect the server to what moves its messages."""
-        self._fabric = fabric
+        self._fabric, self._send = fabric, fabric.send
 
     # --- what can be asked of it -----------------------------------------------------------------------------------------
 
@@ -144,10 +146,10 @@ class Server:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
         if type(worker) is not int:
             worker = self._whole("assign", worker)
-        if worker in self._asked or worker not in self._membership.members:
+        if worker in self._asked or worker not in self._members:
             raise ProtocolError(f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but {self._refusal(worker)}")
         self._asked.add(worker)
-        if worker not in self._membership.down:
+        if worker not in self._are_down:
             self._begin(worker)
 
     def _whole(self, verb: str, worker: object) -> int:
@@ -168,7 +170,7 @@ class Server:
         number = self._next_job[worker]
         self._next_job[worker] = number + 1
         job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
-        self._fabric.send(job)
+        self._send(job)
 
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
@@ -214,11 +216,11 @@ class Server:
         if type(weight) is not float or not math.isfinite(weight):
             weight = self._number("gave a gradient the weight", weight)
         self._delivering = None
-        self._logs.rows.append(steps, self._loop.now, weight, *gradient)
+        self._write_row(steps, self._loop.now, weight, *gradient)
 
     def _made_version(self) -> None:
         logs = self._logs
-        logs.updates.append(self._loop.now)
+        self._write_update(self._loop.now)
         logs.stepped_rows = rows = logs.rows.count
         self._version += 1
         self._accumulated = self._progress.arrived = 0
@@ -256,8 +258,9 @@ class Server:
 
     def receive(self, job: Job) -> None:
         """Deliver the gradient of a job that has arrived to the protocol; what it does not use is thrown away."""
-        del self._jobs[job.worker]
-        self._asked.discard(job.worker)
+        worker = job.worker
+        del self._jobs[worker]
+        self._asked.discard(worker)
         self._delivering = gradient = job.gradient()
         self._protocol.on_gradient(self, gradient)
         if self._delivering is gradient:
