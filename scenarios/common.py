@@ -161,9 +161,14 @@ class Timed(Learning):
         return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Seconds(self.evaluate_every)}
 
 
+def how_many(share: float, workers: int) -> int:
+    """Return a share of the workers as whole workers, rounded up: at least one, where the share is above 0."""
+    return math.ceil(share * workers - 1e-9)
+
+
 def with_stragglers(jobs: sg.times.Law, workers: int, slowness: float, share: float) -> sg.times.Law:
-    """Return a law by which the last workers, a share of them rounded to whole workers, are so many times slower."""
-    slow = round(share * workers)
+    """Return a law by which the last workers, a share of them, are so many times slower."""
+    slow = how_many(share, workers)
     return sg.times.Speeds(jobs, (1.0,) * (workers - slow) + (1 / slowness,) * slow)
 
 

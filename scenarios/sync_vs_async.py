@@ -67,7 +67,7 @@ def sync_vs_async(flags: Flags, saved: common.Saved) -> None:
     for name, run in runs.items():
         saved.run(run, f"{name}.nc")
         print(run.summary(flags.target(kept=sg.Seconds(flags.kept))), end="\n\n")
-    slow = round(flags.straggler_share * flags.workers)
+    slow = common.how_many(flags.straggler_share, flags.workers)
     title = f"{flags.workers} workers, {slow} of them {flags.straggler:g} times slower"
     for name, figure in draw(runs, tuned, flags.target(), flags.compute_seconds, flags.straggler, title):
         saved.figure(figure, f"{name}.png")

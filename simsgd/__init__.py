@@ -43,7 +43,9 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"simsgd.{_HOME[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"simsgd.{name}")
-    raise AttributeError(f"simsgd has no {name!r}; it has {', '.join(__all__)}")
+    homes = [module for module in _MODULES if name[:1].isupper() and hasattr(__getattr__(module), name)]  # classes only
+    where = f"it is simsgd.{homes[0]}.{name}" if homes else f"it has {', '.join(__all__)}"
+    raise AttributeError(f"simsgd has no {name!r}; {where}")
 
 
 def __dir__() -> list[str]:

@@ -77,6 +77,7 @@ def simulate(
         cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
         optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
     )
+    checks.one_of("dtype", dtype, ("float32", "float64"))
     schedule = planned(until, evaluate_every, problem.metric_names)
     if schedule.end[0] < math.inf:
         bounds.check("rows", schedule.end[0], f"until={until!r}")

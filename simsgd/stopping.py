@@ -10,7 +10,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from simsgd.support import checks
@@ -88,6 +88,7 @@ class Target:
     """
 
     metric: str
+    _: KW_ONLY
     at_most: float | None = None
     at_least: float | None = None
     within: Updates | Seconds | None = None

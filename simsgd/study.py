@@ -96,7 +96,10 @@ class Tuning:
         if not self.arrived.any():
             return self._none_arrived()
         which = f"{len(self.runs)} step sizes, {self.arrived.sum()} reached {self._target}, {self._target.criterion}"
-        return f"{which}; best {self.best_step_size:g}, after {np.nanmin(self.seconds):.4g} s"
+        edge = len(self.step_sizes) > 1 and self.best_step_size in (self.step_sizes[0], self.step_sizes[-1])
+        note = ", at the edge of those tried: try more" if edge else ""
+        every = self.best.configuration["evaluate_every"]
+        return f"{which}; best {self.best_step_size:g}{note}, after {np.nanmin(self.seconds):.4g} s (evaluated every {every})"
 
     def _none_arrived(self) -> str:
         """Say that none arrived, and which came closest."""

@@ -64,7 +64,8 @@ def test_where_all_diverge_it_is_said():
 def test_summaries_show_every_step_size():
     tuning = tuned(1e-3, 0.1)
     assert repr(tuning) == (
-        f"Tuning(2 step sizes, 1 reached loss ≤ 0.01, kept for 4 s; best 0.1, after {tuning.seconds[1]:.4g} s)"
+        "Tuning(2 step sizes, 1 reached loss ≤ 0.01, kept for 4 s; best 0.1, at the edge of those tried: try more, "
+        f"after {tuning.seconds[1]:.4g} s (evaluated every 0.4 s))"
     )
     lines = tuning.summary().splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["0.001", "0.1"]

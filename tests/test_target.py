@@ -154,13 +154,31 @@ def test_summaries_say_the_criterion_and_how_long_it_held(wavering):
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ((5, 0.1), TypeError, 'Target.metric must be a metric\'s name such as "loss", got 5'),
-        (("loss", "0.1"), ValueError, "Target.at_most must be a finite number, got '0.1'"),
-        (("loss", 0.1, None, None, 5), TypeError, r"Target.kept must be an instance such as Seconds\(5\).*got 5"),
-        (("loss", 0.1, None, None, False), TypeError, "Target.kept must be an instance such as .*got False"),
-        (("loss", 0.1, None, sg.Seconds(5), sg.Seconds(6)), ValueError, "Target.kept must not be longer than within="),
+        ({"metric": 5, "at_most": 0.1}, TypeError, 'Target.metric must be a metric\'s name such as "loss", got 5'),
+        ({"at_most": "0.1"}, ValueError, "Target.at_most must be a finite number, got '0.1'"),
+        ({"at_most": 0.1, "kept": 5}, TypeError, r"Target.kept must be an instance such as Seconds\(5\).*got 5"),
+        ({"at_most": 0.1, "kept": False}, TypeError, "Target.kept must be an instance such as .*got False"),
+        (
+            {"at_most": 0.1, "within": sg.Seconds(5), "kept": sg.Seconds(6)},
+            ValueError,
+            "Target.kept must not be longer than within=",
+        ),
     ],
 )
 def test_targets_that_make_no_sense_are_refused(fields, error, message):
     with pytest.raises(error, match=message):
-        sg.Target(*fields)
+        sg.Target(fields.pop("metric", "loss"), **fields)
+
+
+def test_values_are_given_by_name():
+    """at_most or at_least: a value in second place would be one of them by accident."""
+    with pytest.raises(TypeError, match="positional"):
+        sg.Target("accuracy", 0.9)
+
+
+def test_nobody_sees_what_is_kept_for_less_than_two_evaluations_are_apart(noisy, cluster):
+    wanted = sg.Target("loss", at_most=0.1, within=sg.Seconds(100), kept=sg.Seconds(2))
+    arguments = (sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(0.05), wanted)
+    with pytest.raises(ValueError, match=r"evaluate_every must be at most how long the target is kept, Seconds.*got Seconds"):
+        sg.simulate(*arguments, evaluate_every=sg.Seconds(3))
+    assert sg.simulate(*arguments).configuration["evaluate_every"] == "0.2 s"  # a tenth of what is to be kept

@@ -98,7 +98,8 @@ class Protocol(ABC):
     """A rule for answering gradients: subclass it as a frozen dataclass with `on_gradient` to write your own.
 
     A gradient that `on_gradient` does not accumulate is thrown away: its time was spent, it is logged, and it is never
-    computed.
+    computed. `protocols.Server` says what `server` offers; what a protocol remembers it keeps in `server.notes`, a dict that is
+    empty when a recording begins.
 
     Example:
         >>> from dataclasses import dataclass
@@ -135,17 +136,17 @@ class Protocol(ABC):
         """Answer that a worker has crashed with a job in hand. Unless overridden, wait: its gradient is still asked for."""
 
     def on_return(self, server: Server, worker: int) -> None:
-        """Answer that a worker is back after a crash. Unless overridden, do nothing: what is asked of it, it was handed."""
+        """Answer that a worker is back after a crash. Unless overridden, do nothing: what it owes it is handed again."""
 
     def on_leave(self, server: Server, worker: int) -> None:
-        """Answer that a worker has left for good, and what was asked of it with it. Unless overridden, do nothing."""
+        """Answer that a worker has left for good, with its job. Unless overridden, do nothing."""
 
     def on_join(self, server: Server, worker: int) -> None:
         """Answer that a new worker has joined. Unless overridden, hand it the model."""
         server.assign(worker)
 
     def __repr__(self) -> str:
-        """Show what is not as it is by default; a dataclass with `repr=False` is shown like that."""
+        """Show the fields that differ from their defaults, for a dataclass with `repr=False`."""
         shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(f'{f.name}={value!r}' for f, value in shown if value != f.default)})"
 

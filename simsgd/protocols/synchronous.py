@@ -37,7 +37,8 @@ class MinibatchSGD(Protocol):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.instance("MinibatchSGD.wait", self.wait, bool, "False")
+        if not isinstance(self.wait, bool):
+            raise TypeError(f"MinibatchSGD.wait must be True or False, got {self.wait!r}: how many workers is the cluster's")
 
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
         """Accumulate; with the last that was asked for, step and hand out."""

@@ -77,8 +77,9 @@ def planned(until: object, evaluate_every: object, metrics: Iterable[str]) -> Sc
     assert isinstance(until, Updates | Seconds | Target)
     if isinstance(until, Target):
         checks.one_of("until.metric", until.metric, metrics)
-    every = _spacing(rule, evaluate_every)
-    schedule = Schedule(settled(until), every, limits(rule), limits(every))
+    until = settled(until)
+    every = _spacing(rule, evaluate_every, until.kept if isinstance(until, Target) else None)
+    schedule = Schedule(until, every, limits(rule), limits(every))
     evaluations = max(last / every for last, every in zip(schedule.end, schedule.spacing, strict=True) if math.isfinite(last))
     bounds.check("evaluations", 1 + evaluations, f"evaluate_every={evaluate_every!r} with until={until!r}")
     return schedule
@@ -89,15 +90,29 @@ def _refuse_plain_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must say what it counts, got {value!r}: Updates({value}) or Seconds({value})")
 
 
-def _spacing(end: Updates | Seconds, evaluate_every: object) -> Updates | Seconds:
-    """Return how far apart to evaluate the model: a hundredth of the whole unless told otherwise."""
+def _spacing(end: Updates | Seconds, evaluate_every: object, kept: object) -> Updates | Seconds:
+    """Return how far apart to evaluate the model: by default a hundredth of the whole, or a tenth of how long a target is kept.
+
+    Raises:
+        ValueError: if a target is to be kept for less than two evaluations are apart, so that nobody would see whether it is.
+    """
     if evaluate_every is not None:
         checks.instance("evaluate_every", evaluate_every, (Updates, Seconds), "Updates(100) or Seconds(0.5)")
         assert isinstance(evaluate_every, Updates | Seconds)
+        if type(kept) is type(evaluate_every) and _amount(evaluate_every) > _amount(kept):
+            raise ValueError(
+                f"evaluate_every must be at most how long the target is kept, {kept!r}, or nobody sees whether it is, got "
+                f"{evaluate_every!r}"
+            )
         return evaluate_every
-    if isinstance(end, Updates):
-        return Updates(math.ceil(end.count / EVALUATIONS))
-    return Seconds(end.seconds / EVALUATIONS)
+    wanted = _amount(end) / EVALUATIONS
+    if type(kept) is type(end):
+        wanted = min(wanted, _amount(kept) / 10)
+    return Updates(math.ceil(wanted)) if isinstance(end, Updates) else Seconds(wanted)
+
+
+def _amount(rule: Updates | Seconds) -> float:
+    return rule.count if isinstance(rule, Updates) else rule.seconds
 
 
 def _at_most(moment: float, last: float) -> float:
