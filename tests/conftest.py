@@ -28,13 +28,20 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # in the first process; its c
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # a core for each process, so that the threads of one do not wait for those of the other
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
+
 LONGEST_FIRST = (
     "test_notebooks.py",
     "test_style.py",
     "test_scenarios.py",
-    "test_optimizers.py",
     "test_exactness.py",
     "test_player.py",
+    "test_optimizers.py",
+    "test_sweep_example.py",
+    "test_parameter_server.py",
 )
 """Files that take longest are begun first, so that the processes end at nearly the same time."""
 ONE_BY_ONE = ("tests/test_notebooks.py", "tests/test_scenarios.py", "tests/test_style.py")
