@@ -12,6 +12,7 @@ import numpy as np
 from simsgd.networks.fabric import Network, Wire
 from simsgd.support import checks
 from simsgd.support.units import BytesPerSecond, InSeconds
+from simsgd.times.answers import draws_of, moments_of
 from simsgd.times.law import Law, Moments, Sampler
 from simsgd.times.stretching import follows_clock
 
@@ -215,12 +216,12 @@ class Sum(Law):
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
         """Draw from both and add."""
         (own,) = rng.spawn(1)
-        first, second = self.first.sampler(rng, worker), self.second.sampler(own, worker)
+        first, second = draws_of(self.first, rng, worker), draws_of(self.second, own, worker)
         return lambda now: first(now) + second(now)
 
     def moments(self, worker: int = 0) -> Moments:
         """Means and variances add; the autocorrelations are weighted by the variances."""
-        first, second = self.first.moments(worker), self.second.moments(worker)
+        first, second = moments_of(self.first, worker), moments_of(self.second, worker)
         variance = first.variance + second.variance
         covariance = first.autocorrelation * first.variance + second.autocorrelation * second.variance
         return Moments(first.mean + second.mean, variance, covariance / variance if variance else 0.0)

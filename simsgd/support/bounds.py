@@ -25,6 +25,8 @@ class Bounds:
         workers: workers of one cluster.
         evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
+        parts: what one job or one message is made of: its local steps, the buckets of its gradient, the times that it is lost,
+            and the slow spells, pauses and outages that it meets (up to a microsecond each).
 
     Example:
         >>> import simsgd as sg
@@ -36,6 +38,7 @@ class Bounds:
     workers: int = 1_000_000
     evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
+    parts: int = 100_000
 
     def __setattr__(self, name: str, value: object) -> None:
         """Change a bound, or raise AttributeError for a name that is not one."""
@@ -48,7 +51,7 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "evaluations" or "bytes".
+            name: one of those above.
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
@@ -62,6 +65,8 @@ class Bounds:
 
 def _written(wanted: float) -> str:
     """Return a bound that allows so much, as code."""
+    if wanted == math.inf:
+        return "…"
     return f"{math.ceil(wanted)}" if wanted < 1e15 else f"10**{math.ceil(math.log10(wanted))}"
 
 

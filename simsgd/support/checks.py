@@ -58,11 +58,29 @@ def finite_seconds(value: float) -> bool:
 
 
 def as_float(seconds: Any) -> float:
-    """Return a time as a float, so that the clock never has another type; NaN for what is not a number."""
+    """Return a time, or a text that spells one, as a float, so that the clock never has another type; NaN for anything else."""
     try:
         return float(seconds)
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
     except (TypeError, ValueError):
         return math.nan
+
+
+def as_seconds(given: Any) -> float:
+    """Return what a law or a network gave as a float; NaN for what is not one number: text, a truth value, an array."""
+    if isinstance(given, str | bytes | bytearray | bool) or getattr(given, "ndim", 0):
+        return math.nan
+    return as_float(given)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """Return the repr of somebody's value for an error, shortened; of one that cannot be shown its class."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:

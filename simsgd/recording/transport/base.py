@@ -13,6 +13,7 @@ from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
+from simsgd.support.walks import Unfinished
 
 
 class Ends(NamedTuple):
@@ -79,11 +80,25 @@ class Transport(ABC):
             self._plan(job, ended, self.upload)
 
     def _fails(self, job: Job, moment: float, error: Exception) -> None:
-        """Raise the error of a time that could not be drawn, when its job begins.
+        """Raise the error of a time that could not be drawn, when its job begins; or go on with one that is yet to be walked.
 
         Times are drawn ahead of the clock, and the recording may end, or the job be cancelled, before it needs them.
         """
-        self._plan(job, moment, functools.partial(_fail, error))
+        if isinstance(error, Unfinished):
+            self._plan(job, error.moment, functools.partial(self._further, error))
+        else:
+            self._ends.computing.note(error, job)
+            self._plan(job, moment, functools.partial(_fail, error))
+
+    def _further(self, walk: Unfinished, job: Job) -> None:
+        """Ask again when a job ends whose walk the clock has followed."""
+        now = self._loop.now
+        try:
+            job.ended = ended = self._ends.computing.further(job, walk, now)
+        except Exception as error:
+            self._fails(job, now, error)
+        else:
+            self._plan(job, ended, self.upload)
 
     @abstractmethod
     def upload(self, job: Job) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from simsgd.cluster import Cluster
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
-from simsgd.recording.draws import checked
+from simsgd.times.answers import checked, sampler_of
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -119,5 +119,7 @@ class Collective(Transport):
         if (number, worker) not in self._jitter:
             law: Law | None = wire.jitter(worker)[1]
             stream = rng.stream(self._seed, f"jitter of wire {number}", worker)
-            self._jitter[number, worker] = checked(law, law.sampler(stream, worker)) if law else (lambda now: 0.0)
+            self._jitter[number, worker] = (
+                checked(law, worker, sampler_of(law, stream, worker)) if law else (lambda now: 0.0)
+            )
         return self._jitter[number, worker]

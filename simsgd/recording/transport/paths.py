@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from simsgd.cluster import Cluster
 from simsgd.networks import Network
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
-from simsgd.recording.message_faults import UNDISTURBED
+from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import checks
+
+
+class Sending(NamedTuple):
+    """A message that is lost on its way: its seconds, what disturbs it, and what is called with its arrival."""
+
+    seconds: float
+    disturbance: Disturbance
+    done: Callable[[Job, float], None]
 
 
 class Paths(Transport):
@@ -55,11 +65,30 @@ class Paths(Transport):
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)
-            job.departed, reached = faults.journey(now, self._down[worker], down, now)
-            self.reached(job, reached)
+            if faults.outages and down.timeouts:
+                job.departed = faults.link_up(now, now)
+                self._resend(job, Sending(self._down[worker], down, self.reached))
+            else:
+                job.departed, reached = faults.journey(now, self._down[worker], down, now)
+                self.reached(job, reached)
 
     def upload(self, job: Job) -> None:
         """Let the gradient arrive after the path's seconds, and what disturbs it."""
         worker, now = job.worker, job.ended
-        job.sent, arrived = self._faults[worker].journey(now, self._up[worker], self._disturbances[worker][1], now)
-        self.arrives(job, arrived)
+        faults, up = self._faults[worker], self._disturbances[worker][1]
+        if faults.outages and up.timeouts:
+            job.sent = faults.link_up(now, now)
+            self._resend(job, Sending(self._up[worker], up, self.arrives))
+        else:
+            job.sent, arrived = faults.journey(now, self._up[worker], up, now)
+            self.arrives(job, arrived)
+
+    def _resend(self, job: Job, sending: Sending, sent: int = 0) -> None:
+        """Send a message, which has been sent so often, once more: where links go down, not before the clock has come there."""
+        now = self._loop.now
+        over = self._faults[job.worker].link_up(now, now) + sending.seconds + sending.disturbance.jitter
+        timeouts = sending.disturbance.timeouts
+        if sent == len(timeouts):
+            sending.done(job, over)
+        else:
+            self._plan(job, over + timeouts[sent], functools.partial(self._resend, sending=sending, sent=sent + 1))

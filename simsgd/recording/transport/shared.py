@@ -9,7 +9,8 @@ from typing import Any
 
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
-from simsgd.recording.draws import by_job, checked
+from simsgd.recording.draws import by_job
+from simsgd.times.answers import checked, sampler_of
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -35,8 +36,8 @@ class SharedServer(Transport):
         self._inbound = self._link("up", self._arrived)
         self._server: Queue = Free(loop, self._handled)
         if network.update is not None:
-            draws = [network.update.sampler(rng.stream(seed, "server update", worker), worker) for worker in workers]
-            updates = [by_job(checked(network, draw)) for draw in draws]
+            draws = [sampler_of(network.update, rng.stream(seed, "server update", worker), worker) for worker in workers]
+            updates = [by_job(checked(network, worker, draw)) for worker, draw in enumerate(draws)]
             shards = network.shards  # each is busy with its piece, all at once
             self._server = Line(loop, lambda job: updates[job.worker](job.job, loop.now) / shards, self._handled)
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
