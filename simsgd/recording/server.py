@@ -279,8 +279,8 @@ class Server:
             self._discard(job, UNUSED)
         progress = self._progress
         progress.arrived += 1
-        if progress.lost or progress.idle_faults:
-            progress.lost = progress.idle_faults = 0
+        if progress.faults:
+            progress.faults = progress.lost = progress.idle_faults = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
 
@@ -320,6 +320,7 @@ class Server:
 
     def check_after(self, change: Change) -> None:
         """Raise StuckError if nobody can go on after what has happened to a worker."""
+        self._progress.faults += 1
         self._progress.idle_faults = 0 if self._jobs else self._progress.idle_faults + 1
         self.check_going(f"worker {change.worker} {HAPPENED[change.kind]}")
 

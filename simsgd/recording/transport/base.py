@@ -58,6 +58,7 @@ class Transport(ABC):
         self._bytes = message_bytes
         self._ends = ends
         self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
+        self._next_job = [0] * cluster.workers
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
@@ -78,6 +79,13 @@ class Transport(ABC):
             self._fails(job, moment, error)
         else:
             self._plan(job, ended, self.upload)
+
+    def reached_in_turn(self, job: Job, moment: float) -> None:
+        """The same where models take events to come: jobs that were dropped before they began leave their times unused."""
+        job.began = moment
+        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
+        self._next_job[job.worker] = job.job + 1
+        self.reached(job, moment)
 
     def _fails(self, job: Job, moment: float, error: Exception) -> None:
         """Raise the error of a time that could not be drawn, when its job begins; or go on with one that is yet to be walked.

@@ -67,10 +67,10 @@ class Paths(Transport):
             self._disturbances[worker] = down, _ = faults.draw(now)
             if faults.outages and down.timeouts:
                 job.departed = faults.link_up(now, now)
-                self._resend(job, Sending(self._down[worker], down, self.reached))
+                self._resend(job, Sending(self._down[worker], down, self.reached_in_turn))
             else:
                 job.departed, reached = faults.journey(now, self._down[worker], down, now)
-                self.reached(job, reached)
+                self.reached_in_turn(job, reached)
 
     def upload(self, job: Job) -> None:
         """Let the gradient arrive after the path's seconds, and what disturbs it."""

@@ -41,7 +41,6 @@ class SharedServer(Transport):
             shards = network.shards  # each is busy with its piece, all at once
             self._server = Line(loop, lambda job: updates[job.worker](job.job, loop.now) / shards, self._handled)
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
-        self._next_job = [0] * cluster.workers
         self._timeouts: list[list[float]] = [[] for _ in workers]
 
     def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
@@ -101,7 +100,7 @@ class SharedServer(Transport):
             job.departed = since
         arrival = self._loop.now + self._latency["down"][job.worker] + self._disturbances[job.worker][0].jitter
         if not self._sent_again(job, self._outbound, arrival):
-            self.reached(job, arrival)
+            self.reached_in_turn(job, arrival)
 
     def _arrived(self, job: Job, since: float) -> None:
         if math.isnan(job.sent):
@@ -109,13 +108,6 @@ class SharedServer(Transport):
         arrival = self._loop.now + self._latency["up"][job.worker] + self._disturbances[job.worker][1].jitter
         if not self._sent_again(job, self._inbound, arrival):
             self.arrives(job, arrival)
-
-    def reached(self, job: Job, moment: float) -> None:
-        """Let the model be at its worker; jobs that were dropped while their models queued leave their times unused."""
-        job.began = moment
-        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
-        self._next_job[job.worker] = job.job + 1
-        super().reached(job, moment)
 
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and queue there."""
