@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd.networks.fabric import Fabric, Wire
+from simsgd.networks.fabric import Fabric, Wire, seconds_of
 from simsgd.support import checks
 from simsgd.support.bounds import bounds
 from simsgd.support.units import BytesPerSecond
@@ -31,7 +31,7 @@ Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
 
 def undisturbed(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
     """Return when messages arrive that take just the time of their wire: the default of `AllReduce.finish`."""
-    return started + wire.seconds(message_bytes)
+    return started + seconds_of(wire, message_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,17 @@ class AllReduce(Fabric, ABC):
         if moments.ndim != 1 or not moments.size:
             raise ValueError(f"ready must be one row, a moment for each rank, got an array of shape {moments.shape}")
         self.check_ranks(moments.size)
-        return self.rounds(moments, message_bytes, send) if moments.size > 1 else moments
+        return self._done(moments, self.rounds(moments, message_bytes, send)) if moments.size > 1 else moments
+
+    def _done(self, ready: np.ndarray, done: object) -> np.ndarray:
+        """Return when the ranks are done, or raise ValueError if an algorithm of somebody's own says anything else."""
+        fits = isinstance(done, np.ndarray) and done.shape == ready.shape and done.dtype.kind in "iuf"
+        if not fits or not np.all(done >= ready):
+            raise ValueError(
+                f"{self!r}.rounds must return for each rank a second that is not before it is ready, shape {ready.shape}, "
+                f"got {checks.shown(done, 100)}"
+            )
+        return done.astype(np.float64, copy=False)  # type: ignore[attr-defined, no-any-return]
 
     def run(
         self,

@@ -86,8 +86,8 @@ def _checked(fault: Fault, worker: int, given: Iterable[tuple[float, float]]) ->
         start, end = pair
         if not before <= start < math.inf or not start <= end:
             raise ValueError(
-                f"{fault!r}.spells yielded {checks.shown(spell)} for worker {worker}, after {before:g} s: it must yield (start, "
-                "end), seconds, one after the other, each with a finite start that is not after its end"
+                f"{fault!r}.spells yielded {checks.shown(spell)} for worker {worker}, after {before:g} s: it must yield "
+                "(start, end), seconds, one after the other, each with a finite start that is not after its end"
             )
         before = start
         yield start, end
@@ -131,7 +131,9 @@ def changes(named: Named, seed: int, worker: int) -> Iterator[Change]:
     for passed, (start, end) in enumerate(spells(named, (Crash, Crashes), seed, worker)):
         if end <= begins:
             if passed >= bounds.parts:
-                check_parts(passed + 1, end / begins, f"Cluster.faults: the way to worker {worker}, which joins at {begins:g} s,")
+                check_parts(
+                    passed + 1, end / begins, f"Cluster.faults: the way to worker {worker}, which joins at {begins:g} s,"
+                )
             continue
         back = min(end, leaves) < math.inf
         if yet_to_join:

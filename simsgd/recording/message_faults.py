@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
-from simsgd.times.answers import checked, sampler_of
 from simsgd.recording.fault_schedule import Named, spells
 from simsgd.support import rng
 from simsgd.support.bounds import bounds
 from simsgd.support.walks import check_parts
 from simsgd.times import Law
+from simsgd.times.answers import checked, sampler_of
 
 
 class Disturbance(NamedTuple):
@@ -44,9 +44,7 @@ class MessageFaults:
 
     def __init__(self, named: Named, seed: int, worker: int, jitter: tuple[Law | None, Law | None]) -> None:
         self._jitter = [
-            None
-            if law is None
-            else checked(law, worker, sampler_of(law, rng.stream(seed, f"jitter {way}", worker), worker))
+            None if law is None else checked(law, worker, sampler_of(law, rng.stream(seed, f"jitter {way}", worker), worker))
             for law, way in zip(jitter, ("down", "up"), strict=True)
         ]
         self._losses = [

@@ -75,8 +75,8 @@ class Progress:
             )
         if self.faults > FAULTS_WITHOUT_DELIVERY * max(100, len(membership.present)):
             raise StuckError(
-                f"{where}, {self.faults} crashes and returns have come since the last gradient was delivered: make faults rarer, "
-                "or jobs shorter"
+                f"{where}, {self.faults} crashes and returns have come since the last gradient was delivered: make faults "
+                "rarer, or jobs shorter"
             )
         owed_and_coming = not membership.expected.isdisjoint(asked)
         may_be_handed_one = membership.expected and self.idle_faults < FAULTS_WHILE_IDLE

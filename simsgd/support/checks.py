@@ -19,7 +19,7 @@ def number(name: str, value: object, *, wanted: str = "a finite number") -> floa
     except OverflowError:  # a whole number beyond all floats
         checked = math.inf
     if not math.isfinite(checked):
-        raise ValueError(f"{name} must be {wanted}, got {value!r:.40}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value, 40)}")
     return checked
 
 
@@ -69,7 +69,7 @@ def as_float(seconds: Any) -> float:
 
 def as_seconds(given: Any) -> float:
     """Return what a law or a network gave as a float; NaN for what is not one number: text, a truth value, an array."""
-    if isinstance(given, str | bytes | bytearray | bool) or getattr(given, "ndim", 0):
+    if isinstance(given, str | bytes | bytearray | bool) or getattr(given, "ndim", 0) != 0:
         return math.nan
     return as_float(given)
 
@@ -95,7 +95,7 @@ def window(start: object, stop: object, end: float) -> tuple[float, float]:
 def whole(name: str, value: object, least: int) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from simsgd.cluster import Cluster
+from simsgd.networks.fabric import jitter_of
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
@@ -63,7 +64,7 @@ class Transport(ABC):
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
         """Return what disturbs a worker's messages; one object for all those of whom nothing does."""
-        jitter = (None, None) if self.collective else self._network.jitter(worker)
+        jitter = (None, None) if self.collective else jitter_of(self._network, worker)
         return MessageFaults(named, seed, worker, jitter) if named or any(jitter) else NO_FAULTS
 
     @abstractmethod

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from simsgd.cluster import Cluster
 from simsgd.networks import Network
+from simsgd.networks.fabric import path_seconds
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.transport.base import Ends, Transport
-from simsgd.support import checks
 
 
 class Sending(NamedTuple):
@@ -33,21 +33,10 @@ class Paths(Transport):
         super().__init__(loop, cluster, named, message_bytes, seed, ends)
         network: Network = self._network
         workers = range(cluster.workers)
-        self._down = [self._seconds(network.download_seconds, worker, "down") for worker in workers]
-        self._up = [self._seconds(network.upload_seconds, worker, "up") for worker in workers]
+        self._down = [path_seconds(network, "down", worker, message_bytes) for worker in workers]
+        self._up = [path_seconds(network, "up", worker, message_bytes) for worker in workers]
         self._undisturbed = [faults.none for faults in self._faults]
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
-
-    def _seconds(self, of: object, worker: int, way: str) -> float:
-        """Return how long a message of a worker takes one way, or raise ValueError."""
-        given = of(worker, self._bytes)  # type: ignore[operator]
-        seconds = checks.as_float(given)
-        if not checks.finite_seconds(seconds):
-            raise ValueError(
-                f"{self._network!r} takes {given!r} seconds {way} for {self._bytes:g} bytes of worker {worker}: message times "
-                "must be finite numbers and not negative"
-            )
-        return seconds
 
     def send(self, job: Job) -> None:
         """Deliver the model after the path's seconds."""

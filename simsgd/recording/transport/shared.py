@@ -10,7 +10,6 @@ from typing import Any
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
 from simsgd.recording.draws import by_job
-from simsgd.times.answers import checked, sampler_of
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -18,6 +17,7 @@ from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.queues import FairLink, Free, Line, Queue
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import checks, rng
+from simsgd.times.answers import checked, sampler_of
 
 FINITE = "message times must be finite numbers and not negative"
 
