@@ -47,7 +47,7 @@ class Link(Wire):
         checks.store(self, bandwidth=checked)
         if self.latency > DAY and self.bandwidth < 1:
             raise ValueError(
-                f"Link(latency={self.latency!r}, bandwidth={self.bandwidth!r}) has over a day of latency and less than one byte "
+                f"{self!r} has over a day of latency, and less than a byte "
                 "per second: are the two swapped? Link(latency=seconds, bandwidth=bytes/second)"
             )
 

@@ -63,7 +63,7 @@ def as_float(seconds: Any) -> float:
         return float(seconds)
     except OverflowError:  # a whole number beyond all floats
         return math.inf
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, Warning):  # NumPy warns of a masked value, which is none
         return math.nan
 
 
