@@ -56,8 +56,8 @@ def save(path: str | os.PathLike[str], cluster: Any) -> None:
     import tomli_w
 
     text = HEADER + tomli_w.dumps({"format": f"{FORMAT} {VERSION}", **table(cluster)})
-    with files.writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with files.writing(path) as file:
+        file.write(text.encode())
 
 
 def load[Described](path: str | os.PathLike[str], kind: type[Described]) -> Described:
