@@ -121,7 +121,9 @@ def test_nothing_half_written_is_left(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     for name in ("run.nc", "other.nc"):
-        with pytest.raises(OSError, match=rf"cannot save .*{name}: No space left on device; free some space, or choose another"):
+        with pytest.raises(
+            OSError, match=rf"cannot save .*{name}: No space left on device; free some space, or choose another"
+        ):
             run.save(tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
     assert (tmp_path / "run.nc").read_bytes() == before

@@ -56,11 +56,8 @@ HEADER = (
 CHECKSUM = re.compile(r"^# checksum ([0-9a-f]{16}): ", re.MULTILINE)
 MOST_BYTES = 64_000_000
 """The largest file, and the largest file that it may refer to: strangers may have written them."""
-DEEP = re.compile(
-    r"""(?<![\w\-\\])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
-)
+DEEP = re.compile(r"""(?<![\w\-\\])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}""")
 """A key of more than fifty parts, for which reading TOML takes the square of their number."""
-
 
 
 def save(path: str | os.PathLike[str], cluster: Any) -> None:
@@ -227,14 +224,18 @@ class _Reader:
         """Return the file that a key refers to, if it lies where files may be read, with no link that leads out."""
         named = pathlib.PurePath(said)
         allowed = self.folder if self.files_within is None else self.files_within
-        outside = f"{where} must be a file in {allowed} or below, got {said!r:.80}; to allow more: Cluster.load(…, files_within=…)"
-        if self.files_within is None and (named.is_absolute() or ".." in named.parts) or "\0" in said:
+        outside = (
+            f"{where} must be a file in {allowed} or below, got {said!r:.80}; to allow more: Cluster.load(…, files_within=…)"
+        )
+        if (self.files_within is None and (named.is_absolute() or ".." in named.parts)) or "\0" in said:
             raise ValueError(outside)
         path = pathlib.Path(os.path.realpath(self.folder / named))
         if not path.is_relative_to(os.path.realpath(allowed)):
             raise ValueError(outside)
         if self.files_within is None and path.exists() and path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{where}: {path} has more than {MOST_BYTES:,} bytes; to allow it: Cluster.load(…, files_within=…)")
+            raise ValueError(
+                f"{where}: {path} has more than {MOST_BYTES:,} bytes; to allow it: Cluster.load(…, files_within=…)"
+            )
         return path
 
     def description(self, where: str, said: Any, content: Content) -> Any:

@@ -76,7 +76,9 @@ def _read_json(
     results = _get(f"{path}: results", report, "results", list)
     kinds = {f"{entry.get('type')} {entry.get('redop')}" for entry in results if isinstance(entry, dict)}
     if len(kinds) > 1:
-        raise FileFormatError(f"{path}: results must be of one type and one operation, got {text_shown(', '.join(sorted(kinds)))}")
+        raise FileFormatError(
+            f"{path}: results must be of one type and one operation, got {text_shown(', '.join(sorted(kinds)))}"
+        )
     return [_entry(f"{path}: results[{i}]", entry, in_place) for i, entry in enumerate(results)], _ranks(path, report)
 
 

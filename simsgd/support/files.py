@@ -57,10 +57,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             file; the message names `path` and says what to do. What was there stays.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> from simsgd.support import files
+        >>> import pathlib, tempfile, simsgd as sg
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with files.writing(pathlib.Path(folder) / "note.txt") as file:
+        ...     with sg.writing(pathlib.Path(folder) / "note.txt") as file:
         ...         _ = file.write(b"whole")
         ...     [(found.name, found.read_bytes()) for found in pathlib.Path(folder).iterdir()]
         [('note.txt', b'whole')]

@@ -1,8 +1,8 @@
 """Results in sealed files: netCDF for every program that reads it, closed with an index and a seal for simsgd.
 
-A file is a netCDF-4 file, then an index in JSON (where in the file the values of each variable begin), then the seal: one line of
-fixed length with the format's version, the lengths, and the SHA-256 of all that stands before it. HDF5 allows for bytes after
-its own end, so xarray, h5py and ncdump open the file as it is.
+A file is a netCDF-4 file, then an index in JSON (where in the file the values of each variable begin), then the seal: one line
+of fixed length with the format's version, the lengths, and the SHA-256 of all that stands before it. HDF5 allows for bytes after
+its own end, so xarray and h5py open the file as it is.
 
 Laws of this module:
 
@@ -35,7 +35,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 SEAL = "\nsimsgd seal {version:06d}: index {index:015d} bytes, file {size:015d} bytes, SHA-256 {digest}\n"
 LENGTH = len(SEAL.format(version=0, index=0, size=0, digest="0" * 64))
 SEALED = re.compile(rb"\nsimsgd seal (\d{6}): index (\d{15}) bytes, file (\d{15}) bytes, SHA-256 ([0-9a-f]{64})\n")
-TYPES = tuple("<f8 <f4 <f2 <i8 <i4 <i2 |i1 <u8 <u4 <u2 |u1 |b1".split())
+TYPES = tuple(["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"])
 """The types that values can have: numbers that every machine understands alike, and truth values."""
 
 
@@ -83,7 +83,9 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
         found = said["kind"]
         dataset = _dataset(said, raw[:body]) if found == kind else None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise FileFormatError(f"{path} is damaged: its index makes no sense ({type(error).__name__}: {error!s:.200})") from error
+        raise FileFormatError(
+            f"{path} is damaged: its index makes no sense ({type(error).__name__}: {error!s:.200})"
+        ) from error
     if dataset is None:
         raise FileFormatError(f"{path} is not a simsgd {kind}: it is a simsgd {found!s:.60}")
     return dataset
@@ -108,7 +110,7 @@ def _netcdf(dataset: xarray.Dataset, kind: str) -> io.BytesIO:
             raise TypeError(f"cannot save {name!r} of {variable.dtype}: a file holds numbers and truth values only")
     marks = {"format": f"simsgd {kind}", "format_version": VERSION}
     file = io.BytesIO()
-    dataset.assign_attrs(marks).to_netcdf(file, engine="h5netcdf", format="NETCDF4")  # type: ignore[arg-type]
+    dataset.assign_attrs(marks).to_netcdf(file, engine="h5netcdf", format="NETCDF4")
     return file
 
 
