@@ -137,9 +137,7 @@ def _place(path: Path) -> tuple[pathlib.Path, int | None]:
     place = pathlib.Path(os.path.realpath(path))
     try:
         mode = os.lstat(place).st_mode
-    except NotADirectoryError:
-        mode = None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         mode = None
     except ValueError as error:  # a name with a null character
         raise OSError(errno.EINVAL, f"cannot save {os.fspath(path)!r}: {error}") from error
