@@ -134,9 +134,9 @@ def _check_regular(path: Path, about: os.stat_result) -> None:
 
 def _place(path: Path) -> tuple[pathlib.Path, int | None]:
     """Return the file to write, through a link so that it stays one, and the mode of what is there."""
-    place = pathlib.Path(os.path.realpath(path))
     try:
-        mode = os.lstat(place).st_mode
+        place = pathlib.Path(os.path.realpath(path))
+        mode: int | None = os.lstat(place).st_mode
     except (FileNotFoundError, NotADirectoryError):
         mode = None
     except ValueError as error:  # a name with a null character

@@ -1,8 +1,8 @@
 """Results in sealed files: netCDF for every program that reads it, closed with an index and a seal for simsgd.
 
 A file is a netCDF-4 file, then an index in JSON (where in the file the values of each variable begin), then the seal: one line
-of fixed length with the format's version, the lengths, and the SHA-256 of all that stands before it. HDF5 allows for bytes after
-its own end, so xarray and h5py open the file as it is.
+of fixed length with the format's version, the lengths, and the SHA-256 of all that stands before it. HDF5 allows for bytes
+after its own end, so xarray and h5py open the file as it is.
 
 Laws of this module:
 
