@@ -25,6 +25,7 @@ class Bounds:
         workers: workers of one cluster.
         evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
+        file_bytes: of one file that is read: a tape, a run, a table of measurements.
 
     Example:
         >>> import simsgd as sg
@@ -36,6 +37,7 @@ class Bounds:
     workers: int = 1_000_000
     evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
+    file_bytes: int = 10_000_000_000
 
     def __setattr__(self, name: str, value: object) -> None:
         """Change a bound, or raise AttributeError for a name that is not one."""
@@ -48,14 +50,15 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "evaluations" or "bytes".
+            name: "rows", "workers", "evaluations", "bytes" or "file_bytes".
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
         bound = getattr(self, name)
         if wanted > bound:
+            many = f"{wanted:,.4g}" if wanted < 1e300 else _written(wanted)  # a whole number may be beyond all floats
             raise BoundError(
-                f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
+                f"{what} would take {many} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
                 f"sg.bounds.{name} = {_written(wanted)}"
             )
 
