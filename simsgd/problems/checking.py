@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
 KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
 """A random key as a shape, which takes no device."""
 
@@ -75,8 +74,9 @@ def checked_data(name: str, data: Any) -> Any:
 
 def same_arrays(one: Any, other: Any) -> bool:
     """Say whether two pytrees of arrays are equal in structure and to the bit."""
-    (a, tree), (b, other_tree) = jax.tree.flatten(one), jax.tree.flatten(other)
-    return bool(tree == other_tree) and all(
+    trees: list[Any] = [jax.tree.structure(each) for each in (one, other)]
+    a, b = jax.tree.leaves(one), jax.tree.leaves(other)
+    return trees[0] == trees[1] and all(
         x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)
     )
 

@@ -52,7 +52,8 @@ class Problem:
         name: what summaries and figures call it.
         init: `init(key) -> parameters`, a pytree of floating-point arrays.
         loss: `loss(parameters, batch) -> scalar`, the batch's mean loss; a function defined once (at a module's top level)
-            lets runs share one compiled player.
+            lets runs share one compiled player, and problems be sent to other processes (as do frozen dataclasses that can be
+            called; lambdas cannot be pickled).
         data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
         batch_size: samples in one worker's batch, at least 1.
         test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
@@ -68,10 +69,12 @@ class Problem:
 
     Example:
         >>> import jax.numpy as jnp, numpy as np, simsgd as sg
+        >>> def init(key):
+        ...     return jnp.zeros(3)
         >>> def loss(parameters, batch):
         ...     return jnp.mean((batch["x"] @ parameters - batch["y"]) ** 2)
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
-        >>> problem = sg.Problem("line", init=lambda key: jnp.zeros(3), loss=loss, data={"x": x, "y": x @ [1.0, 2.0, 3.0]})
+        >>> problem = sg.Problem("line", init, loss, data={"x": x, "y": x @ [1.0, 2.0, 3.0]})
         >>> problem.message_bytes
         12
     """
@@ -211,7 +214,6 @@ class Problem:
 
     def arrays(self, dtype: str) -> tuple[Batch, Batch | None]:
         """Return the training and the test data on JAX's device, floating-point ones in `dtype`."""
-
         forked.check()
 
         def put(leaf: np.ndarray) -> jax.Array:

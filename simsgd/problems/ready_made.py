@@ -166,8 +166,10 @@ class _Quadratic:
 
     def __call__(self, w: jax.Array, batch: jax.Array) -> jax.Array:
         off = w - 1
-        return jnp.sum(0.5 * jnp.asarray(np.array(self.spectrum), w.dtype) * off**2) + jnp.mean(batch @ off)
+        curvatures = jnp.asarray(np.array(self.spectrum), w.dtype)
+        return jnp.sum(0.5 * curvatures * off**2) + jnp.mean(batch @ off)
 
 
 def _distance(w: jax.Array, batch: jax.Array) -> jax.Array:
-    return jnp.linalg.norm(w - 1)
+    distance: jax.Array = jnp.linalg.norm(w - 1)
+    return distance

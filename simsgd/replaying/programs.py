@@ -50,8 +50,8 @@ def _program(
     return jax.jit(bound, donate_argnames=donated)
 
 
-def _shape(leaf: Any) -> Hashable:
-    return type(leaf) if isinstance(leaf, int) else (leaf.shape, leaf.dtype)
+def _shape(leaf: Any) -> tuple[Hashable, Hashable]:
+    return (leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else ((), type(leaf))
 
 
 def held() -> int:

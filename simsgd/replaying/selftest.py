@@ -154,7 +154,7 @@ MOVES: Operations = {
     "gathered rows": (lambda a: a["samples"][a["picks"]], lambda a: a["samples"][a["picks"]]),
     "rows moved in a loop": (_moved, _moved_one_by_one),
     "random bits": (
-        lambda a: jax.extend.random.threefry2x32_p.bind(*a["words"]),
+        lambda a: jax.extend.random.threefry2x32_p.bind(*a["words"]),  # type: ignore[no-untyped-call,unused-ignore]
         lambda a: np.array(THREEFRY[1], np.uint32),
     ),
 }
