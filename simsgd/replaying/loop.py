@@ -23,6 +23,7 @@ import optax
 from simsgd import optimizers
 from simsgd.problems import Batch, Metric, Parameters, draw
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.replaying.programs import compiled
 from simsgd.replaying.work import weighted_sum
 
 
@@ -67,13 +68,13 @@ def capacity(carry: Carry) -> int:
     return len(jax.tree.leaves(carry.snapshots)[0])
 
 
-@jax.jit
+@compiled()
 def copied(parameters: Parameters) -> Parameters:
     """Return a copy, which lives on when the original is given away."""
     return jax.tree.map(jnp.copy, parameters)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "recipe", "batch_size", "long"), donate_argnames="carry")
+@compiled("loss", "recipe", "batch_size", "long", donated="carry")
 def play(
     carry: Carry,
     table: Table,
@@ -149,7 +150,7 @@ def _emptied(carry: Carry) -> Carry:
     return carry._replace(sum=jax.tree.map(jnp.zeros_like, carry.sum))
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+@compiled("loss", "metrics")
 def evaluate(
     parameters: Parameters, data: Batch, test_data: Batch | None, *, loss: Metric, metrics: tuple[Metric, ...]
 ) -> list[jax.Array]:

@@ -21,12 +21,12 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.optimizers import Optimizer
-from simsgd.problems import Parameters, Problem
+from simsgd.problems import Parameters, Problem, settings
 from simsgd.replaying import demands, loop, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
 from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.versions import Slots
-from simsgd.support import checks, rng
+from simsgd.support import checks, forked, rng
 from simsgd.tape.schema import Rows
 
 LARGEST_WIDTH = 128
@@ -73,7 +73,8 @@ class Player:
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         simsgd.BoundError: if the batches or the models would take more memory than `simsgd.bounds.bytes`.
-        simsgd.replaying.selftest.BrokenInstallationError: if jax is too old or its sums are wrong.
+        simsgd.replaying.selftest.BrokenInstallationError: if jax is too old or computes wrongly.
+        simsgd.ForkedProcessError: in a process that was forked after JAX had started.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Player:
         dtype: str = "float32",
         width: int | None = None,
     ) -> None:
+        forked.check()
         selftest.run_once()
         checks.instance("problem", problem, Problem, "problems.digits()")
         checks.one_of("dtype", dtype, ("float32", "float64"))
@@ -194,14 +196,17 @@ class Player:
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
         """Run with the settings that the bits depend on, whatever the process has set."""
-        with jax.enable_x64(self.dtype == "float64"), jax.threefry_partitionable(True):
+        forked.check()
+        with settings(self.dtype):
             yield
 
 
 def _as_floats(values: dict[str, jax.Array], wait: Wait) -> dict[str, float]:
     wait(next(iter(values.values())))  # they come together
-    return {name: float(value) for name, value in values.items()}
+    with jax.transfer_guard("allow"):
+        return {name: float(value) for name, value in values.items()}
 
 
 def _flat(parameters: Parameters) -> np.ndarray:
-    return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(parameters)])
+    with jax.transfer_guard("allow"):
+        return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(parameters)])
