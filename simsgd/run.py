@@ -82,7 +82,7 @@ class Run:
         Args:
             tape: what happened.
             evaluations: for each evaluation of the model "time", "updates", "gradients" and the metrics' values.
-            status: "completed", "target reached" or "diverged".
+            status: "completed", "target reached", "diverged" or "interrupted".
             parameters: the final model, shape (parameters,).
             target: what summaries count the way to.
             configuration: what the run was made of, the distance between evaluations included.
@@ -118,7 +118,10 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: "completed", "target reached", or "diverged" (a metric was no longer finite)."""
+        """How the run ended: "completed", "target reached", "diverged" (a metric was no longer finite), or "interrupted".
+
+        An interrupted run is part of one, from the `partial` of the exception that broke it off: up to its last evaluation.
+        """
         return str(self.dataset.attrs["status"])
 
     @property

@@ -84,6 +84,7 @@ class Server:
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
         self._delivering: Gradient | None = None
+        self._arrived: Job | None = None  # the last job that was delivered, or is being delivered
         self._asked: set[int] = set()
         self._jobs: dict[int, Job] = {}
         self._next_job = [0] * workers
@@ -196,10 +197,20 @@ class Server:
                 "accumulate at least one gradient"
             )
         if scale != 1:
-            scale = self._number("stepped with the scale", scale)
-            rows.multiply("weight", self._logs.stepped_rows, scale)
+            self._scale(self._number("stepped with the scale", scale))
         rows.overwrite(rows.count - 1, True)  # the column step
         self._made_version()
+
+    def _scale(self, scale: float) -> None:
+        """Multiply the weights of what was accumulated."""
+        rows, first = self._logs.rows, self._logs.stepped_rows
+        greatest = float(np.abs(rows.column("weight", first)).max())
+        if math.isinf(greatest * scale):
+            raise ProtocolError(
+                f"{self._protocol!r} stepped with the scale {scale!r} at {self.now:g} s, but it has accumulated a gradient "
+                f"with the weight {greatest:g}, and their product is no finite number: use smaller ones"
+            )
+        rows.multiply("weight", first, scale)
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Accumulate and step."""
@@ -258,7 +269,7 @@ class Server:
 
     def receive(self, job: Job) -> None:
         """Deliver the gradient of a job that has arrived to the protocol; what it does not use is thrown away."""
-        worker = job.worker
+        self._arrived, worker = job, job.worker
         del self._jobs[worker]
         self._asked.discard(worker)
         self._delivering = gradient = job.gradient()
@@ -321,9 +332,10 @@ class Server:
 
     def _lose(self, worker: int, reason: int) -> None:
         """Log a worker's job, if it has one, as thrown away, and stop it."""
-        job = self._jobs.pop(worker, None)
+        job = self._jobs.get(worker)
         if job is not None:
             self._discard(job, reason)
+            del self._jobs[worker]
             self._fabric.drop(job)
 
     def _discard(self, job: Job, reason: int) -> None:
@@ -334,6 +346,13 @@ class Server:
     def in_flight(self) -> list[Gradient]:
         """Return the jobs under way, by worker; their moments may be yet to come."""
         return [self._jobs[worker].gradient() for worker in sorted(self._jobs)]
+
+    def half_delivered(self) -> list[Gradient]:
+        """Return the job whose delivery an error broke off before it was written down, if there is one."""
+        job, logs = self._arrived, (self._logs.rows, self._logs.discarded)
+        if job is None or any(np.any((log.column("worker") == job.worker) & (log.column("job") == job.job)) for log in logs):
+            return []
+        return [job.gradient()]
 
     def live(self) -> set[int]:
         """Return the versions that rows not yet stepped with may read."""
