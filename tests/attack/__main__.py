@@ -55,9 +55,8 @@ def report(theme: str, count: int, seed: int, several: int) -> int:
                 file=sys.stderr,
                 flush=True,
             )
-    print(
-        f"\n{count:,} {theme} from seed {seed}, {time.monotonic() - began:.0f} s; constructors refused {refused:,} calls besides"
-    )
+    took = f"{time.monotonic() - began:.0f} s"
+    print(f"\n{count:,} {theme} from seed {seed}, {took}; constructors refused {refused:,} calls besides")
     for outcome, times in outcomes.most_common():
         print(f"{times:>8,}  {outcome}")
     for kind, these in sorted(failures.items(), key=lambda item: -len(item[1])):

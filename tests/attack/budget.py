@@ -1,4 +1,4 @@
-"""A budget of processor time that grows with what was asked for: 2 seconds, and a millisecond for each event of the event loops."""
+"""A budget of processor time that grows with what happens: 2 seconds, and a millisecond for each event of the event loops."""
 
 from __future__ import annotations
 

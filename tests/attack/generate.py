@@ -4,8 +4,8 @@ Laws of this module:
 
 1. What there is to choose from is found, not listed: the frozen dataclasses in `__all__` of `times`, `networks`, `faults` and
    `protocols`, and of `rubbish`. A new law or fabric takes part at once.
-2. What an argument can hold follows from its annotation (`cluster.descriptions`). Where a constructor refuses a value, its refusal is
-   kept to be judged, the choices that it names are learnt, and other values are tried.
+2. What an argument can hold follows from its annotation (`cluster.descriptions`). Where a constructor refuses a value, its
+   refusal is kept to be judged, the choices that it names are learnt, and other values are tried.
 3. What interacts is likely: a configuration has a few moments of its own, from which most of its quantities are taken, so that
    faults, jobs and ends fall together.
 """
@@ -27,9 +27,20 @@ from simsgd.times.law import Law
 from . import rubbish
 from .expressions import Call, Expression, make
 
-EXTREME = ["0", "0.0", "-0.0", "5e-324", "1e-300", "1e-17", "1e-9", "1e9", "1e17", "1e300", "1.7976931348623157e308", "math.inf", "2**53", "2**63", "np.float32(0.3)", "np.float64(1e300)", "np.int64(2)", "np.float16(0.1)", "np.longdouble(1)", "Fraction(1,3)", "True"]
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+EXTREME = words(
+    "0 0.0 -0.0 5e-324 1e-300 1e-17 1e-9 1e9 1e17 1e300 1.7976931348623157e308 math.inf 2**53 2**63 np.float32(0.3) "
+    "np.float64(1e300) np.int64(2) np.float16(0.1) np.longdouble(1) Fraction(1,3) True"
+)
 """Numbers that somebody might give, texts of Python."""
-WRONG = ["None", "-math.inf", "math.nan", "-1.0", "-1", "'1'", "''", "b'1'", "10**400", "1j", "Decimal('0.5')", "np.array(1.0)", "np.array([1.0])", "[1.0]", "(1.0,)", "{}", "object()", "len", "float", "np.datetime64('2020-01-01')", "np.float64('nan')", "'nonsense'", "..."]
+WRONG = words(
+    "None -math.inf math.nan -1.0 -1 '1' '' b'1' 10**400 1j Decimal('0.5') np.array(1.0) np.array([1.0]) [1.0] (1.0,) {} "
+    "object() len float np.datetime64('2020-01-01') np.float64('nan') 'nonsense' ..."
+)
 """What no argument should be."""
 PLAIN = {"s": (0.1, 0.25, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0), "B": (1.0, 64.0, 100.0, 1e4), "B/s": (50.0, 100.0, 400.0, 1e4, 1e9)}
 """Ordinary quantities, by unit."""
@@ -94,7 +105,7 @@ class Generator:
         self.wild = self.random.choice((0.0, 0.0, 0.02, 0.1, 0.3))
         self.rubbish = self.random.choice((0.0, 0.0, 0.0, 0.1, 0.4))
         self.tied = self.random.random() < 0.5
-        self.moments = tuple(self.random.choice((0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)) for _ in range(2)) + (1.0,)
+        self.moments = (*self.random.choices((0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0), k=2), 1.0)
         self.workers = self.random.choice((1, 2, 2, 3, 3, 4, 5, 8))
 
     def likely(self, probability: float) -> bool:

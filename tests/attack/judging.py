@@ -1,4 +1,4 @@
-"""What an error must be: typed, raised by simsgd on purpose, naming what it is about and the way out; or the user's own object."""
+"""What an error must be: typed, raised by simsgd on purpose, naming its subject and the way out; or the user's own object."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import pathlib
 import re
 import traceback
+from collections.abc import Callable
 
 import simsgd
 
@@ -14,19 +15,25 @@ from . import rubbish
 
 HOME = pathlib.Path(simsgd.__file__).parent
 RAW = re.compile(
-    "NoneType|unsupported operand|index out of range|object is not|has no attribute|not subscriptable|must be real number|could not "
-    "convert|math domain|math range|not iterable|unhashable|cannot be interpreted|too large to convert|ambiguous|positional argument"
-    "|required argument|<locals>|Traceback"
+    "NoneType|unsupported operand|index out of range|object is not|has no attribute|not subscriptable|must be real number|"
+    "could not convert|math domain|math range|not iterable|unhashable|cannot be interpreted|too large to convert|ambiguous|"
+    "positional argument|required argument|<locals>|Traceback"
 )
 """What Python and NumPy say of themselves; simsgd says it of the argument."""
 WAYS_OUT = re.compile(
-    r"must|use |give|ask for|allow|need|got|cancel|wait|only|at least|once|cannot|call|say|record|instead|twice|idle|busy|before|none|,"
+    "must|use |give|ask for|allow|need|got|cancel|wait|only|at least|once|cannot|call|say|record|twice|idle|busy|before|,"
 )
 LONGEST = 4000
 
 
 class Failure(Exception):  # noqa: N818
-    """Something did not hold; the message begins with what."""
+    """Something did not hold; the message begins with what.
+
+    Attributes:
+        oracle: the function that found it, if it was not the call itself that failed.
+    """
+
+    oracle: Callable[..., None] | None = None
 
 
 def judge(error: BaseException, written: str) -> str:

@@ -1,4 +1,4 @@
-"""Importing this lowers the limits at which simsgd gives up, so that an attack gets there in a second. No result depends on them."""
+"""Importing this lowers the limits at which simsgd gives up, so that an attack is soon there. No result depends on them."""
 
 import simsgd as sg
 from simsgd.recording import computing, server, stuck

@@ -48,6 +48,9 @@ class Worker:
         return None
 
     def end(self) -> None:
+        """Let the process end, or end it."""
+        if self.seed is None and self.process.is_alive():
+            self.process.join(5)
         self.process.kill()
         self.process.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 import random
@@ -19,7 +20,7 @@ from simsgd.stopping import limits
 from simsgd.times.stretching import follows_clock
 
 from . import limits as lowered  # noqa: F401
-from .budget import OverBudget, StillGoing, budget
+from .budget import SECONDS, OverBudget, StillGoing, budget
 from .expressions import Call, Expression, make, text
 from .generate import Generator, Refusal
 from .judging import Failure, judge
@@ -47,7 +48,6 @@ def play(attacked: Case) -> str:
         Failure: if something does not hold.
     """
     given = {name: make(value) for name, value in attacked.call.arguments}
-    chance = random.Random(f"oracles {attacked.seed}")
     written = text(attacked.call)
     tape, error = attempt("record", lambda: sg.record(**given, progress=False))
     if error is not None:
@@ -56,17 +56,27 @@ def play(attacked: Case) -> str:
         if type(repeated) is not type(error):
             raise Failure(f"another error the second time: {error!r:.200} and {repeated!r:.200}")
         return kind
-    for oracle in (checked, again, in_pieces, cut_short, in_a_file, seen, common_random_numbers, cluster_in_a_file):
-        _, error = attempt(oracle.__name__, lambda oracle=oracle: oracle(tape, given, chance, written))
-        if error is not None:
-            raise error if isinstance(error, Failure) else Failure(f"{oracle.__name__}: {error!r:.300}") from error
+    consult(ORACLES, tape, given, attacked.seed)
     return "a tape"
 
 
-def attempt(what: str, call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+def consult(
+    oracles: tuple[Callable[..., None], ...], result: Any, given: dict[str, Any], seed: int, seconds: float = SECONDS
+) -> None:
+    """Ask one oracle after the other, each with random numbers of its own; raise Failure if something does not hold."""
+    for oracle in oracles:
+        chance = random.Random(f"{oracle.__name__} {seed}")
+        _, error = attempt(oracle.__name__, lambda oracle=oracle, chance=chance: oracle(result, given, chance), seconds)
+        if error is not None:
+            failure = error if isinstance(error, Failure) else Failure(f"{oracle.__name__}: {error!r:.300}")
+            failure.oracle = oracle
+            raise failure from error
+
+
+def attempt(what: str, call: Callable[[], Any], seconds: float = SECONDS) -> tuple[Any, BaseException | None]:
     """Return what a call returns, or what it raises, within the budget; warnings are errors."""
     try:
-        with budget(), warnings.catch_warnings():
+        with budget(seconds), warnings.catch_warnings():
             warnings.simplefilter("error")
             return call(), None
     except OverBudget as over:
@@ -105,11 +115,11 @@ def recorded(given: dict[str, Any], until: Any) -> sg.Tape:
 # --- what must hold of a tape --------------------------------------------------------------------------------------------
 
 
-def checked(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def checked(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     tape.check()
 
 
-def again(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def again(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     same("again", recorded(given, given["until"]), tape)
 
 
@@ -122,7 +132,7 @@ def moments_of(tape: sg.Tape, chance: random.Random, count: int) -> list[float]:
     return sorted(chance.choice(happened) if chance.random() < 0.5 else chance.uniform(0, tape.end) for _ in range(count))
 
 
-def in_pieces(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def in_pieces(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """Advancing by random seconds and updates writes the same tape."""
     updates, seconds = limits(given["until"])
     recording = Recording(given["protocol"], given["cluster"], given["seed"], given["message_bytes"])
@@ -136,7 +146,7 @@ def in_pieces(tape: sg.Tape, given: dict[str, Any], chance: random.Random, writt
     same("pieces", recording.tape(), tape)
 
 
-def cut_short(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def cut_short(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """A tape read up to a moment, or an update, is the shorter recording."""
     for moment in moments_of(tape, chance, 2):
         if moment > 0:
@@ -150,7 +160,7 @@ def cut_short(tape: sg.Tape, given: dict[str, Any], chance: random.Random, writt
         same(f"cut at {updates} updates", reading.tape(), recorded(given, sg.Updates(updates)))
 
 
-def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "tape.nc"
         tape.save(path)
@@ -160,7 +170,7 @@ def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random, writt
             raise Failure(f"file: header {loaded.header} is not {tape.header}")
 
 
-def seen(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def seen(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """What one looks at does not raise, and each worker's shares of time add up."""
     tape.to_dataframe(), tape.stretches(), repr(tape), tape._repr_html_(), tape.staleness, tape.queueing, tape.barrier
     shares = tape.shares()
@@ -169,9 +179,9 @@ def seen(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: s
         raise Failure(f"shares: {shares}")
 
 
-def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """The k-th compute time of each worker is the same under another protocol, where the law does not follow the clock."""
-    if "rubbish" in written or follows_clock(given["cluster"].compute):
+    if "rubbish" in source_of(given["cluster"]) or follows_clock(given["cluster"].compute):
         return
     together = isinstance(given["cluster"].network, sg.networks.AllReduce)
     protocol = sg.MinibatchSGD(wait=False) if together or not isinstance(given["protocol"], sg.MinibatchSGD) else sg.AsyncSGD()
@@ -192,9 +202,9 @@ def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.R
             )
 
 
-def cluster_in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random, written: str) -> None:
+def cluster_in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """The cluster's file describes the same cluster."""
-    if "rubbish" in text_of_cluster(written):
+    if "rubbish" in source_of(given["cluster"]):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "cluster.toml"
@@ -203,5 +213,11 @@ def cluster_in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Rando
             raise Failure(f"cluster's file: {sg.Cluster.load(path)!r} is not {given['cluster']!r}")
 
 
-def text_of_cluster(written: str) -> str:
-    return written[written.index("sg.Cluster") :]
+def source_of(thing: Any) -> str:
+    """Return the modules of all the classes in a description."""
+    if dataclasses.is_dataclass(thing):
+        return type(thing).__module__ + "".join(source_of(getattr(thing, field.name)) for field in dataclasses.fields(thing))
+    return "".join(map(source_of, thing)) if isinstance(thing, tuple) else ""
+
+
+ORACLES = (checked, again, in_pieces, cut_short, in_a_file, seen, common_random_numbers, cluster_in_a_file)

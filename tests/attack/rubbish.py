@@ -1,7 +1,7 @@
-"""Classes as a careless or hostile user writes them: laws and networks that return rubbish or raise, protocols that misuse verbs.
+"""Classes as a careless or hostile user writes them: laws and networks that return rubbish or raise, protocols that misuse.
 
-Each is a frozen dataclass with annotated fields, as simsgd's own, so the generator finds and builds them in the same way. What they
-raise themselves is an `OwnError`: it must come out as the very object that was raised.
+Each is a frozen dataclass with annotated fields, as simsgd's own, so the generator finds and builds them in the same way. What
+they raise themselves is an `OwnError`: it must come out as the very object that was raised.
 """
 
 from __future__ import annotations

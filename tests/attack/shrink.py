@@ -1,4 +1,4 @@
-"""Simpler configurations that fail in the same way: parts are left out, laws made constant, numbers made plain, while it still fails."""
+"""Simpler configurations that fail in the same way: parts are left out, laws made constant, numbers made plain."""
 
 from __future__ import annotations
 

@@ -43,13 +43,17 @@ class Case:
     seed: int
     call: Call
 
-    @property
-    def script(self) -> str:
-        """A script of a few lines that makes the call."""
+    def script(self, oracle: Callable[..., None] | None = None) -> str:
+        """Return a script of a few lines that makes the call, and asks the oracle that found fault with what it returned."""
         lines = [f"{name} = {text(value)}" for name, value in self.call.arguments]
         given = ", ".join(f"{name}={name}" for name, _ in self.call.arguments)
         optax = "import optax\n\n" if any("optax." in line for line in lines) else ""
-        return "\n".join([HEADER + optax, *lines, f"print({self.call.name}({given}))"]) + "\n"
+        lines = [HEADER + optax, *lines, f"given = dict({given})", f"result = {self.call.name}(**given)", "print(result)"]
+        if oracle is not None:
+            home = oracle.__module__.rpartition(".")[2]
+            lines += ["import random", f"from tests.attack import {home}"]
+            lines += [f'{home}.{oracle.__name__}(result, given, random.Random("{oracle.__name__} {self.seed}"))']
+        return "\n".join(lines) + "\n"
 
 
 class Theme(Protocol):
@@ -68,14 +72,14 @@ def attack(theme: Theme, seed: int, shrinking: bool = True) -> Result:
         except Failure as failure:
             return Result(seed, f"refusal: {failure}", True, f"{HEADER}\n{text(call)}\n", len(refusals))
     try:
-        return Result(seed, outcome_of(theme, case), False, case.script, len(refusals))
-    except Failure as failure:
-        reason = str(failure)
-    _shrunk[signature(reason)] += 1
-    if shrinking and _shrunk[signature(reason)] <= SHRUNK:
+        return Result(seed, outcome_of(theme, case), False, case.script(), len(refusals))
+    except Failure as found:
+        failure = found
+    _shrunk[signature(str(failure))] += 1
+    if shrinking and _shrunk[signature(str(failure))] <= SHRUNK:
         case = dataclasses.replace(case, call=shrink(case.call, lambda call: _reason_of_call(theme, case, call)))
-        reason = reason_of(theme, case) or reason
-    return Result(seed, reason, True, case.script, len(refusals))
+        failure = failure_of(theme, case) or failure
+    return Result(seed, str(failure), True, case.script(failure.oracle), len(refusals))
 
 
 def outcome_of(theme: Theme, case: Case) -> str:
@@ -85,12 +89,12 @@ def outcome_of(theme: Theme, case: Case) -> str:
         return "cut short: still going at its pace"
 
 
-def reason_of(theme: Theme, case: Case) -> str | None:
+def failure_of(theme: Theme, case: Case) -> Failure | None:
     """Return why a case fails, or None if it does not."""
     try:
         outcome_of(theme, case)
     except Failure as failure:
-        return str(failure)
+        return failure
     return None
 
 
@@ -98,9 +102,10 @@ def _reason_of_call(theme: Theme, case: Case, call: Call) -> str | None:
     if any(isinstance(value, Call) and refusal(value) for _, value in call.arguments):
         return None
     try:
-        return reason_of(theme, dataclasses.replace(case, call=call))
+        failure = failure_of(theme, dataclasses.replace(case, call=call))
     except Exception:  # the call lacks an argument
         return None
+    return str(failure) if failure else None
 
 
 def main(theme: Any, count: int, seed: int) -> list[Result]:
