@@ -55,6 +55,7 @@ def play(attacked: Case) -> str:
         _, repeated = attempt("record again", lambda: sg.record(**given, progress=False))
         if type(repeated) is not type(error):
             raise Failure(f"another error the second time: {error!r:.200} and {repeated!r:.200}")
+        consult((handed_back,), error, given, attacked.seed)
         return kind
     consult(ORACLES, tape, given, attacked.seed)
     return "a tape"
@@ -158,6 +159,16 @@ def cut_short(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> No
         reading, updates = Reading(tape), chance.randint(1, tape.updates)
         reading.advance(updates=updates)
         same(f"cut at {updates} updates", reading.tape(), recorded(given, sg.Updates(updates)))
+
+
+def handed_back(error: BaseException, given: dict[str, Any], chance: random.Random) -> None:
+    """What an error hands back is the recording until just before it."""
+    tape = getattr(error, "partial", None)
+    if tape is not None:
+        checked(tape, given, chance)
+        in_a_file(tape, given, chance)
+        seen(tape, given, chance)
+        same("partial", tape, recorded(given, sg.Seconds(tape.end)))
 
 
 def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:

@@ -108,6 +108,7 @@ def play(attacked: Case) -> str:
         _, repeated = attempt("simulate again", lambda: sg.simulate(**given, progress=False), COMPILING)
         if type(repeated) is not type(error):
             raise Failure(f"another error the second time: {error!r:.200} and {repeated!r:.200}")
+        consult((handed_back,), error, given, attacked.seed, COMPILING)
         return kind
     if run.status not in STATUSES or (run.status == "target reached") > isinstance(given["until"], sg.Target):
         raise Failure(f"status {run.status!r} with until={given['until']!r}")
@@ -170,6 +171,20 @@ def of_its_own_tape(run: sg.Run, given: dict[str, Any], chance: random.Random) -
     elif run.tape.end > 0:
         whole = sg.replay(run.tape, **(replaying(given) | {"until": None, "evaluate_every": None}), progress=False)
         same("parameters by its own tape", whole.hashes, run.hashes)
+
+
+def handed_back(error: BaseException, given: dict[str, Any], chance: random.Random) -> None:
+    """What an error hands back is a run that loads, can be looked at, and whose tape gives its parameters again."""
+    run = getattr(error, "partial", None)
+    if run is None:
+        return
+    if run.status != "interrupted":
+        raise Failure(f"partial: status {run.status!r}")
+    in_a_file(run, given, chance)
+    seen(run, given, chance)
+    if run.tape.end > 0:
+        whole = sg.replay(run.tape, **(replaying(given) | {"until": None, "evaluate_every": None}), progress=False)
+        same("parameters by the partial tape", whole.hashes, run.hashes)
 
 
 def in_a_file(run: sg.Run, given: dict[str, Any], chance: random.Random) -> None:
