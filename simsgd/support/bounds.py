@@ -25,6 +25,7 @@ class Bounds:
         workers: workers of one cluster.
         evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
+        file_bytes: of one file that is read: a tape, a run, a table of measurements.
         parts: what one job or one message is made of: its local steps, the buckets of its gradient, the times that it is lost,
             and the slow spells, pauses and outages that it meets (up to a microsecond each).
 
@@ -38,6 +39,7 @@ class Bounds:
     workers: int = 1_000_000
     evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
+    file_bytes: int = 10_000_000_000
     parts: int = 100_000
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -57,8 +59,9 @@ class Bounds:
         """
         bound = getattr(self, name)
         if wanted > bound:
+            many = f"{wanted:,.4g}" if wanted < 1e300 else _written(wanted)  # a whole number may be beyond all floats
             raise BoundError(
-                f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
+                f"{what} would take {many} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
                 f"sg.bounds.{name} = {_written(wanted)}"
             )
 
