@@ -507,3 +507,11 @@ def test_swapped_arguments_of_a_link():
         networks.Link(1e9, 1e-5)
     assert networks.Link(1e9).seconds(8.0) == 1e9
     assert networks.Link(0.0, 0.5).seconds(1.0) == 2.0
+
+
+@pytest.mark.parametrize(("bandwidth", "size"), [(5e-324, 5e-324), (1e-308, 1.0)])
+def test_a_link_that_all_share_in_no_time_that_a_clock_counts(bandwidth, size):
+    """Each message alone would be through some day; all at once never are."""
+    slow = networks.ParameterServer(networks.Link(0.0, bandwidth))
+    with pytest.raises(ValueError, match="longer than a clock can count"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(7, times.Constant(1.0), slow), sg.Updates(9), message_bytes=size)
