@@ -75,7 +75,12 @@ class EventLoop:
             ValueError: if the moment is past, or infinite, or no number.
         """
         if not self._environment._now <= moment < INFINITE:
-            raise ValueError(f"at {self.now:g} s something was to happen at {moment!r} s: times must be finite and go forward")
+            worker, job = getattr(event, "worker", None), getattr(event, "job", None)
+            what = "something" if worker is None else f"worker {worker}'s job {job}"
+            raise ValueError(
+                f"at {self.now:g} s {what} was to go on at {moment!r} s: compute times, message times and timeouts must be finite "
+                "and go forward, also together"
+            )
         event.callbacks = (call,)
         heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]
 

@@ -502,6 +502,11 @@ def test_what_a_protocol_returns():
         refused(cluster(times.Constant(1.0)), "on_gradient returned", protocol=protocol, kinds=sg.ProtocolError)
 
 
+def test_two_messages_beyond_the_clock():
+    with pytest.raises(ValueError, match=r"Link\(latency=1e\+308.* takes 1e\+308 seconds down and 1e\+308 up for worker 0"):
+        sg.record(sg.AsyncSGD(), cluster(times.Constant(1.0), network=networks.Link(1e308)), sg.Updates(3))
+
+
 def test_swapped_arguments_of_a_link():
     with pytest.raises(ValueError, match="swapped"):
         networks.Link(1e9, 1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ class Paths(Transport):
         workers = range(cluster.workers)
         self._down = [path_seconds(network, "down", worker, message_bytes) for worker in workers]
         self._up = [path_seconds(network, "up", worker, message_bytes) for worker in workers]
+        for worker, (down, up) in enumerate(zip(self._down, self._up, strict=True)):
+            if down + up == math.inf:
+                raise ValueError(
+                    f"{network!r} takes {down!r} seconds down and {up!r} up for worker {worker}: the clock cannot count so far"
+                )
         self._undisturbed = [faults.none for faults in self._faults]
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
 
