@@ -15,6 +15,7 @@ _HOME = {
     "BoundError": "support.bounds",
     "Cluster": "cluster",
     "FileFormatError": "support.files",
+    "ForkedProcessError": "support.forked",
     "MinibatchSGD": "protocols",
     "Problem": "problems",
     "Protocol": "protocols",

@@ -26,6 +26,8 @@ class Bounds:
         evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
         file_bytes: of one file that is read: a tape, a run, a table of measurements.
+        parts: what one job or one message is made of: its local steps, the buckets of its gradient, the times that it is lost,
+            and the slow spells, pauses and outages that it meets (up to a microsecond each).
 
     Example:
         >>> import simsgd as sg
@@ -38,6 +40,7 @@ class Bounds:
     evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
     file_bytes: int = 10_000_000_000
+    parts: int = 100_000
 
     def __setattr__(self, name: str, value: object) -> None:
         """Change a bound, or raise AttributeError for a name that is not one."""
@@ -50,7 +53,7 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "evaluations", "bytes" or "file_bytes".
+            name: one of those above.
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
@@ -65,6 +68,8 @@ class Bounds:
 
 def _written(wanted: float) -> str:
     """Return a bound that allows so much, as code."""
+    if wanted == math.inf:
+        return "…"
     return f"{math.ceil(wanted)}" if wanted < 1e15 else f"10**{math.ceil(math.log10(wanted))}"
 
 
