@@ -32,6 +32,7 @@ _HOME = {
     "record": "recording.recorder",
     "replay": "replaying.replay",
     "simulate": "simulation",
+    "writing": "support.files",
 }
 _MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")
 

@@ -13,7 +13,7 @@ from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import Recording
 from simsgd.replaying import demands
-from simsgd.replaying.follow import FailedAheadError, finish
+from simsgd.replaying.follow import finish
 from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import planned
 from simsgd.run import Run
@@ -54,6 +54,8 @@ def simulate(
 
     Returns:
         A `Run`. Its status is "diverged" if a metric stopped being finite; everything up to there is kept.
+        If Ctrl-C or an error breaks it off, the exception has what was measured until then as its attribute `partial`: a `Run`
+        whose status is "interrupted".
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -83,15 +85,9 @@ def simulate(
         bounds.check("rows", schedule.end[0], f"until={until!r}")
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
-    def run(ahead: bool) -> Run:
-        player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
-        recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
-        return finish(recording, player, schedule, progress, ahead)
-
-    try:
-        return run(ahead=True)
-    except FailedAheadError:  # beyond the end of the run, where nobody asked it to go
-        return run(ahead=False)
+    player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
+    recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
+    return finish(recording, player, schedule, progress)
 
 
 def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:

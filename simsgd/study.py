@@ -23,6 +23,7 @@ from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
 from simsgd.support import checks, public, show
+from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 
 __all__ = ["Tuning", "tune"]
@@ -37,10 +38,12 @@ class Tuning:
         step_sizes: those tried, in increasing order.
         runs: one run for each.
         seconds: simulated seconds to the target, NaN where it was not reached in time; shape (step sizes,).
+        interrupted: whether `tune` was broken off, so that greater step sizes were not tried; see `tune`.
     """
 
     step_sizes: tuple[float, ...]
     runs: tuple[Run, ...]
+    interrupted: bool = False
 
     @functools.cached_property
     def seconds(self) -> np.ndarray:
@@ -93,13 +96,15 @@ class Tuning:
         return target
 
     def _headline(self) -> str:
+        broken_off = "; interrupted before the greater ones" if self.interrupted else ""
         if not self.arrived.any():
-            return self._none_arrived()
+            return self._none_arrived() + broken_off
         which = f"{len(self.runs)} step sizes, {self.arrived.sum()} reached {self._target}, {self._target.criterion}"
         edge = len(self.step_sizes) > 1 and self.best_step_size in (self.step_sizes[0], self.step_sizes[-1])
         note = ", at the edge of those tried: try more" if edge else ""
         every = self.best.configuration["evaluate_every"]
-        return f"{which}; best {self.best_step_size:g}{note}, after {np.nanmin(self.seconds):.4g} s (evaluated every {every})"
+        when = f"after {np.nanmin(self.seconds):.4g} s (evaluated every {every})"
+        return f"{which}; best {self.best_step_size:g}{note}, {when}{broken_off}"
 
     def _none_arrived(self) -> str:
         """Say that none arrived, and which came closest."""
@@ -164,6 +169,8 @@ def tune(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
+        KeyboardInterrupt, and any other error: once a step size has been tried, with the `Tuning` of those that were as its
+            attribute `partial`.
 
     Example:
         >>> import simsgd as sg
@@ -187,5 +194,12 @@ def tune(
         message_bytes = problem.message_bytes_in(replaying.get("dtype", "float32"))
     tape = record(protocol, cluster, bound(until), seed, message_bytes, progress=False)
     replaying |= {"until": until, "evaluate_every": evaluate_every, "progress": False}
-    shown = bar(sizes, "step sizes", progress)
-    return Tuning(sizes, tuple(replay(tape, problem, optimizer(size), **replaying) for size in shown))
+    runs: list[Run] = []
+
+    def tuning() -> Tuning | None:
+        return Tuning(sizes[: len(runs)], tuple(runs), interrupted=len(runs) < len(sizes)) if runs else None
+
+    with handing_back("a Tuning", tuning):
+        for size in bar(sizes, "step sizes", progress):
+            runs.append(replay(tape, problem, optimizer(size), **replaying))
+    return Tuning(sizes, tuple(runs))

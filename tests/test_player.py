@@ -21,7 +21,7 @@ def place_in_pieces(tape, chunk):
     """Return (slots, reads, writes) of a whole tape placed `chunk` updates at a time."""
     slots, source, start, placed = Slots(), Reading(tape), 0, []
     for update in range(chunk, tape.updates + chunk, chunk):
-        source.advance(updates=update)
+        source.advance(updates=min(update, tape.updates))
         rows = source.rows(start)
         placed += [piece[2:] for piece in slots.place(rows.read, rows.step, source.live(), piece=7)]
         start += len(rows.step)

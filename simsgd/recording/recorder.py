@@ -27,6 +27,7 @@ import simpy
 from simsgd import protocols
 from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network
+from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
 from simsgd.recording import fault_schedule
 from simsgd.recording.computing import Computing
@@ -42,6 +43,7 @@ from simsgd.stopping import Seconds, Updates, limits
 from simsgd.support import arguments, checks
 from simsgd.support.bounds import bounds
 from simsgd.support.memory import collection_paused
+from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
 from simsgd.tape.schema import Discarded, Down, Jobs, Rows
@@ -75,6 +77,7 @@ def record(
         BoundError: if the tape would have more rows than `simsgd.bounds.rows`.
         StuckError: if the protocol leaves every worker idle, or never steps, or waits for somebody who never comes.
         ProtocolError: if the protocol asks for something impossible.
+        KeyboardInterrupt, and all errors that come while it records: with the tape until then as their attribute `partial`.
 
     Example:
         >>> import simsgd as sg
@@ -92,9 +95,14 @@ def record(
     recording = Recording(protocol, cluster, seed, message_bytes, seconds=seconds)
     if updates < math.inf:
         bounds.check("rows", updates, f"until={until!r}")
-    for part in bar(range(1, 101), "recording", progress):
-        recording.advance(updates * (part / 100), seconds * (part / 100))
-    return recording.tape()
+    with handing_back("a Tape", lambda: recording.tape() if recording.now else None):
+        for part in bar(range(1, 101), "recording", progress):
+            recording.advance(updates * (part / 100), seconds * (part / 100))
+        return recording.tape()
+
+
+class BrokenOffError(RuntimeError):
+    """A recording that an error, or Ctrl-C, has broken off was asked to go on; the message says what to do instead."""
 
 
 class Recording:
@@ -146,6 +154,7 @@ class Recording:
         self._end = 0.0
         self._started = False
         self._by_time = True
+        self._broken_off: BaseException | None = None
         for worker in late:
             self._goes_down(worker)
         schedules = [fault_schedule.changes(named[worker], seed, worker) for worker in everybody if named[worker]]
@@ -168,7 +177,23 @@ class Recording:
         return max(self._end, self._loop.now)
 
     def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
-        """Record on until there are so many updates, or so many seconds have passed, whichever comes first."""
+        """Record on until there are so many updates, or so many seconds have passed, whichever comes first.
+
+        Raises:
+            BrokenOffError: if an error, or Ctrl-C, came out of an earlier call: the event that it broke off cannot be finished.
+        """
+        if self._broken_off is not None:
+            raise BrokenOffError(
+                f"this recording broke off at {self._loop.now:g} s, with {type(self._broken_off).__name__}, and cannot go on "
+                "as if it had not: record anew with the same seed. What had happened until then is its tape()"
+            ) from self._broken_off
+        try:
+            self._advance(updates, seconds)
+        except BaseException as error:
+            self._broken_off = error
+            raise
+
+    def _advance(self, updates: float, seconds: float) -> None:
         server, step, upcoming = self._server, self._loop.step, self._loop.next
         if not self._started:  # not before somebody asks to go on: the protocol may want to observe at once
             self._started = True
@@ -198,20 +223,36 @@ class Recording:
         return self._server.live()
 
     def tape(self) -> Tape:
-        """Return what has been recorded so far as a tape; see `tape.prefix` for what counts as having happened."""
+        """Return what has been recorded so far as a tape; see `tape.prefix` for what counts as having happened.
+
+        If the recording broke off, it is the tape until just before that moment, in which some things may be half done.
+        """
+        if self._broken_off is None:
+            return prefix.now_known(self._known(), self._by_time)
+        now = self._loop.now
+        before = max(self._end, math.nextafter(now, 0.0))
+        version = int(np.searchsorted(self._logs.updates, before, side="right")) if now > 0 else 0
+        return self.tape_at(before, version, by_time=now > 0)
+
+    def tape_at(self, now: float, version: int, by_time: bool) -> Tape:
+        """Return the tape as it was at an earlier moment; see `tape.prefix.until`."""
+        return prefix.until(self._known(), now, version, by_time)
+
+    def _known(self) -> Tape:
+        """Return all that is known as a tape, which tells of the future too."""
         logs, server = self._logs, self._server
-        known = Tape(
+        under_way = server.in_flight() + (server.half_delivered() if self._broken_off is not None else [])
+        return Tape(
             **logs.rows.columns(),
             update_times=np.array(logs.updates),
             workers=self.workers,
             end=self.now,
             discarded=Discarded(**prefix.hide_what_never_came(logs.discarded.columns())),
-            in_flight=Jobs(**table(iter(server.in_flight()))),
+            in_flight=Jobs(**table(iter(under_way))),
             down=Down(**logs.down.columns()),
             collective=self._transport.collective,
             header=dict(self.header),
         )
-        return prefix.now_known(known, self._by_time)
 
     # --- faults ----------------------------------------------------------------------------------------------------------
 
@@ -269,8 +310,15 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
 
 def _bytes_take_time(network: Network, workers: int) -> bool:
     """Say whether a gigabyte takes longer than nothing between any worker and the server."""
-    ways = network.download_seconds, network.upload_seconds
-    return any(seconds(worker, GIGABYTE) != seconds(worker, 0.0) for worker in range(workers) for seconds in ways)
+    ways: tuple[tuple[Way, Callable[[int, float], object]], ...] = (
+        ("down", network.download_seconds),
+        ("up", network.upload_seconds),
+    )
+    return any(
+        checks.as_seconds(seconds(worker, GIGABYTE)) != path_seconds(network, way, worker, 0.0)
+        for worker in range(workers)
+        for way, seconds in ways
+    )
 
 
 def _plainly(thing: object) -> str:

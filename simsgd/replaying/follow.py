@@ -25,8 +25,9 @@ from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
 from simsgd.stopping import Target, in_words
 from simsgd.support.bounds import bounds
+from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
-from simsgd.tape import Tape, prefix
+from simsgd.tape import Tape
 from simsgd.tape.schema import Rows
 
 
@@ -53,9 +54,8 @@ class Source(Interface):
     def tape(self) -> Tape:
         """Return what has happened so far."""
 
-
-class FailedAheadError(Exception):
-    """The source failed beyond the evaluation that ended the run, so it cannot say what its tape was then."""
+    def tape_at(self, now: float, version: int, by_time: bool) -> Tape:
+        """Return the tape as it was at an earlier moment; see `tape.prefix.until`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Evaluated:
         time: simulated seconds.
         updates, gradients: how many there had been.
         due: the (updates, seconds) at which the source was told to stop for it.
+        width: that of the player, None before its first step if it was not given.
         evaluation: the model and its metrics.
     """
 
@@ -73,6 +74,7 @@ class Evaluated:
     updates: int
     gradients: int
     due: tuple[float, float]
+    width: int | None
     evaluation: Evaluation
 
     def row(self) -> dict[str, float]:
@@ -80,51 +82,46 @@ class Evaluated:
         return {"time": self.time, "updates": self.updates, "gradients": self.gradients, **self.evaluation.metrics}
 
 
-def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool = True) -> Run:
-    """Follow a source to its end and return the run.
+def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None) -> Run:
+    """Follow a source to its end and return the run; if that breaks off, the exception has the part that was measured.
 
     Args:
         source: where rows come from.
         player: what plays them.
         schedule: when to evaluate the model, and when to stop.
         progress: whether to show a progress bar.
-        ahead: whether the source may go on while the device plays.
-
-    Raises:
-        FailedAheadError: if the source failed beyond the end of the run; following it anew, not ahead, avoids that.
-    """
-    evaluations, status, last = follow(source, player, schedule, progress, ahead)
-    tape = _tape_at(source, last) if ahead and status != "completed" else source.tape()
-    until = schedule.until
-    ending = {"until": repr(until), "evaluate_every": in_words(schedule.every)}
-    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
-    target = until if isinstance(until, Target) else player.problem.target
-    return Run.assemble(tape, evaluations, status, last.evaluation.flat_parameters, target, configuration)
-
-
-def follow(
-    source: Source, player: Player, schedule: Schedule, progress: bool | None, ahead: bool
-) -> tuple[list[Mapping[str, float]], str, Evaluated]:
-    """Play what the source gives, evaluating the model at regular moments.
-
-    Returns:
-        The evaluations, how the run ended ("completed", "target reached", or "diverged", if a metric was not finite), and the
-        last evaluation.
     """
     rows: list[Mapping[str, float]] = []
-    watch = schedule.watch()
-    with bar(None, "simulating", progress, total=100, unit="%") as shown:
-        evaluations = _evaluations(source, player, schedule, shown)
-        for evaluation, failure in _one_ahead(evaluations) if ahead else ((each, None) for each in evaluations):
+    last: tuple[int, Evaluated] | None = None  # how many rows there are with it, in one piece: Ctrl-C may come anywhere
+    watch, status = schedule.watch(), ""
+
+    def interrupted() -> Run | None:
+        return _assembled(source, player, schedule, rows[: last[0]], last[1], "interrupted") if last else None
+
+    with handing_back("a Run", interrupted), bar(None, "simulating", progress, total=100, unit="%") as shown:
+        for evaluation, failure in _one_ahead(_evaluations(source, player, schedule, shown)):
             rows.append(evaluation.row())
+            last = len(rows), evaluation
             status = ended(rows[-1], player.problem.metric_names, watch)
-            if status and failure:
-                raise FailedAheadError from failure
-            if status:
-                return rows, status, evaluation
+            if status:  # then a failure beyond it is nobody's
+                break
             if failure:
                 raise failure
-    return rows, "completed", evaluation
+        return _assembled(source, player, schedule, rows, evaluation, status or "completed")
+
+
+def _assembled(
+    source: Source, player: Player, schedule: Schedule, rows: list[Mapping[str, float]], last: Evaluated, status: str
+) -> Run:
+    """Return the run of some evaluations, whose tape ends with the last of them."""
+    updates_due, _ = last.due
+    by_time = last.updates < updates_due
+    tape = source.tape() if status == "completed" else source.tape_at(last.time, last.updates, by_time)
+    until = schedule.until
+    ending = {"width": last.width, "until": repr(until), "evaluate_every": in_words(schedule.every)}
+    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
+    target = until if isinstance(until, Target) else player.problem.target
+    return Run.assemble(tape, rows, status, last.evaluation.flat_parameters, target, configuration)
 
 
 def _one_ahead[Item](items: Iterable[Item]) -> Iterator[tuple[Item, Exception | None]]:
@@ -147,7 +144,7 @@ def _one_ahead[Item](items: Iterable[Item]) -> Iterator[tuple[Item, Exception | 
 def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any) -> Iterator[Evaluated]:
     """Yield one evaluation after the other, without waiting for the device."""
     source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
-    latest, evaluations, over = Evaluated(0.0, 0, 0, (0, 0.0), player.evaluation()), 1, False
+    latest, evaluations, over = Evaluated(0.0, 0, 0, (0, 0.0), player.width, player.evaluation()), 1, False
     yield latest
     while not over:
         due = schedule.due(evaluations)
@@ -155,7 +152,7 @@ def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any)
         over = schedule.is_over(source.version, source.now, due)
         shown.update(100 * schedule.share(source.version, source.now) - shown.n)
         if source.version > latest.updates:
-            latest = Evaluated(source.now, source.version, player.rows_played, due, player.evaluation())
+            latest = Evaluated(source.now, source.version, player.rows_played, due, player.width, player.evaluation())
         elif source.now > latest.time:
             latest = replace(latest, time=source.now, due=due)
         else:
@@ -174,9 +171,3 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
         player.play(source.rows(player.rows_played), source.live())
         if source.version < piece or piece == updates:
             return
-
-
-def _tape_at(source: Source, evaluation: Evaluated) -> Tape:
-    """Return the source's tape as it was at an evaluation, which the source has gone beyond."""
-    updates_due, _ = evaluation.due
-    return prefix.until(source.tape(), evaluation.time, evaluation.updates, by_time=evaluation.updates < updates_due)

@@ -88,8 +88,13 @@ def play(
     recipe: Any,
     batch_size: int,
     long: bool,
-) -> Carry:
-    """Play blocks [start, stop) of a table; `long` when their steps have several blocks each."""
+) -> tuple[Carry, jax.Array]:
+    """Play blocks [start, stop) of a table; `long` when their steps have several blocks each.
+
+    Returns:
+        What is carried on, and a number that is computed when that is: it tells that this is done when the rest has been given
+        away.
+    """
     optimizer = optimizers.build(recipe, numbers)
     draw_tile = _drawing(batch_size, len(jax.tree.leaves(data)[0]))
 
@@ -111,7 +116,7 @@ def play(
 
         return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
 
-    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry)
+    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry), jnp.asarray(stop + 1)
 
 
 def _for(start: Any, stop: Any, body: Callable[[jax.Array, Carry], Carry], carry: Carry) -> Carry:

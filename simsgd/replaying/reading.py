@@ -16,14 +16,15 @@ class Reading:
 
     Args:
         tape: the tape.
+        refusal: how the error begins that is raised if it is to be read beyond its end.
 
     Raises:
         simsgd.TapeError: if the tape breaks one of its laws.
     """
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, refusal: str = "there is no more to read") -> None:
         checks.instance("tape", tape, Tape, "record(AsyncSGD(), cluster, until=Updates(1000))")
-        self._tape = tape.check()
+        self._tape, self._refusal = tape.check(), refusal
         self._ends_of_steps = np.flatnonzero(tape.step) + 1
         self._last_reader = np.full(tape.updates + 1, -1)
         self._last_reader[tape.read] = np.arange(len(tape))  # the last of several assignments stays
@@ -34,7 +35,13 @@ class Reading:
         self.now = 0.0
 
     def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
-        """Read on until there are so many updates, or so many seconds have passed, whichever comes first."""
+        """Read on until there are so many updates, or so many seconds have passed, whichever comes first.
+
+        Raises:
+            ValueError: if neither comes before the tape's end.
+        """
+        if updates > self._tape.updates and seconds > self._tape.end:
+            raise ValueError(f"{self._refusal}: the tape ends after {self._tape.updates} updates, at {self._tape.end:g} s")
         steps = int(np.searchsorted(self._tape.update_times, seconds, side="right"))
         before, self.version = self.version, max(self.version, min(steps, int(min(updates, self._tape.updates))))
         self._by_time = self.version < updates
@@ -59,4 +66,8 @@ class Reading:
         whole = self._tape
         if self._by_time and self.now >= whole.end:
             return whole
-        return prefix.until(whole, self.now, self.version, self._by_time)
+        return self.tape_at(self.now, self.version, self._by_time)
+
+    def tape_at(self, now: float, version: int, by_time: bool) -> Tape:
+        """Return the tape as it was at an earlier moment; see `tape.prefix.until`."""
+        return prefix.until(self._tape, now, version, by_time)

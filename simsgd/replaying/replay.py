@@ -34,7 +34,8 @@ def replay(
         tape: what happened, from `record`, `Tape.load` or a run's `tape`.
         problem: what is learned.
         optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
-        until: where to stop; by default the tape's end. A `Target` stops when it has been kept long enough.
+        until: where to stop; by default the tape's end. A `Target` stops when it has been kept long enough; so a run's tape
+            can be replayed until the target at which the run itself stopped.
         seed: names the initial parameters and the batches; by default the seed that the tape was recorded with, or 0.
         evaluate_every: how far apart to evaluate the metrics; by default a hundredth of the whole.
         dtype: "float32" or "float64".
@@ -43,7 +44,8 @@ def replay(
         progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Raises:
-        TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end.
+        TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end, or
+            a target is not kept before it (then the exception has what was measured as its attribute `partial`).
         simsgd.TapeError: if the tape breaks one of its laws.
         simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
@@ -62,12 +64,13 @@ def replay(
         problem=(problem, Problem, "problems.digits()"),
         optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
     )
-    source = Reading(tape)
-    if tape.end == 0:
+    if tape.end == 0 and not isinstance(until, Target):
         raise ValueError("tape is empty: it ends at 0 s, before anything happened; record for longer")
     schedule = planned(Seconds(tape.end) if until is None else until, evaluate_every, problem.metric_names)
-    _check_reached(tape, schedule)
+    if not isinstance(until, Target):  # which may be kept before the tape ends
+        _check_reached(tape, schedule)
     seed = int(tape.header.get("seed", 0)) if seed is None else seed
+    source = Reading(tape, f"until={schedule.until!r} is never reached")
     return finish(source, Player(problem, optimizer, tape.workers, seed, dtype, width), schedule, progress)
 
 

@@ -1,0 +1,225 @@
+"""What is broken off: recordings refuse to go on, and exceptions hand back what was done, exactly as it was until then."""
+
+import pickle
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from methods import METHODS
+
+import simsgd as sg
+from simsgd.recording.recorder import BrokenOffError, Recording
+from simsgd.tape import prefix
+
+LAW = sg.times.Exponential(mean=1.0)
+TIES = sg.times.Constant(1.0)
+FAULTY = sg.Cluster(4, LAW, faults=(sg.faults.Crashes(between=sg.times.Exponential(9.0), lasting=sg.times.Exponential(2.0)),))
+QUEUES = sg.Cluster(4, LAW, sg.networks.ParameterServer(sg.networks.Link(latency=0.01, bandwidth=100.0)))
+SGD = sg.optimizers.sgd(0.05)
+
+
+def interrupted_after(lines, work):
+    """Do some work, and let Ctrl-C come at the n-th line that simsgd's recording executes; say whether it came."""
+    left = [lines]
+
+    def trace(frame, event, argument):
+        if "simsgd/recording" not in frame.f_code.co_filename.replace("\\", "/"):
+            return None
+        left[0] -= event == "line"
+        if left[0] <= 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize(
+    "cluster", [sg.Cluster(4, LAW), sg.Cluster(3, TIES), FAULTY, QUEUES], ids=["plain", "ties", "faults", "queues"]
+)
+@pytest.mark.parametrize("method", ["async", "sync", "K-batch-async", "Ringmaster"])
+def test_a_recording_that_broke_off_tells_exactly_what_had_happened(method, cluster):
+    """At any line: what is handed back is the tape of a recording that nobody broke off, until then."""
+    whole = sg.record(METHODS[method], cluster, sg.Seconds(12), message_bytes=10)
+    generator = np.random.default_rng(0)
+    lengths = []
+    for lines in generator.integers(1, 4000, size=12).tolist():
+        recording = Recording(METHODS[method], cluster, message_bytes=10)
+        if not interrupted_after(lines, lambda recording=recording: recording.advance(seconds=12.0)):
+            continue
+        tape = recording.tape().check()
+        lengths.append(tape.end)
+        by_time = tape.end > 0
+        assert tape == prefix.until(whole, tape.end, tape.updates, by_time) or not by_time
+        with pytest.raises(BrokenOffError, match="record anew with the same seed"):
+            recording.advance(seconds=13.0)
+    assert max(lengths) > 1
+
+
+def test_a_recording_goes_on_after_an_interruption_between_two_calls(cluster):
+    whole, pieces = sg.record(sg.AsyncSGD(), cluster, sg.Updates(100)), Recording(sg.AsyncSGD(), cluster)
+    for updates in (10, 40, 100):
+        pieces.advance(updates=updates)
+    assert pieces.tape() == whole
+
+
+@dataclass(frozen=True)
+class Failing(sg.AsyncSGD):
+    """Fails in the middle of answering a gradient, once it has been used."""
+
+    at: int
+    error: type[BaseException] = KeyboardInterrupt
+
+    def on_gradient(self, server, gradient):
+        server.accumulate(gradient)
+        if server.version == self.at:
+            raise self.error("of the user's own")
+        server.step()
+        server.assign(gradient.worker)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_record_hands_back_the_tape(error, cluster):
+    with pytest.raises(error, match="user's own") as raised:
+        sg.record(Failing(55, error), cluster, sg.Updates(100))
+    tape, whole = raised.value.partial.check(), sg.record(sg.AsyncSGD(), cluster, sg.Updates(100))
+    assert tape.updates == 55
+    assert np.array_equal(tape.time, whole.time[:55])
+    assert "a Tape" in raised.value.__notes__[-1]
+
+
+def test_simulate_and_replay_hand_back_the_run_until_its_last_evaluation(cluster, noisy, tmp_path):
+    whole = sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.simulate(Failing(55), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
+    run = raised.value.partial
+    assert (run.status, run.tape.updates) == ("interrupted", 40)  # 50 was recorded, and its numbers were still to come
+    assert np.array_equal(run.dataset["loss"], whole.dataset["loss"][:5])
+    again = sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Updates(40), evaluate_every=sg.Updates(10))
+    assert run.hashes == again.hashes
+    run.save(tmp_path / "run.nc")
+    assert sg.Run.load(tmp_path / "run.nc") == run
+    assert "interrupted" in run.summary()
+
+
+def test_an_error_of_the_recording_hands_back_all_evaluations(cluster, noisy):
+    with pytest.raises(ZeroDivisionError) as raised:
+        sg.simulate(Failing(55, ZeroDivisionError), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
+    assert raised.value.partial.tape.updates == 50
+    assert pickle.loads(pickle.dumps(raised.value.partial.tape)) == raised.value.partial.tape
+
+
+def test_nothing_done_is_nothing_handed_back(cluster, noisy):
+    with pytest.raises(ValueError, match="until") as raised:
+        sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Target("loss", at_most=0.1))
+    assert not hasattr(raised.value, "partial")
+
+
+def test_tune_hands_back_the_step_sizes_that_were_tried(cluster, noisy):
+    def interrupting(step_size):
+        if step_size > 0.05:
+            raise KeyboardInterrupt
+        return sg.optimizers.sgd(step_size)
+
+    target = sg.Target("loss", at_most=0.3, within=sg.Seconds(100))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.study.tune(sg.AsyncSGD(), noisy, cluster, [0.1, 0.01, 0.03], until=target, optimizer=interrupting)
+    tuning = raised.value.partial
+    assert (tuning.step_sizes, tuning.interrupted) == ((0.01, 0.03), True)
+    assert "interrupted before the greater ones" in tuning.summary()
+    assert [note for note in raised.value.__notes__ if "partial" in note] == raised.value.__notes__[-1:]
+
+
+class OddError(Exception):
+    """An exception that cannot be made anew from its arguments."""
+
+    def __init__(self, first, second):
+        super().__init__("odd")
+
+
+@dataclass(frozen=True)
+class Raising(sg.times.Law):
+    """A law that raises what it was given, when it is made ready or when it draws."""
+
+    error: Exception
+    early: bool
+
+    def sampler(self, rng, worker):
+        if self.early:
+            raise self.error
+
+        def draw(now):
+            if now > 0:
+                raise self.error
+            return 1.0
+
+        return draw
+
+    def moments(self, worker=0):
+        return sg.times.Constant(1.0).moments(worker)
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(
+    "network", [sg.networks.Link(latency=0.1), sg.networks.ParameterServer(sg.networks.Link(latency=0.0, bandwidth=100.0))]
+)
+def test_what_the_user_raises_is_what_comes_out(early, network):
+    error = OddError(1, 2)
+    with pytest.raises(OddError) as raised:
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Raising(error, early), network), sg.Updates(9), message_bytes=10)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(("weight", "scale"), [(1e200, 1e200), (-1e308, 10.0), (2.0, 1e308)])
+def test_weights_that_a_step_would_make_infinite_are_refused(weight, scale, cluster):
+    @dataclass(frozen=True)
+    class Scaling(sg.AsyncSGD):
+        def on_gradient(self, server, gradient):
+            server.accumulate(gradient, weight)
+            server.step(scale)
+            server.assign(gradient.worker)
+
+    with pytest.raises(sg.ProtocolError, match="their product is no finite number"):
+        sg.record(Scaling(), cluster, sg.Updates(1))
+
+
+# --- a run's tape, replayed until the run's own end -----------------------------------------------------------------------
+
+CRASH = (sg.faults.Crash(0, at=0.0, back=1.0),)
+TARGETS = {
+    "as it starts": sg.Target("loss", at_most=100.0, within=sg.Seconds(3), kept=0),
+    "in a tie": sg.Target("loss", at_most=0.01, within=sg.Seconds(30), kept=0),
+    "for a while": sg.Target("loss", at_most=0.1, within=sg.Seconds(30), kept=sg.Seconds(1.5)),
+    "by updates": sg.Target("loss", at_most=0.1, within=sg.Updates(60), kept=sg.Updates(2)),
+}
+
+
+@pytest.mark.parametrize("every", [None, sg.Updates(1), sg.Seconds(1.0)], ids=str)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("faults", [(), CRASH], ids=["well", "crash"])
+@pytest.mark.parametrize("protocol", [sg.MinibatchSGD(), sg.AsyncSGD(), sg.MinibatchSGD(wait=False)], ids=repr)
+def test_replaying_is_simulating_also_where_a_target_ends_it_early(protocol, faults, target, every):
+    problem, cluster, until = sg.problems.quadratic(), sg.Cluster(2, TIES, faults=faults), TARGETS[target]
+    optimizer = sg.optimizers.sgd(0.3)
+    run = sg.simulate(protocol, problem, cluster, optimizer, until, evaluate_every=every)
+    assert run.status == "target reached"
+    tape = sg.record(protocol, cluster, until.within, message_bytes=problem.message_bytes)
+    assert sg.replay(tape, problem, optimizer, until, evaluate_every=every) == run
+    assert sg.replay(run.tape, problem, optimizer, until, evaluate_every=every) == run
+
+
+def test_a_tape_that_ends_before_its_target_says_so_and_hands_back_the_run(cluster, noisy):
+    tape = sg.record(sg.AsyncSGD(), cluster, sg.Seconds(20))
+    target = sg.Target("loss", at_most=1e-9, within=sg.Seconds(100))
+    with pytest.raises(ValueError, match=r"never reached: the tape ends after \d+ updates, at 20 s") as raised:
+        sg.replay(tape, noisy, SGD, until=target)
+    assert raised.value.partial.status == "interrupted"
+    assert raised.value.partial.tape.end == 20.0
