@@ -26,6 +26,9 @@ from .generate import Generator, Refusal
 from .judging import Failure, judge
 from .themes import Case
 
+FILED = 0.1
+"""The share of tapes, and of runs, that are saved and loaded."""
+
 
 def case(seed: int) -> tuple[Case, list[Refusal]]:
     """Return a random recording, and what was refused on the way."""
@@ -79,6 +82,7 @@ def attempt(what: str, call: Callable[[], Any], seconds: float = SECONDS) -> tup
     try:
         with budget(seconds), warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", "optimizer .* has the step size")  # said on purpose
             return call(), None
     except OverBudget as over:
         raise Failure(f"hang in {what}: {over}") from over
@@ -172,6 +176,9 @@ def handed_back(error: BaseException, given: dict[str, Any], chance: random.Rand
 
 
 def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
+    """A tape comes back from its file as it was; tried for some, as files take longer than all else together."""
+    if chance.random() > FILED:
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "tape.nc"
         tape.save(path)
