@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "problems": {"stopping", "support"},
     "optimizers": {"support"},
     "measures": {"tape"},
-    "run": {"measures", "plots", "stopping", "support", "tape"},
+    "run_rules": {"support", "tape"},
+    "run": {"measures", "plots", "run_rules", "stopping", "support", "tape"},
     "replaying": {"optimizers", "problems", "run", "stopping", "support", "tape"},
     "simulation": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
     "study": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
@@ -52,7 +53,7 @@ ONLY_USERS = {
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
-    "h5py": set(),
+    "h5py": {"support"},
     "pickle": set(),
     "tyro": set(),
 }

@@ -27,6 +27,7 @@ import simpy
 from simsgd import protocols
 from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network
+from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
 from simsgd.recording import fault_schedule
 from simsgd.recording.computing import Computing
@@ -309,8 +310,15 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
 
 def _bytes_take_time(network: Network, workers: int) -> bool:
     """Say whether a gigabyte takes longer than nothing between any worker and the server."""
-    ways = network.download_seconds, network.upload_seconds
-    return any(seconds(worker, GIGABYTE) != seconds(worker, 0.0) for worker in range(workers) for seconds in ways)
+    ways: tuple[tuple[Way, Callable[[int, float], object]], ...] = (
+        ("down", network.download_seconds),
+        ("up", network.upload_seconds),
+    )
+    return any(
+        checks.as_seconds(seconds(worker, GIGABYTE)) != path_seconds(network, way, worker, 0.0)
+        for worker in range(workers)
+        for way, seconds in ways
+    )
 
 
 def _plainly(thing: object) -> str:
