@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from .expressions import Call, make, parts, text
 from .generate import Generator, classes
 from .judging import Failure, judge
 
+ROOT = pathlib.Path(__file__).parents[2]
 FEW = {recordings: 100, simulations: 20}
 
 
@@ -25,13 +27,33 @@ def test_a_few(theme):
     assert not failed, "\n\n".join(f"# {result.outcome}\n{result.script}" for result in failed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("theme", "count"), [("recordings", 5000), ("simulations", 300)])
-def test_thousands(theme, count):
-    command = [sys.executable, "-m", "tests.attack", theme, "--count", str(count), "--seed", "1000", "--processes", "2"]
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+def test_a_few_interruptions():
+    """In a process of its own, as signals belong to a process."""
+    attacked("signals", 40, seed=0)
+
+
+def test_the_same_tapes_with_other_hash_seeds():
+    """A fresh process, whose sets and dictionaries have other orders, records the same."""
+    code = "import sys; from tests.attack import recordings; print(recordings.hashes(range(25)))"
+    commands = [[sys.executable, "-c", code]] * 2
+    said = [
+        subprocess.run(each, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
+        for each, seed in zip(commands, ("1", "2"), strict=True)
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert said[0].stdout.count("None") < 20
+
+
+def attacked(theme, count, seed):
+    command = [sys.executable, "-m", "tests.attack", theme, "--count", str(count), "--seed", str(seed), "--processes", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("theme", "count"), [("recordings", 5000), ("simulations", 300), ("signals", 500)])
+def test_thousands(theme, count):
+    attacked(theme, count, seed=1000)
 
 
 # --- the attack itself ---------------------------------------------------------------------------------------------------
