@@ -216,7 +216,7 @@ def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.R
     protocol = sg.MinibatchSGD(wait=False) if together or not isinstance(given["protocol"], sg.MinibatchSGD) else sg.AsyncSGD()
     try:
         other = recorded(given | {"protocol": protocol}, sg.Seconds(tape.end))
-    except (sg.StuckError, sg.BoundError, ValueError):
+    except (sg.StuckError, sg.BoundError, sg.times.EndOfRecordingError, ValueError):
         return
     times = [
         {(w, j): (b, e) for w, j, b, e in zip(t.worker.tolist(), t.job.tolist(), t.began, t.ended, strict=True)}
