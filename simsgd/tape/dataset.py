@@ -10,7 +10,7 @@ import numpy as np
 from simsgd.support import checks, sealed
 from simsgd.support.bounds import bounds
 from simsgd.tape.rules import TapeError
-from simsgd.tape.schema import LOGS, Discarded, Down, Jobs
+from simsgd.tape.schema import LOGS, Discarded, Down, Jobs, Ties
 
 if TYPE_CHECKING:
     import xarray
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
     """Return every column of the logs by (log, name)."""
-    logs: dict[str, Jobs | Down] = {name: log for name, log, _ in tape.jobs_and_ends()} | {"down_spell": tape.down}
+    logs: dict[str, Jobs | Down | Ties] = {name: log for name, log, _ in tape.jobs_and_ends()}
+    logs |= {"down_spell": tape.down, "tie": tape.ties}
     found = {(log, name): getattr(logs[log], name) for log, schema in LOGS.items() for name in schema}
     return found | {("update", "time"): tape.update_times}
 
@@ -55,6 +56,7 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
         "discarded": Discarded(**logs["discarded"]),
         "in_flight": Jobs(**logs["in_flight"]),
         "down": Down(**logs["down_spell"]),
+        "ties": Ties(**logs["tie"]),
         "collective": bool(_whole(data, "collective")),
         "header": _header(_attribute(data, "header", str)),
     }
