@@ -21,22 +21,24 @@ PACKAGE = pathlib.Path(sg.__file__).parent
 # package, too, imports go one way (`test_no_files_import_each_other`).
 MAY_IMPORT = {
     "support": set(),
+    "provenance": {"support"},
     "plots": {"support"},
     "stopping": {"support"},
     "times": {"support"},
     "networks": {"support", "times"},
     "faults": {"support", "times"},
     "cluster": {"faults", "networks", "support", "times"},
-    "tape": {"plots", "support"},
+    "tape": {"plots", "provenance", "support"},
     "protocols": {"support", "tape"},
-    "recording": {"cluster", "faults", "networks", "protocols", "stopping", "support", "tape", "times"},
+    "recording": {"cluster", "faults", "networks", "protocols", "provenance", "stopping", "support", "tape", "times"},
     "problems": {"stopping", "support"},
     "optimizers": {"support"},
     "measures": {"tape"},
-    "run": {"measures", "plots", "stopping", "support", "tape"},
-    "replaying": {"optimizers", "problems", "run", "stopping", "support", "tape"},
+    "run": {"measures", "plots", "provenance", "stopping", "support", "tape"},
+    "replaying": {"optimizers", "problems", "provenance", "run", "stopping", "support", "tape"},
     "simulation": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
     "study": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
+    "identifying": {"cluster", "optimizers", "problems", "protocols", "provenance", "replaying", "stopping", "support"},
     "__init__": set(),
 }
 ONLY_USERS = {

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simsgd import provenance
+from simsgd.provenance import Identity
 from simsgd.support import frames, show
 from simsgd.tape import dataset, intervals, rules
 from simsgd.tape.intervals import Stretches
@@ -61,8 +63,8 @@ class Tape(Jobs):
         in_flight: the jobs still under way at `end`.
         down: when workers were down.
         collective: whether gradients were summed by an all-reduce, for which workers wait, and not sent to a server.
-        header: where the tape comes from (protocol, cluster, seed, message_bytes …), as plain text and numbers; not part
-            of its content hash.
+        header: where the tape comes from (protocol, cluster, seed, message_bytes, versions …), as plain text and numbers; not
+            part of its content hash.
 
     Example:
         >>> import simsgd as sg
@@ -115,6 +117,14 @@ class Tape(Jobs):
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+    @property
+    def identity(self) -> Identity:
+        """Everything that the tape's bits depend on, and a key of it: what was recorded, on what machine, until when.
+
+        A tape that was edited, not recorded, or recorded by a protocol that observed the model, is known by its content alone.
+        """
+        return Identity(provenance.verified(self.header, self.content_hash))
 
     def jobs_and_ends(self) -> Iterator[tuple[str, Jobs, np.ndarray]]:
         """Yield the logs of jobs, (name, log, when each of its jobs was over, or the tape's end), the rows' own first."""
