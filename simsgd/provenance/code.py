@@ -13,7 +13,9 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import pathlib
 import sys
+import sysconfig
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -78,15 +80,11 @@ def names_in(code: types.CodeType) -> Names:
     imported: set[str] = set()
     chain: tuple[str, ...] = ()
     for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            chain = (step.argval,)
+        follows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain
+        if chain and not follows:
             reached.add(chain)
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
-            reached.discard(chain) if len(chain) > 1 else None
-            chain = (*chain, step.argval)
-            reached.add(chain)
-        elif step.opname != "CACHE":
-            chain = ()
+        begun = (step.argval,) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") else ()
+        chain = (*chain, step.argval) if follows else begun
         if step.opname == "IMPORT_NAME":
             imported.add(step.argval)
     for inner in (each for each in code.co_consts if isinstance(each, types.CodeType)):
@@ -122,11 +120,12 @@ def library(top: str) -> str | None:
 
     Python's own modules and simsgd, whose versions stand in every identity, are named without.
     """
-    if top == "simsgd" or top in sys.stdlib_module_names:
-        return ""
     found = sys.modules.get(top)
     places = [getattr(found, "__file__", None) or "", *getattr(found, "__path__", ())]
-    if not any(NOT_OURS & set(place.replace("\\", "/").split("/")) for place in places):
+    installed = any(NOT_OURS & set(place.replace("\\", "/").split("/")) for place in places)
+    if top == "simsgd" or (top in sys.stdlib_module_names and not installed and _is_python_s(places[0])):
+        return ""
+    if not installed:
         return None
     version = getattr(found, "__version__", None)
     if not isinstance(version, str):
@@ -135,6 +134,11 @@ def library(top: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             return None
     return f"{top} {version}"
+
+
+def _is_python_s(file: str) -> bool:
+    """Say whether a module that is called like one of Python's own is it, and no script of that name."""
+    return not file or pathlib.Path(file).is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _owner(module: Any) -> str | None:
@@ -182,10 +186,11 @@ def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str,
         if chain[0] in thing.__globals__:
             value, rest = _followed(thing.__globals__[chain[0]], chain[1:])
             shown = ".".join(chain[: len(chain) - len(rest)])
-            if shown not in found:
-                outside = isinstance(value, types.ModuleType) and _outside(value, rest)
-                inside = f"{place}.globals.{shown}"
-                found[shown] = {"unknown": outside} if outside else describer.of(value, inside)
+            outside = isinstance(value, types.ModuleType) and _outside(value, rest)
+            if outside:
+                found[".".join(chain)] = {"unknown": outside}
+            elif shown not in found:
+                found[shown] = describer.of(value, f"{place}.globals.{shown}")
         elif chain[0] in REACHES_OUT and hasattr(builtins, chain[0]):
             found[chain[0]] = {"unknown": f"{chain[0]} reaches for what is not described"}
     for name in names.imported:
@@ -224,7 +229,7 @@ def klass(describer: Any, thing: type, place: str) -> Any:
     """Return a class: its name if it is a library's, else its bases and all its attributes too."""
     if _owner(thing.__module__) is not None:
         return name_of(thing)
-    own = {name: value for name, value in vars(thing).items() if name not in ABOUT and not _generated(value)}
+    own = {name: value for name, value in vars(thing).items() if name not in ABOUT}
     slots = [name for name in own if isinstance(own[name], SLOTS)]
     return {
         "class": name_of(thing),
@@ -233,12 +238,6 @@ def klass(describer: Any, thing: type, place: str) -> Any:
             ((name, value) for name, value in own.items() if name not in slots), f"{place}.attributes"
         ),
     } | ({"kind": describer.of(type(thing), f"{place}.kind")} if _owner(type(thing).__module__) is None else {})
-
-
-def _generated(value: Any) -> bool:
-    """Say whether an attribute was written by `dataclass` or another maker, from what else is described."""
-    value = getattr(value, "__wrapped__", value)
-    return isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<string>")
 
 
 def module(describer: Any, thing: types.ModuleType, place: str) -> Any:

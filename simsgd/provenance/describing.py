@@ -46,6 +46,8 @@ def describe(thing: Any) -> Any:
         return Describer().of(thing, "")
     except RecursionError:
         return unknown("it is nested too deeply")
+    except Exception as error:  # of code of the user's that answers when it is looked at
+        return unknown(f"looking at it raised {type(error).__name__}")
 
 
 def unknown(reason: str) -> dict[str, Any]:

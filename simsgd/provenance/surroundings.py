@@ -7,8 +7,10 @@ features, so laws that use them (a Weibull's, a lognormal's) draw other bits whe
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import os
+import pathlib
 import platform
 import re
 from typing import Any
@@ -41,7 +43,18 @@ def _version(package: str) -> str:
 @functools.cache
 def of_recordings() -> dict[str, Any]:
     """Return all that decides the bits of a recording beside what it is given; found out once in a process."""
-    return {"versions": versions("numpy", "simpy"), **processor()}
+    return {"versions": versions("numpy", "simpy"), "code": own_code(), **processor()}
+
+
+@functools.cache
+def own_code() -> str:
+    """Return the SHA-256 (hexadecimal) of simsgd's own files but those of pictures: a checkout changes without its version."""
+    folder, found = pathlib.Path(simsgd.__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith("plots/"):
+            found.update(f"{name} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 @functools.cache

@@ -44,7 +44,12 @@ def here() -> dict[str, Any]:
 
 def settings() -> dict[str, str]:
     """Return JAX's settings that may change bits, as they are now; those that nobody knows are among them."""
-    return {name: str(value) for name, value in sorted(jax.config.values.items()) if not NO_BITS.search(name)}
+    return {name: str(value) for name, value in sorted(jax.config.values.items()) if _counts(name)}
+
+
+@functools.cache
+def _counts(setting: str) -> bool:
+    return not NO_BITS.search(setting)
 
 
 @functools.cache
@@ -66,6 +71,7 @@ def _lasting() -> dict[str, Any]:
     variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return {
         "versions": surroundings.versions("numpy", "jax", "jaxlib", "optax"),
+        "code": surroundings.own_code(),
         **surroundings.processor(),
         "device": about,
         "compiler's flags": flags,

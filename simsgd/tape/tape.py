@@ -115,7 +115,7 @@ class Tape(Jobs):
         digest = hashlib.sha256(about.encode())
         for (log, name), column in dataset.columns(self).items():
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
-            digest.update(np.ascontiguousarray(column).tobytes())
+            digest.update(np.ascontiguousarray(column).data)  # without a copy
         return digest.hexdigest()
 
     @property
