@@ -6,8 +6,8 @@ A scenario says its flags (a subclass of `Flags` or `Learning`), its clusters an
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
-import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -190,18 +190,15 @@ class Saved:
         """Print text, its parts a line apart, and keep it."""
         text = "\n\n".join(parts)
         print(text, end="\n\n")
-        self._path(name).write_text(text + "\n", encoding="utf-8")
+        with sg.writing(self._path(name)) as file:
+            file.write(f"{text}\n".encode())
 
     def numbers(self, dataset: xarray.Dataset, name: str) -> None:
         """Write what was measured as netCDF, with the flags, whole or not at all."""
-        path = self._path(name)
-        partial = path.with_name(f".{name}.partial")
-        try:
-            marked = dataset.assign_attrs(settings=repr(self.flags), simsgd=sg.__version__)
-            marked.to_netcdf(partial, engine="h5netcdf")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        netcdf = io.BytesIO()
+        dataset.assign_attrs(settings=repr(self.flags), simsgd=sg.__version__).to_netcdf(netcdf, engine="h5netcdf")
+        with sg.writing(self._path(name)) as file:
+            file.write(netcdf.getbuffer())
 
     def run(self, run: sg.Run, name: str) -> None:
         """Write a run, to load with `sg.Run.load`."""
@@ -209,7 +206,8 @@ class Saved:
 
     def figure(self, figure: Figure, name: str) -> None:
         """Write a picture and close its figure."""
-        figure.savefig(self._path(name), dpi=120)
+        with sg.writing(self._path(name)) as file:
+            figure.savefig(file, dpi=120, format=Path(name).suffix[1:])
         plt.close(figure)
 
 

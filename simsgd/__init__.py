@@ -15,6 +15,7 @@ _HOME = {
     "BoundError": "support.bounds",
     "Cluster": "cluster",
     "FileFormatError": "support.files",
+    "ForkedProcessError": "support.forked",
     "MinibatchSGD": "protocols",
     "Problem": "problems",
     "Protocol": "protocols",
@@ -32,6 +33,7 @@ _HOME = {
     "record": "recording.recorder",
     "replay": "replaying.replay",
     "simulate": "simulation",
+    "writing": "support.files",
 }
 _MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")
 

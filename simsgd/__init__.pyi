@@ -27,6 +27,8 @@ from simsgd.stopping import Updates as Updates
 from simsgd.support.bounds import BoundError as BoundError
 from simsgd.support.bounds import bounds as bounds
 from simsgd.support.files import FileFormatError as FileFormatError
+from simsgd.support.files import writing as writing
+from simsgd.support.forked import ForkedProcessError as ForkedProcessError
 from simsgd.tape import Tape as Tape
 from simsgd.tape.rules import TapeError as TapeError
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from simsgd.support import checks, public, rng
 from simsgd.support.units import InSeconds
+from simsgd.times.answers import checked, sampler_of
 from simsgd.times.law import Law
 
 __all__ = ["Crash", "Crashes", "Fault", "Join", "Leave", "LinkDown", "LinkOutages", "LostMessages"]
@@ -138,17 +139,15 @@ class _Recurring(Fault):
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
         """Yield spells without end."""
-        between = self.between.sampler(rng.stream(seed, f"seconds between {purpose}", worker), worker)
-        lasting = self.lasting.sampler(rng.stream(seed, f"seconds of {purpose}", worker), worker)
+        between, lasting = (
+            checked(self, worker, sampler_of(law, rng.stream(seed, f"{of} {purpose}", worker), worker))
+            for law, of in ((self.between, "seconds between"), (self.lasting, "seconds of"))
+        )
         end = 0.0
         while True:
-            start = end + self._checked(self.between, between(end))
-            end = start + self._checked(self.lasting, lasting(start))
+            start = end + between(end)
+            end = start + lasting(start)
             yield start, end
-
-    def _checked(self, law: Law, drawn: object) -> float:
-        """Return what a law drew as a float, or raise ValueError if no clock can use it."""
-        return checks.seconds(f"what {self!r} drew from {law!r}", drawn)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from simsgd.replaying import demands
 from simsgd.replaying.identify import end_of_tape, identify
 from simsgd.replaying.schedule import planned
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import arguments, checks
+from simsgd.support import arguments, checks, forked
 
 
 def identity(
@@ -50,6 +50,7 @@ def identity(
         >>> sg.simulate(*given, optax.sgd(0.1), sg.Updates(100)).identity == slow
         True
     """
+    forked.check()
     demands.check_factory(optimizer)
     arguments.in_order(
         "identity",

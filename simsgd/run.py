@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from simsgd import measures
+from simsgd import measures, run_rules
 from simsgd.provenance import Identity
 from simsgd.provenance.identity import canonical
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import checks, files, frames, show
+from simsgd.support import checks, files, frames, sealed, show
 from simsgd.tape import Tape
 from simsgd.tape.intervals import SHARES
 
@@ -142,8 +142,7 @@ class Run:
     @functools.cached_property
     def identity(self) -> Identity:
         """Everything that the run's bits depend on, and a key of it; `sg.identity` says it before a run."""
-        said = self.dataset.attrs.get("identity")
-        return Identity(json.loads(said) if said else {"unknown": "the run was saved before runs said who they are"})
+        return Identity.read(self.dataset.attrs.get("identity"))
 
     @property
     def target(self) -> Target | None:
@@ -199,6 +198,14 @@ class Run:
         kept = target.kept_stretch(*self._evaluations(target))
         return Cost(*(float("nan") if kept is None else float(self.dataset[axis][kept[0]]) for axis in AXES))
 
+    def _check_target(self) -> None:
+        """Raise ValueError if what a file says of the target is none of a metric that was evaluated."""
+        try:
+            if self.target:
+                self._given(None)
+        except (TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise ValueError(f"the target makes no sense ({error!s:.100})") from error
+
     def _given(self, target: Target | None) -> Target:
         """Return the target, or the run's own, checked."""
         target = target or self.target
@@ -253,7 +260,7 @@ class Run:
             OSError: if the file cannot be written.
         """
         checks.instance("path", path, (str, os.PathLike), '"run.nc"')
-        files.save(path, self.dataset, kind="run")
+        sealed.save(path, self.dataset, kind="run")
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Run:
@@ -265,9 +272,11 @@ class Run:
             simsgd.support.files.FileFormatError: if it is damaged or is not a simsgd run.
         """
         checks.instance("path", path, (str, os.PathLike), '"run.nc"')
-        run = Run(files.load(path, kind="run"))
+        run = Run(sealed.load(path, kind="run"))
         with files.naming(path):
+            run_rules.check(run.dataset, AXES)
             run.tape.check()
+            run._check_target()
         return run
 
     def to_chrome_trace(self, path: str | os.PathLike[str], *, start: float = 0.0, stop: float | None = None) -> None:

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "problems": {"stopping", "support"},
     "optimizers": {"support"},
     "measures": {"tape"},
-    "run": {"measures", "plots", "provenance", "stopping", "support", "tape"},
+    "run_rules": {"support", "tape"},
+    "run": {"measures", "plots", "provenance", "run_rules", "stopping", "support", "tape"},
     "replaying": {"optimizers", "problems", "provenance", "run", "stopping", "support", "tape"},
     "simulation": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
     "study": {"cluster", "optimizers", "problems", "protocols", "recording", "replaying", "run", "stopping", "support"},
@@ -54,7 +55,7 @@ ONLY_USERS = {
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
-    "h5py": set(),
+    "h5py": {"support"},
     "pickle": set(),
     "tyro": set(),
 }

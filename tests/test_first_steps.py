@@ -190,7 +190,7 @@ def test_a_bound_can_be_changed(small_bounds):
     assert sg.record(sg.AsyncSGD(), CLUSTER, sg.Updates(6_000)).updates == 6_000
     with pytest.raises(ValueError, match=r"bounds\.rows must be a whole number of at least 1, got 0"):
         sg.bounds.rows = 0
-    with pytest.raises(AttributeError, match="bounds has no 'row'; it has rows, workers, evaluations, bytes"):
+    with pytest.raises(AttributeError, match="bounds has no 'row'; it has rows, workers, evaluations, bytes, file_bytes"):
         sg.bounds.row = 1
 
 

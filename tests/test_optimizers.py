@@ -11,7 +11,7 @@ import pytest
 
 import simsgd as sg
 from simsgd.optimizers import describe, recipes, step_size_of
-from simsgd.replaying import loop
+from simsgd.replaying import programs
 
 X = np.random.default_rng(0).normal(size=(64, 3))
 MASK = {"bias": False, "slope": True}
@@ -108,10 +108,10 @@ def test_a_sweep_over_fresh_optax_objects_compiles_once(make):
 
     problem = sg.Problem("counted", init, counted, LINE.data, batch_size=4)
     sg.replay(ASYNCHRONOUS, problem, make(1e-3))
-    once, executables = len(traced), loop.play._cache_size()
+    once, executables = len(traced), programs.held()
     ends = {sg.replay(ASYNCHRONOUS, problem, make(1e-3 * 1.2**power)).hashes["parameters"] for power in range(20)}
     assert len(ends) == 20
-    assert (len(traced), loop.play._cache_size()) == (once, executables)
+    assert (len(traced), programs.held()) == (once, executables)
 
 
 def test_optax_sgd_is_sgd():

@@ -1,6 +1,7 @@
 """What a run tells: targets, status, summaries; files written whole or not at all, and refused when damaged."""
 
-import pathlib
+import errno
+import os
 
 import h5py
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 import xarray
 
 import simsgd as sg
-from simsgd.support import files
+from simsgd.support import sealed
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +116,15 @@ def test_nothing_half_written_is_left(run, tmp_path, monkeypatch):
     run.save(tmp_path / "run.nc")
     before = (tmp_path / "run.nc").read_bytes()
 
-    def fail_midway(self, path, **options):
-        pathlib.Path(path).write_bytes(b"half of it")
-        raise OSError("disk full")
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(xarray.Dataset, "to_netcdf", fail_midway)
-    with pytest.raises(OSError, match="disk full"):
-        run.save(tmp_path / "run.nc")
-    with pytest.raises(OSError, match="disk full"):
-        run.save(tmp_path / "other.nc")
+    monkeypatch.setattr(os, "fsync", fail)
+    for name in ("run.nc", "other.nc"):
+        with pytest.raises(
+            OSError, match=rf"cannot save .*{name}: No space left on device; free some space, or choose another"
+        ):
+            run.save(tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
     assert (tmp_path / "run.nc").read_bytes() == before
 
@@ -150,7 +151,7 @@ def test_damaged_and_foreign_files_are_refused(run, tmp_path):
     with pytest.raises(sg.FileFormatError, match=r"file\.nc is not a simsgd run: it is not a simsgd file"):
         sg.Run.load(path)
     run.tape.save(path)
-    with pytest.raises(sg.FileFormatError, match="is not a simsgd run: it is simsgd tape"):
+    with pytest.raises(sg.FileFormatError, match="is not a simsgd run: it is a simsgd tape"):
         sg.Run.load(path)
     with pytest.raises(FileNotFoundError, match=r"the folder .*missing does not exist; make it first"):
         run.save(tmp_path / "missing" / "run.nc")
@@ -161,14 +162,14 @@ def test_edited_files_are_refused(run, tmp_path, variable):
     run.save(tmp_path / "run.nc")
     with h5py.File(tmp_path / "run.nc", "r+") as file:
         file[variable][0] += 1
-    with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: its data were changed after simsgd wrote them"):
+    with pytest.raises(sg.FileFormatError, match=r"run\.nc (is damaged: its bytes were changed|has no seal at its end)"):
         sg.Run.load(tmp_path / "run.nc")
 
 
 def test_a_tape_that_breaks_a_law_is_refused(run, tmp_path):
     dataset = run.dataset.copy(deep=True)
     dataset["row_worker"].values[0] += 9
-    files.save(tmp_path / "run.nc", dataset, kind="run")
+    sealed.save(tmp_path / "run.nc", dataset, kind="run")
     with pytest.raises(sg.FileFormatError, match=r"run\.nc is damaged: the columns do not fit the content hash"):
         sg.Run.load(tmp_path / "run.nc")
 
@@ -184,15 +185,15 @@ def test_truncated_files_are_refused(run, tmp_path):
     run.save(tmp_path / "run.nc")
     whole = (tmp_path / "run.nc").read_bytes()
     (tmp_path / "run.nc").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(sg.FileFormatError, match="damaged, or not netCDF"):
+    with pytest.raises(sg.FileFormatError, match=r"has no seal at its end: it is damaged \(cut short, or added to\)"):
         sg.Run.load(tmp_path / "run.nc")
 
 
 def test_files_of_a_newer_format_are_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "VERSION", 3)
+    monkeypatch.setattr(sealed, "VERSION", 4)
     run.save(tmp_path / "run.nc")
     monkeypatch.undo()
-    with pytest.raises(sg.FileFormatError, match="has format version 3, this simsgd reads version 2: use a newer"):
+    with pytest.raises(sg.FileFormatError, match="has format version 4, this simsgd reads version 3: use a newer"):
         sg.Run.load(tmp_path / "run.nc")
 
 

@@ -88,10 +88,11 @@ class Cluster:
             TypeError: if a law or a network in it is of a class of your own, which a file cannot describe.
             OSError: if the folder does not exist or cannot be written.
         """
+        checks.instance("path", path, (str, os.PathLike), '"cluster.toml"')
         file.save(path, self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, files_within: str | os.PathLike[str] | None = None) -> Self:
         """Read a cluster from a TOML file, one that `save` wrote or one of your own.
 
         A quantity is a text with its unit: s, ms, us, ns, min or h; B, kB, MB, GB, KiB, MiB or GiB; these or bit, kbit, Mbit,
@@ -100,7 +101,16 @@ class Cluster:
         `networks.PRESETS`, whose `latency` and `bandwidth` you may override. A class that has a `load` (recorded times and
         measured links) takes a `file`, by its path from the TOML file's folder, in place of its table.
 
+        So that a stranger's file can be loaded, it reads only regular files of at most 64 MB in its own folder or below, and
+        their contents are not quoted in errors. A file that says other values than when it was saved loads with a
+        warning: once you edit it, delete its line "# checksum …".
+
+        Args:
+            path: the TOML file, of at most 64 MB.
+            files_within: another folder, in which and below which the file may refer to files of any size: "/" for all.
+
         Raises:
+            TypeError: if `path` or `files_within` is no name of a file.
             OSError: if the file, or one that it refers to, does not exist or cannot be read.
             simsgd.FileFormatError: if it does not describe a cluster; the message names the key, its value and what is allowed.
 
@@ -114,6 +124,7 @@ class Cluster:
             ...     print(path.read_text())
             ...     sg.Cluster.load(path) == cluster
             # A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.
+            # checksum 82c1c571144f603f: of the values as saved. Once you change one, delete this line, or loading warns.
             format = "simsgd cluster 1"
             workers = 16
             <BLANKLINE>
@@ -128,7 +139,10 @@ class Cluster:
             <BLANKLINE>
             True
         """
-        return file.load(path, cls)
+        checks.instance("path", path, (str, os.PathLike), '"cluster.toml"')
+        if files_within is not None:
+            checks.instance("files_within", files_within, (str, os.PathLike), '"measurements"')
+        return file.load(path, cls, files_within)
 
     def _check_elastic(self) -> None:
         """Raise ValueError if a worker joins or leaves twice, or leaves before it has joined."""

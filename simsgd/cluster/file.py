@@ -20,6 +20,8 @@ Laws of this module:
 2. What is loaded equals what was saved, to the last bit. Otherwise a `FileFormatError` names the file, the key, the value and
    what is allowed. Values are checked by the descriptions themselves; only what is particular to a file is checked here.
 3. What is left out is at its default, so changing a default requires a new `VERSION`.
+4. A stranger's file reads nothing but itself and regular files beside it, ends soon, and its errors quote no other file.
+5. A file that nobody edited since it was saved is known to be so: its checksum, in a comment, is of all values.
 """
 
 from __future__ import annotations
@@ -27,23 +29,35 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import hashlib
 import inspect
+import json
 import os
 import pathlib
 import re
+import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from simsgd import networks
 from simsgd.cluster import quantities
 from simsgd.cluster.descriptions import TIME, Content, contents, join, table
-from simsgd.support import files
+from simsgd.support import files, tables
 from simsgd.support.units import FACTOR
 
 FORMAT = "simsgd cluster"
 VERSION = 1
 NUMBER = Content(scalar=float)
-HEADER = "# A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.\n"
+HEADER = (
+    "# A cluster of workers, to be read by simsgd.Cluster.load. What is left out is at its default.\n"
+    "# checksum {checksum}: of the values as saved. Once you change one, delete this line, or loading warns.\n"
+)
+CHECKSUM = re.compile(r"^# checksum ([0-9a-f]{16}): ", re.MULTILINE)
+MOST_BYTES = 64_000_000
+"""The largest file, and the largest file that it may refer to: strangers may have written them."""
+DEEP = re.compile(r"""(?<![\w\-\\])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}""")
+"""A key of more than fifty parts, for which reading TOML takes the square of their number."""
 
 
 def save(path: str | os.PathLike[str], cluster: Any) -> None:
@@ -55,32 +69,66 @@ def save(path: str | os.PathLike[str], cluster: Any) -> None:
     """
     import tomli_w
 
-    text = HEADER + tomli_w.dumps({"format": f"{FORMAT} {VERSION}", **table(cluster)})
-    with files.writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    said = {"format": f"{FORMAT} {VERSION}", **table(cluster)}
+    text = tomli_w.dumps(said)
+    checksum = _checksum(tomllib.loads(text))
+    with files.writing(path) as file:
+        file.write((HEADER.format(checksum=checksum) + text).encode())
 
 
-def load[Described](path: str | os.PathLike[str], kind: type[Described]) -> Described:
-    """Return the cluster, of the class `kind`, that a TOML file describes.
+def load[Described](
+    path: str | os.PathLike[str], kind: type[Described], files_within: str | os.PathLike[str] | None = None
+) -> Described:
+    """Return the cluster, of the class `kind`, that a TOML file describes; see `Cluster.load`.
 
     Raises:
         OSError: if the file, or one that it refers to, does not exist or cannot be read.
         simsgd.support.files.FileFormatError: if it does not describe a cluster; the message names the key.
     """
-    import tomllib
-
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
+    raw = files.read(path, MOST_BYTES, "split it, or keep its tables in files of their own")
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        said, unchanged = _read_toml(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise files.FileFormatError(f"{path} cannot be read as TOML: {error}") from error
     try:
         _check_format(said.pop("format", None))
-        return _Reader(path.parent).cluster(said, kind)
-    except (ValueError, RecursionError) as error:
+        found = _Reader(pathlib.Path(path).parent, files_within).cluster(said, kind)
+    except (ValueError, RecursionError, OverflowError) as error:
         raise files.FileFormatError(f"{path}: {error}") from error
+    if not unchanged:
+        warnings.warn(
+            f"{path} does not say what it said when it was saved: if you changed it, delete its line '# checksum …'; "
+            "if you did not, it is damaged",
+            stacklevel=3,
+        )
+    return found
+
+
+def _read_toml(text: str) -> tuple[dict[str, Any], bool]:
+    """Return what a TOML text says, and whether that is what it said when it was saved, as far as is known."""
+    deep = DEEP.search(text)
+    if deep:
+        raise ValueError(f"line {text.count(chr(10), 0, deep.start()) + 1}: a key of more than 50 parts")
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}{_key_twice(str(error), text)}") from error
+    written = CHECKSUM.search(text)
+    return said, not written or written[1] == _checksum(said)
+
+
+def _key_twice(error: str, text: str) -> str:
+    """Return which key is there twice, if that is the error: the parser only says where."""
+    if not error.startswith("Cannot "):
+        return ""
+    place, lines = re.search(r"at line (\d+)", error), text.rstrip().splitlines()
+    key = lines[int(place[1]) - 1 if place else -1].partition("=")[0].strip()
+    return f": {key:.60} is there already" if re.match(r"[\w\[\"']", key) else ""
+
+
+def _checksum(said: dict[str, Any]) -> str:
+    """Return a checksum of all values; comments, layout and the order of keys do not matter."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
 def _check_format(found: object) -> None:
@@ -131,8 +179,9 @@ def _loading(described: Any, path: pathlib.Path, role: str) -> _Form:
 class _Reader:
     """Makes descriptions from tables. Each ValueError that it raises begins with the key."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, files_within: str | os.PathLike[str] | None) -> None:
         self.folder = folder
+        self.files_within = files_within
         self.made: list[tuple[str, Any]] = []
         """Each description with its key, inner ones first."""
 
@@ -171,6 +220,24 @@ class _Reader:
                 raise ValueError(f"{where} {error}") from error
         return _scalar(where, said, content) if content.scalar else self.description(where, said, content)
 
+    def file(self, where: str, said: str) -> pathlib.Path:
+        """Return the file that a key refers to, if it lies where files may be read, with no link that leads out."""
+        named = pathlib.PurePath(said)
+        allowed = self.folder if self.files_within is None else self.files_within
+        outside = (
+            f"{where} must be a file in {allowed} or below, got {said!r:.80}; to allow more: Cluster.load(…, files_within=…)"
+        )
+        if (self.files_within is None and (named.is_absolute() or ".." in named.parts)) or "\0" in said:
+            raise ValueError(outside)
+        path = pathlib.Path(os.path.realpath(self.folder / named))
+        if not path.is_relative_to(os.path.realpath(allowed)):
+            raise ValueError(outside)
+        if self.files_within is None and path.exists() and path.stat().st_size > MOST_BYTES:
+            raise ValueError(
+                f"{where}: {path} has more than {MOST_BYTES:,} bytes; to allow it: Cluster.load(…, files_within=…)"
+            )
+        return path
+
     def description(self, where: str, said: Any, content: Content) -> Any:
         """Return the description that a table describes."""
         kinds = content.kinds or {}
@@ -185,12 +252,12 @@ class _Reader:
         if kind == "preset":
             form = _preset()
         elif "file" in said and hasattr(kinds[kind], "load"):
-            path = self.folder / _scalar(f"{where}.file", said.pop("file"), Content(scalar=str))
+            path = self.file(f"{where}.file", _scalar(f"{where}.file", said.pop("file"), Content(scalar=str)))
             form = _loading(kinds[kind], path, content.role)
         else:
             form = _form(kinds[kind], content.role)
         given = self.arguments(where, said, form)
-        with _naming(where, form.name, content.role):
+        with tables.withholding(), _naming(where, form.name, content.role):
             made = form.make(**given)
         self.made.append((where, made))
         return made

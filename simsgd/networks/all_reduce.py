@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd.networks.fabric import Fabric, Wire
+from simsgd.networks.fabric import Fabric, Wire, seconds_of
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.support.units import BytesPerSecond
 
 Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
@@ -30,7 +31,7 @@ Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
 
 def undisturbed(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
     """Return when messages arrive that take just the time of their wire: the default of `AllReduce.finish`."""
-    return started + wire.seconds(message_bytes)
+    return started + seconds_of(wire, message_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class AllReduce(Fabric, ABC):
         if not isinstance(self.overlap, bool):
             raise TypeError(f"{name}.overlap must be True or False, got {self.overlap!r}")
         checks.store(self, buckets=checks.whole(f"{name}.buckets", self.buckets, 1), backward_share=share)
+        bounds.check("parts", self.buckets, f"{name}.buckets={self.buckets}")
 
     @property
     def wires(self) -> dict[str, Wire]:
@@ -98,7 +100,17 @@ class AllReduce(Fabric, ABC):
         if moments.ndim != 1 or not moments.size:
             raise ValueError(f"ready must be one row, a moment for each rank, got an array of shape {moments.shape}")
         self.check_ranks(moments.size)
-        return self.rounds(moments, message_bytes, send) if moments.size > 1 else moments
+        return self._done(moments, self.rounds(moments, message_bytes, send)) if moments.size > 1 else moments
+
+    def _done(self, ready: np.ndarray, done: object) -> np.ndarray:
+        """Return when the ranks are done, or raise ValueError if an algorithm of somebody's own says anything else."""
+        fits = isinstance(done, np.ndarray) and done.shape == ready.shape and done.dtype.kind in "iuf"
+        if not fits or not np.all(done >= ready):
+            raise ValueError(
+                f"{self!r}.rounds must return for each rank a second that is not before it is ready, shape {ready.shape}, "
+                f"got {checks.shown(done, 100)}"
+            )
+        return done.astype(np.float64, copy=False)  # type: ignore[attr-defined, no-any-return]
 
     def run(
         self,
@@ -111,7 +123,11 @@ class AllReduce(Fabric, ABC):
         """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds).
 
         No message leaves before `not_before` (seconds), when the set of ranks became known.
+
+        Raises:
+            BoundError: if each rank would send more messages than `simsgd.bounds.parts`.
         """
+        send = self._counted(send, len(ended))
         began, ended = np.asarray(began, dtype=np.float64), np.asarray(ended, dtype=np.float64)
         backward = self.backward_share * (ended - began) if self.overlap else np.zeros_like(ended)
         done = np.full_like(ended, not_before)
@@ -119,6 +135,19 @@ class AllReduce(Fabric, ABC):
             ready = ended - backward * (1 - j / self.buckets)
             done = self.finish(np.maximum(ready, done), message_bytes / self.buckets, send)
         return done
+
+    def _counted(self, send: Send, ranks: int) -> Send:
+        """Return the same with a bound on how many rounds of messages there are."""
+        rounds, most = 0, bounds.parts
+
+        def counted(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
+            nonlocal rounds
+            rounds += 1
+            if rounds > most:
+                bounds.check("parts", rounds, f"the messages of each of {ranks} ranks of {self!r}")
+            return send(senders, started, message_bytes, wire)
+
+        return counted
 
     def seconds(self, workers: int, message_bytes: float) -> float:
         """Return the seconds from when all `workers` are ready until all hold the sum of `message_bytes`, all buckets."""
@@ -169,6 +198,7 @@ class Circle:
     """
 
     def __init__(self, before: np.ndarray, rounds: int, wire: Wire, send: Send) -> None:
+        bounds.check("parts", 2 * rounds, f"passing pieces round a ring of {rounds + 1} ranks, and round again,")
         self.before, self.wire, self.send = before, wire, send
         self.rounds = rounds
         self.all = np.arange(before.size)

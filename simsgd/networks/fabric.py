@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any, Literal
 
+from simsgd.support import checks
 from simsgd.times.law import Law
+
+Way = Literal["down", "up"]
+"""Models come down to the workers, gradients go up to the server."""
 
 
 class Fabric:
@@ -46,7 +51,7 @@ class Wire(Network):
 
     def rate(self, message_bytes: float) -> float:
         """Return the bytes/second of one message after its latency; infinite where that takes no time."""
-        flowing = self.seconds(message_bytes) - self.latency
+        flowing = seconds_of(self, message_bytes) - latency_of(self)
         return message_bytes / flowing if flowing > 0 else math.inf
 
     def download_seconds(self, worker: int, message_bytes: float) -> float:
@@ -56,3 +61,60 @@ class Wire(Network):
     def upload_seconds(self, worker: int, message_bytes: float) -> float:
         """Return `seconds(message_bytes)`."""
         return self.seconds(message_bytes)
+
+
+# --- what fabrics answer, checked: one may be somebody's own, and then it may answer anything ------------------------------
+
+FINITE = "message times must be finite numbers and not negative"
+
+
+def path_seconds(network: Network, way: Way, worker: int, message_bytes: float) -> float:
+    """Return the seconds of a message of a worker, or raise ValueError for what is not a time."""
+    given = (network.download_seconds if way == "down" else network.upload_seconds)(worker, message_bytes)
+    seconds = checks.as_seconds(given)
+    if not checks.finite_seconds(seconds):
+        raise ValueError(
+            f"{network!r} takes {checks.shown(given)} seconds {way} for {message_bytes:g} bytes of worker {worker}: {FINITE}"
+        )
+    return seconds
+
+
+def seconds_of(wire: Wire, message_bytes: float) -> float:
+    """Return the seconds of a message on a wire, or raise ValueError for what is not a number."""
+    given = wire.seconds(message_bytes)
+    return given if type(given) is float and given >= 0 else _number(wire, f"takes for {message_bytes:g} bytes", given)
+
+
+def latency_of(wire: Wire) -> float:
+    """Return the latency of a wire, or raise ValueError for what is not a number."""
+    given = wire.latency
+    return given if type(given) is float and given >= 0 else _number(wire, "has a latency of", given)
+
+
+def rate_of(wire: Wire, message_bytes: float) -> float:
+    """Return the rate of a message on a wire, or raise ValueError for what is not a number above 0, or infinity."""
+    given = wire.rate(message_bytes)
+    rate = checks.as_seconds(given)
+    if not rate > 0:
+        raise ValueError(
+            f"{wire!r} sends {message_bytes:g} bytes at {checks.shown(given)} bytes/second: a rate must be above 0, or math.inf"
+        )
+    return rate
+
+
+def _number(wire: Wire, what: str, given: object) -> float:
+    seconds = checks.as_seconds(given)
+    if not seconds >= 0:
+        raise ValueError(f"{wire!r} {what} {checks.shown(given)} seconds: {FINITE}")
+    return seconds
+
+
+def jitter_of(fabric: Any, worker: int) -> tuple[Law | None, Law | None]:
+    """Return a fabric's laws of jitter of a worker's messages, or raise TypeError for what is not two laws, or None."""
+    given = fabric.jitter(worker)
+    if not isinstance(given, tuple) or len(given) != 2 or not all(law is None or isinstance(law, Law) for law in given):
+        raise TypeError(
+            f"{fabric!r}.jitter(worker={worker}) must return two laws of seconds, (down, up), or None for no seconds, "
+            f"got {checks.shown(given)}"
+        )
+    return given

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd.networks.fabric import Network, Wire
+from simsgd.networks.fabric import Network, Wire, jitter_of, path_seconds
 from simsgd.support import checks
 from simsgd.support.units import BytesPerSecond, InSeconds
+from simsgd.times.answers import draws_of, moments_of
 from simsgd.times.law import Law, Moments, Sampler
 from simsgd.times.stretching import follows_clock
+
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Link(Wire):
         bandwidth: bytes/second, above 0; with infinity, the default, the size of a message does not matter.
 
     Raises:
-        ValueError: if `latency` is negative or `bandwidth` is not above 0.
+        ValueError: if `latency` is negative or `bandwidth` is not above 0; if a day of latency with less than a byte per second
+            says that the two were swapped.
 
     Example:
         >>> import simsgd as sg
@@ -41,6 +45,11 @@ class Link(Wire):
         unlimited = isinstance(self.bandwidth, numbers.Real) and self.bandwidth == math.inf
         checked = math.inf if unlimited else checks.positive("Link.bandwidth", self.bandwidth, "bytes/second, or math.inf")
         checks.store(self, bandwidth=checked)
+        if self.latency > DAY and self.bandwidth < 1:
+            raise ValueError(
+                f"{self!r} has over a day of latency, and less than a byte "
+                "per second: are the two swapped? Link(latency=seconds, bandwidth=bytes/second)"
+            )
 
     def seconds(self, message_bytes: float) -> float:
         """Return the seconds that one message of `message_bytes` takes."""
@@ -101,7 +110,7 @@ class Jittery(Wire):
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
         """Return the law for both directions, plus that of the wire itself if it has one."""
-        down, up = self.wire.jitter(worker)
+        down, up = jitter_of(self.wire, worker)
         return together(down, self.law), together(up, self.law)
 
     def check_workers(self, workers: int) -> None:
@@ -145,7 +154,7 @@ class Duplex(Network):
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
         """Return the law of `down`, and that of `up`."""
-        return self.down.jitter(worker)[0], self.up.jitter(worker)[1]
+        return jitter_of(self.down, worker)[0], jitter_of(self.up, worker)[1]
 
     def check_workers(self, workers: int) -> None:
         """Raise ValueError if either path cannot serve so many workers."""
@@ -180,15 +189,15 @@ class PerWorker(Network):
 
     def download_seconds(self, worker: int, message_bytes: float) -> float:
         """Return the seconds of the worker's own network."""
-        return self.networks[worker].download_seconds(worker, message_bytes)
+        return path_seconds(self.networks[worker], "down", worker, message_bytes)
 
     def upload_seconds(self, worker: int, message_bytes: float) -> float:
         """Return the seconds of the worker's own network."""
-        return self.networks[worker].upload_seconds(worker, message_bytes)
+        return path_seconds(self.networks[worker], "up", worker, message_bytes)
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
         """Return the laws of the worker's own network."""
-        return self.networks[worker].jitter(worker)
+        return jitter_of(self.networks[worker], worker)
 
     def check_workers(self, workers: int) -> None:
         """Raise ValueError unless there is one network for each worker."""
@@ -215,12 +224,12 @@ class Sum(Law):
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
         """Draw from both and add."""
         (own,) = rng.spawn(1)
-        first, second = self.first.sampler(rng, worker), self.second.sampler(own, worker)
+        first, second = draws_of(self.first, rng, worker), draws_of(self.second, own, worker)
         return lambda now: first(now) + second(now)
 
     def moments(self, worker: int = 0) -> Moments:
         """Means and variances add; the autocorrelations are weighted by the variances."""
-        first, second = self.first.moments(worker), self.second.moments(worker)
+        first, second = moments_of(self.first, worker), moments_of(self.second, worker)
         variance = first.variance + second.variance
         covariance = first.autocorrelation * first.variance + second.autocorrelation * second.variance
         return Moments(first.mean + second.mean, variance, covariance / variance if variance else 0.0)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import pathlib
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from simsgd.support import checks
+from simsgd.support import checks, files
 from simsgd.support.files import FileFormatError
-from simsgd.support.tables import of_file, rows_of_csv
+from simsgd.support.tables import of_file, rows_of_csv, shown, text_shown
 
 COLUMNS = ("bytes", "seconds")
 
@@ -39,11 +38,12 @@ def read(path: str | os.PathLike[str], program: str, in_place: bool) -> Table:
         OSError: if the file cannot be read.
         simsgd.FileFormatError: if it is malformed or of another program; the message names the file, the entry and the value.
     """
-    raw = pathlib.Path(path).read_bytes()
+    raw = files.read(path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not text: byte {error.start} is {raw[error.start]:#04x}") from error
+        found = text_shown(f"{raw[error.start]:#04x}")
+        raise FileFormatError(f"{path} is not text: byte {error.start} is {found}") from error
     json_like = text.lstrip().startswith("{")
     entries, workers = _read_json(path, text, program, in_place) if json_like else (_read_csv(path), None)
     seconds = defaultdict(list)
@@ -70,11 +70,15 @@ def _read_json(
         report = json.loads(text)
     except json.JSONDecodeError as error:
         raise FileFormatError(f"{path} is not complete JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+        raise FileFormatError(f"{path} is no report of nccl-tests: {type(error).__name__} while reading its JSON") from error
     _check_program(path, report, program)
     results = _get(f"{path}: results", report, "results", list)
     kinds = {f"{entry.get('type')} {entry.get('redop')}" for entry in results if isinstance(entry, dict)}
     if len(kinds) > 1:
-        raise FileFormatError(f"{path}: results must be of one type and one operation, got {', '.join(sorted(kinds))}")
+        raise FileFormatError(
+            f"{path}: results must be of one type and one operation, got {text_shown(', '.join(sorted(kinds)))}"
+        )
     return [_entry(f"{path}: results[{i}]", entry, in_place) for i, entry in enumerate(results)], _ranks(path, report)
 
 
@@ -84,13 +88,13 @@ def _check_program(path: str | os.PathLike[str], report: dict[str, Any], program
     command = str(arguments[0]) if arguments else ""
     found = command.replace("\\", "/").rsplit("/", 1)[-1]
     if not found.startswith(program):
-        raise FileFormatError(f"{path} must be the output of nccl-tests' {program}, got that of {found!r}")
+        raise FileFormatError(f"{path} must be the output of nccl-tests' {program}, got that of {text_shown(repr(found))}")
 
 
 def _entry(where: str, entry: object, in_place: bool) -> tuple[float, float]:
     """Return (bytes, seconds) of one entry of the results."""
     if not isinstance(entry, dict):
-        raise FileFormatError(f"{where} must be an object with size and time, got {entry!r:.60}")
+        raise FileFormatError(f"{where} must be an object with size and time, got {shown(entry)}")
     size = _number(f"{where}.size", entry.get("size"), checks.not_negative)
     way, other = ("in_place", "out_of_place") if in_place else ("out_of_place", "in_place")
     if entry.get(way) is None and entry.get(other) is not None:
@@ -115,7 +119,7 @@ def _ranks(path: str | os.PathLike[str], report: dict[str, Any]) -> int | None:
 def _get(where: str, mapping: dict[str, Any], key: str, kind: type) -> Any:
     """Return `mapping[key]`, which must be there and of that kind."""
     if not isinstance(mapping.get(key), kind):
-        found = repr(mapping[key])[:60] if key in mapping else "nothing"
+        found = shown(mapping[key]) if key in mapping else "nothing"
         names = {list: "a list", dict: "an object", int: "a whole number"}
         raise FileFormatError(f"{where} must be {names[kind]}, got {found}")
     return mapping[key]
@@ -126,4 +130,4 @@ def _number(where: str, value: object, check: Callable[[str, object], float]) ->
     try:
         return check(where, value)
     except ValueError as error:
-        raise FileFormatError(str(error)) from error
+        raise FileFormatError(str(error).replace(repr(value), shown(value))) from error

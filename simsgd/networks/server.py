@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from simsgd.networks.fabric import Fabric, Network, Wire
+from simsgd.networks.fabric import Fabric, Network, Way, Wire, jitter_of, latency_of, rate_of
 from simsgd.networks.links import Duplex, Link, PerWorker, together
 from simsgd.support import checks
 from simsgd.times.law import Law
 from simsgd.times.stretching import follows_clock
-
-Direction = Literal["down", "up"]
-"""Models come down to the workers, gradients go up to the server."""
 
 SHARING = ("fair", "first in, first out")
 """How messages share a link of the server."""
@@ -71,24 +67,24 @@ class ParameterServer(Fabric):
                 )
         _check_access("ParameterServer.access", self.access)
 
-    def latency(self, direction: Direction, worker: int) -> float:
+    def latency(self, direction: Way, worker: int) -> float:
         """Return the seconds before the first byte arrives: the sum of the latencies of the server's link and the worker's."""
-        return path(self.link, direction, worker).latency + path(self.access, direction, worker).latency
+        return latency_of(path(self.link, direction, worker)) + latency_of(path(self.access, direction, worker))
 
-    def capacity(self, direction: Direction, message_bytes: float) -> float:
+    def capacity(self, direction: Way, message_bytes: float) -> float:
         """Return the bytes/second that all messages share, each `message_bytes` long: `shards` times that of one link.
 
         Of a measured link it is the rate of a piece of message_bytes / shards. Infinite where sending takes no time.
         """
-        return self.shards * path(self.link, direction, 0).rate(message_bytes / self.shards)
+        return self.shards * rate_of(path(self.link, direction, 0), message_bytes / self.shards)
 
-    def cap(self, direction: Direction, worker: int, message_bytes: float) -> float:
+    def cap(self, direction: Way, worker: int, message_bytes: float) -> float:
         """Return the most bytes/second that `worker` itself receives ("down") or sends ("up"); infinite where unlimited."""
-        return path(self.access, direction, worker).rate(message_bytes)
+        return rate_of(path(self.access, direction, worker), message_bytes)
 
     def jitter(self, worker: int) -> tuple[Law | None, Law | None]:
         """Return the laws of the additional latency of a message, (down, up), the sum over both links."""
-        (down, up), (own_down, own_up) = self.link.jitter(worker), self.access.jitter(worker)
+        (down, up), (own_down, own_up) = jitter_of(self.link, worker), jitter_of(self.access, worker)
         return together(down, own_down), together(up, own_up)
 
     def check_workers(self, workers: int) -> None:
@@ -99,7 +95,7 @@ class ParameterServer(Fabric):
             self.update.check_workers(workers)
 
 
-def path(network: Network, direction: Direction, worker: int) -> Wire:
+def path(network: Network, direction: Way, worker: int) -> Wire:
     """Return the wire of `network` that `worker` uses in one direction."""
     if isinstance(network, PerWorker):
         return path(network.networks[worker], direction, worker)

@@ -67,8 +67,8 @@ def share(optimizer: optax.GradientTransformation, parameters: Any) -> tuple[Sha
 
 _PROVEN: dict[Any, dict[Node, list[int]]] = {}
 """By structure and shapes: recipes, with the places of the numbers that were found to be inputs of them."""
-MOST_PROVEN = 256
-"""How many recipes are remembered; then it begins anew."""
+MOST_PROVEN = 32
+"""How many structures, and how many recipes of each, are remembered: the latest. What is forgotten is found out again."""
 
 
 def _proven(node: Node, numbers: list[Any], shapes: Any) -> list[int] | None:
@@ -78,9 +78,11 @@ def _proven(node: Node, numbers: list[Any], shapes: Any) -> list[int] | None:
 
 
 def _remember(node: Node, numbers: list[Any], shapes: Any, places: list[int]) -> None:
-    if sum(map(len, _PROVEN.values())) >= MOST_PROVEN:
-        _PROVEN.clear()
-    _PROVEN.setdefault((node, shapes), {})[_with_inputs(node, numbers, places)] = places
+    known = _PROVEN.setdefault((node, shapes), {})
+    known[_with_inputs(node, numbers, places)] = places
+    for each in (_PROVEN, known):
+        if len(each) > MOST_PROVEN:
+            del each[next(iter(each))]
 
 
 def _with_inputs(node: Node, numbers: list[Any], places: list[int]) -> Node:

@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
+"""A random key as a shape, which takes no device."""
+
 
 def check_function(name: str, function: object, wanted: str, arguments: int) -> None:
     """Raise TypeError unless a part of a problem is a function of so many arguments."""
@@ -28,7 +31,7 @@ def check_function(name: str, function: object, wanted: str, arguments: int) -> 
 def shapes_of_parameters(init: Callable[[jax.Array], Any]) -> Any:
     """Return what parameters a problem starts from, as shapes, or raise TypeError if some are no arrays."""
     try:
-        return jax.eval_shape(init, jax.random.key(0))
+        return jax.eval_shape(init, KEY)
     except TypeError as error:
         if "not a valid JAX type" not in str(error):
             raise
@@ -68,6 +71,15 @@ def checked_data(name: str, data: Any) -> Any:
             raise ValueError(f"{name}{jax.tree_util.keystr(path)} must be finite, but holds NaN or infinity: drop such samples")
         leaf.flags.writeable = False  # a problem stays what its identity says
     return arrays
+
+
+def same_arrays(one: Any, other: Any) -> bool:
+    """Say whether two pytrees of arrays are equal in structure and to the bit."""
+    trees: list[Any] = [jax.tree.structure(each) for each in (one, other)]
+    a, b = jax.tree.leaves(one), jax.tree.leaves(other)
+    return trees[0] == trees[1] and all(
+        x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)
+    )
 
 
 def check_scalar(name: str, result: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jax
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems import checking
+from simsgd.problems.settings import settings
 from simsgd.stopping import Target
-from simsgd.support import checks, rng, show
+from simsgd.support import checks, forked, rng, show
 
 RESERVED = frozenset(
     (
@@ -51,7 +52,8 @@ class Problem:
         name: what summaries and figures call it.
         init: `init(key) -> parameters`, a pytree of floating-point arrays.
         loss: `loss(parameters, batch) -> scalar`, the batch's mean loss; a function defined once (at a module's top level)
-            lets runs share one compiled player.
+            lets runs share one compiled player, and problems be sent to other processes (as do frozen dataclasses that can be
+            called; lambdas cannot be pickled).
         data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
         batch_size: samples in one worker's batch, at least 1.
         test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
@@ -67,10 +69,12 @@ class Problem:
 
     Example:
         >>> import jax.numpy as jnp, numpy as np, simsgd as sg
+        >>> def init(key):
+        ...     return jnp.zeros(3)
         >>> def loss(parameters, batch):
         ...     return jnp.mean((batch["x"] @ parameters - batch["y"]) ** 2)
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
-        >>> problem = sg.Problem("line", init=lambda key: jnp.zeros(3), loss=loss, data={"x": x, "y": x @ [1.0, 2.0, 3.0]})
+        >>> problem = sg.Problem("line", init, loss, data={"x": x, "y": x @ [1.0, 2.0, 3.0]})
         >>> problem.message_bytes
         12
     """
@@ -85,6 +89,7 @@ class Problem:
     target: Target | None = None
 
     def __post_init__(self) -> None:
+        forked.check()
         checks.store(self, batch_size=checks.whole("Problem.batch_size", self.batch_size, 1))
         if not isinstance(self.name, str):
             raise TypeError(f"Problem.name must be a text, got {self.name!r:.60}: the order is name, init, loss, data")
@@ -97,7 +102,12 @@ class Problem:
         if self.test_data is not None:
             object.__setattr__(self, "test_data", checking.checked_data("Problem.test_data", self.test_data))
             checking.check_alike(self.data, self.test_data)
-        parameters = checking.shapes_of_parameters(self.init)
+        with settings("float32"):
+            self._check_functions()
+
+    def _check_functions(self) -> None:
+        """Call them with shapes alone, and raise TypeError or ValueError if they don't fit one another."""
+        parameters = self._shapes
         if not jax.tree.leaves(parameters):
             raise ValueError("Problem.init must return at least one parameter array, got an empty pytree")
         for path, leaf in jax.tree.leaves_with_path(parameters):
@@ -131,6 +141,20 @@ class Problem:
         dtype = np.float32 if leaf.dtype.kind == "f" else jax.dtypes.canonicalize_dtype(leaf.dtype)
         return jax.ShapeDtypeStruct((self.batch_size, *leaf.shape[1:]), dtype)  # type: ignore[no-untyped-call,unused-ignore]
 
+    def __eq__(self, other: object) -> bool:
+        """Problems are equal when their functions are, and their data to the bit: then they share compiled code."""
+        if self is other or not isinstance(other, Problem):
+            return self is other
+        rest = [field.name for field in fields(self) if field.name not in ("data", "test_data")]
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in rest)
+            and checking.same_arrays(self.data, other.data)
+            and checking.same_arrays(self.test_data, other.test_data)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.batch_size, self.samples))
+
     def __repr__(self) -> str:
         return f"Problem({', '.join(f'{name} {text}' if name != 'problem' else text for name, text in self._rows())})"
 
@@ -161,7 +185,13 @@ class Problem:
     @functools.cached_property
     def parameter_count(self) -> int:
         """How many numbers the model has."""
-        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(self.init, jax.random.key(0))))
+        return sum(leaf.size for leaf in jax.tree.leaves(self._shapes))
+
+    @functools.cached_property
+    def _shapes(self) -> Parameters:
+        """The parameters as shapes."""
+        with settings("float32"):
+            return checking.shapes_of_parameters(self.init)
 
     @property
     def message_bytes(self) -> int:
@@ -174,25 +204,27 @@ class Problem:
 
     def start(self, seed: int, dtype: str) -> Parameters:
         """Return version 0 of the parameters for a seed, in `dtype`."""
-        with jax.enable_x64(False), jax.threefry_partitionable(True):
+        forked.check()
+        with settings("float32"):
             parameters = self.init(
                 jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "parameters")), impl="threefry2x32")
             )
-        with jax.enable_x64(dtype == "float64"):
+        with settings(dtype):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf), dtype), parameters)
 
     def arrays(self, dtype: str) -> tuple[Batch, Batch | None]:
         """Return the training and the test data on JAX's device, floating-point ones in `dtype`."""
+        forked.check()
 
         def put(leaf: np.ndarray) -> jax.Array:
             return jnp.asarray(leaf, dtype if np.issubdtype(leaf.dtype, np.floating) else None)
 
-        with jax.enable_x64(dtype == "float64"):
+        with settings(dtype):
             return jax.tree.map(put, self.data), jax.tree.map(put, self.test_data)
 
     def unravel(self, vector: np.ndarray) -> Parameters:
         """Return the pytree of parameters whose numbers are `vector`, shape (parameter_count,), as `Run` keeps them."""
-        shapes, structure = jax.tree.flatten(jax.eval_shape(self.init, jax.random.key(0)))
+        shapes, structure = jax.tree.flatten(self._shapes)
         parts = np.split(np.asarray(vector), np.cumsum([leaf.size for leaf in shapes])[:-1])
         return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(parts, shapes, strict=True)])
 

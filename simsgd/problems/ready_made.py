@@ -1,9 +1,14 @@
-"""Ready-made problems: handwritten digits, and a noisy quadratic whose every number is known."""
+"""Ready-made problems: handwritten digits, and a noisy quadratic whose every number is known.
+
+Law of this module: their functions are data (frozen dataclasses) or stand at the top level, so problems made twice, here or in
+another process, are equal and share compiled code.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +45,7 @@ def accuracy(parameters: Parameters, batch: Batch) -> jax.Array:
     return right.mean(dtype=batch["x"].dtype)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Problem:
     """Handwritten digits (scikit-learn's, 8×8 pixels): 1,437 training and 360 test samples, ten classes.
 
@@ -73,7 +78,7 @@ def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Proble
     widths = (64, hidden, 10) if model == "mlp" else (64, 10)
     return Problem(
         name=f"digits, {model}" + (f" with {hidden} hidden units" if model == "mlp" else ""),
-        init=functools.partial(_init_network, widths),
+        init=_InitialNetwork(widths),
         loss=cross_entropy,
         data=jax.tree.map(lambda a: a[:1437], data),
         test_data=jax.tree.map(lambda a: a[1437:], data),
@@ -83,13 +88,18 @@ def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Proble
     )
 
 
-def _init_network(widths: Sequence[int], key: jax.Array) -> Parameters:
+@dataclass(frozen=True)
+class _InitialNetwork:
     """He et al. (2015): weights normal with variance 2/inputs, biases 0."""
-    keys = jax.random.split(key, len(widths) - 1)
-    return [
-        {"weights": jax.random.normal(k, (a, b)) * np.sqrt(2 / a).astype(np.float32), "biases": jnp.zeros(b)}
-        for k, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
-    ]
+
+    widths: tuple[int, ...]
+
+    def __call__(self, key: jax.Array) -> Parameters:
+        keys = jax.random.split(key, len(self.widths) - 1)
+        return [
+            {"weights": jax.random.normal(k, (a, b)) * np.sqrt(2 / a).astype(np.float32), "biases": jnp.zeros(b)}
+            for k, a, b in zip(keys, self.widths[:-1], self.widths[1:], strict=True)
+        ]
 
 
 def quadratic(
@@ -123,22 +133,43 @@ def quadratic(
     return _quadratic(curvatures, checks.not_negative("noise", noise), checks.whole("samples", samples, 2), batch_size)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _quadratic(spectrum: tuple[float, ...], noise: float, samples: int, batch_size: int) -> Problem:
-    """Make each quadratic once, so that runs share a compiled player."""
-    curvatures = np.array(spectrum)
-    draws = rng.stream(0, "quadratic: noise").standard_normal((samples, len(curvatures)))
-    centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(curvatures)))
-
-    def loss(w: jax.Array, batch: jax.Array) -> jax.Array:
-        off = w - 1
-        return jnp.sum(0.5 * jnp.asarray(curvatures, w.dtype) * off**2) + jnp.mean(batch @ off)
-
+    """Make each quadratic once, as long as few of them are in use."""
+    draws = rng.stream(0, "quadratic: noise").standard_normal((samples, len(spectrum)))
+    centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(spectrum)))
     return Problem(
-        name=f"quadratic in {len(curvatures)} dimensions, noise {noise:g}",
-        init=lambda key: jnp.zeros(len(curvatures)),
-        loss=loss,
+        name=f"quadratic in {len(spectrum)} dimensions, noise {noise:g}",
+        init=_Zeros(len(spectrum)),
+        loss=_Quadratic(spectrum),
         data=centred,
         batch_size=batch_size,
-        metrics={"distance": lambda w, batch: jnp.linalg.norm(w - 1)},
+        metrics={"distance": _distance},
     )
+
+
+@dataclass(frozen=True)
+class _Zeros:
+    """Parameters that begin at the origin."""
+
+    dimensions: int
+
+    def __call__(self, key: jax.Array) -> jax.Array:
+        return jnp.zeros(self.dimensions)
+
+
+@dataclass(frozen=True)
+class _Quadratic:
+    """½ Σ_j h_j (w_j − 1)² and the mean of the samples' noise."""
+
+    spectrum: tuple[float, ...]
+
+    def __call__(self, w: jax.Array, batch: jax.Array) -> jax.Array:
+        off = w - 1
+        curvatures = jnp.asarray(np.array(self.spectrum), w.dtype)
+        return jnp.sum(0.5 * curvatures * off**2) + jnp.mean(batch @ off)
+
+
+def _distance(w: jax.Array, batch: jax.Array) -> jax.Array:
+    distance: jax.Array = jnp.linalg.norm(w - 1)
+    return distance

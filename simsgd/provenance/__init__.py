@@ -9,7 +9,7 @@ Laws of this package:
 """
 
 from simsgd.provenance.describing import describe
-from simsgd.provenance.identity import Identity
-from simsgd.provenance.tapes import ended, plain, recording, verified
+from simsgd.provenance.identity import Identity, canonical
+from simsgd.provenance.tapes import ended, origin, plain, recording, verified
 
-__all__ = ["Identity", "describe", "ended", "plain", "recording", "verified"]
+__all__ = ["Identity", "canonical", "describe", "ended", "origin", "plain", "recording", "verified"]

@@ -15,6 +15,7 @@ SCHEME = 1
 """Which way of describing this is: keys of two schemes are never equal."""
 ABSENT = "absent"
 """What `Identity.difference` shows in place of what one of the two does not have."""
+UNREADABLE = "nothing that can be read is said of it"
 LONGEST = 60
 """How many characters of a value are shown in a table."""
 
@@ -50,6 +51,21 @@ class Identity:
     """
 
     description: dict[str, Any]
+
+    @staticmethod
+    def read(text: object) -> Identity:
+        """Return the identity whose description is a JSON text, as a file holds it; an unknown one if it is no such text."""
+        try:
+            found = json.loads(text)  # type: ignore[arg-type]
+            canonical(found)
+        except (TypeError, ValueError, RecursionError):
+            found = None
+        return Identity(found if isinstance(found, dict) else {"unknown": UNREADABLE})
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether `read` could make nothing of its text."""
+        return self.description == {"unknown": UNREADABLE}
 
     @functools.cached_property
     def key(self) -> str:

@@ -7,11 +7,13 @@ of: a tape whose columns were edited, or were never recorded, is known by its co
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from simsgd.provenance import surroundings
 from simsgd.provenance.describing import describe
+from simsgd.provenance.identity import Identity, canonical
 
 ENTRIES = frozenset(("identity", "content"))
 """What stands in a tape's header for this module."""
@@ -40,14 +42,20 @@ def ended(header: Mapping[str, Any], content: str, until: Mapping[str, Any]) -> 
     """Return the header of a tape that ends at `until` and has this content hash; unchanged if it says of no recording."""
     if "identity" not in header:
         return dict(header)
-    return {**header, "identity": {**header["identity"], "until": dict(until)}, "content": content}
+    return {**header, "identity": canonical(origin(header, until)), "content": content}
+
+
+def origin(header: Mapping[str, Any], until: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a tape as far as `until`, from the header of one that goes on."""
+    return {**json.loads(header["identity"]), "until": dict(until)}
 
 
 def verified(header: Mapping[str, Any], content: str) -> dict[str, Any]:
     """Return a tape's description: as its header says if it says so of this content, else the content hash."""
-    said = header.get("identity")
-    if isinstance(said, dict) and header.get("content") == content:
-        return dict(said)
+    if header.get("content") == content:
+        said = Identity.read(header.get("identity"))
+        if not said.unreadable:
+            return said.description
     return {"content": content}
 
 

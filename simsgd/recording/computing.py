@@ -9,6 +9,9 @@ from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
 from simsgd.support.memory import collection_paused
+from simsgd.support.walks import Unfinished
+from simsgd.times.answers import note, refusal, sampler_of
+from simsgd.times.stretching import Stretched
 
 INFINITE = math.inf
 DRAWS_AT_ONE_MOMENT = 1_000_000
@@ -27,10 +30,12 @@ class Computing:
     """
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
-        self._law = cluster.compute
-        sampler, stream = cluster.compute.sampler, rng.stream
+        self._law = law = cluster.compute
+        stream = rng.stream
         with collection_paused():
-            self._draws = [sampler(stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
+            draws = [sampler_of(law, stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
+        self._draws = [draw.in_parts if isinstance(draw, Stretched) else draw for draw in draws]
+        self._unused = [draw.work if isinstance(draw, Stretched) else draw for draw in draws]
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
 
     def end(self, job: Job) -> float:
@@ -39,27 +44,34 @@ class Computing:
         Raises:
             ValueError: if the time drawn is one that no clock can use.
             simsgd.StuckError: if a million jobs in a row took no time.
+            walks.Unfinished: if the job meets so much of what follows the clock that the clock has to come there first.
         """
         began: float = job.began
         drawn = self._draws[job.worker](began)
-        end = began + drawn if type(drawn) is float else began + checks.as_float(drawn)
+        end = began + drawn if type(drawn) is float else began + checks.as_seconds(drawn)
         if began < end < INFINITE:
             return end
         return self._unusual(drawn, job)
 
+    def further(self, job: Job, walk: Unfinished, now: float) -> float:
+        """Return what `end` returns for a job whose walk the clock has followed to `now`; raises the same."""
+        end = float(job.began) + walk.go_on(now)
+        return max(end, now) if end < INFINITE else self._unusual(end, job)  # a sum of many parts may be rounded down
+
+    def note(self, error: Exception, job: Job) -> None:
+        """Note on an exception in drawing a job's time where it came from."""
+        note(error, self._law, job.worker, job.began)
+
     def skip(self, job: Job, jobs: int) -> None:
         """Leave the times of so many jobs before this one unused: they were stopped before they needed one."""
         for _ in range(jobs):
-            self._draws[job.worker](job.began)
+            self._unused[job.worker](job.began)
 
     def _unusual(self, drawn: object, job: Job) -> float:
         """Return the end of a job whose time does not advance the clock, or raise."""
-        seconds = checks.as_float(drawn)
+        seconds = checks.as_seconds(drawn)
         if not checks.finite_seconds(seconds):
-            raise ValueError(
-                f"{self._law!r} drew a compute time of {drawn!r} seconds for worker {job.worker} at {job.began:g} s: a time "
-                "must be one finite number and not negative"
-            )
+            raise refusal(self._law, job.worker, drawn, job.began, "a compute time of ")
         if job.began + seconds == math.inf:
             raise ValueError(f"{self._law!r} drew {drawn!r} seconds for worker {job.worker}: the clock cannot count so far")
         since, count = self._stood_still

@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from simsgd.faults import Crash, Crashes, Fault, Join, Leave
+from simsgd.faults import KINDS, Crash, Crashes, Fault, Join, Leave
+from simsgd.support import checks
+from simsgd.support.bounds import bounds
+from simsgd.support.walks import check_parts
 
 MOST_JOINED = 10_000
 """So many spells that overlap or touch are taken to have no end."""
@@ -49,7 +52,9 @@ def spells(named: Named, kinds: type | tuple[type, ...], seed: int, worker: int)
         >>> list(spells(named, Crash, seed=0, worker=0))
         [(1.0, 5.0), (7.0, 8.0)]
     """
-    several = heapq.merge(*(fault.spells(seed, name, worker) for name, fault in named if isinstance(fault, kinds)))
+    several = heapq.merge(
+        *(_checked(fault, worker, fault.spells(seed, name, worker)) for name, fault in named if isinstance(fault, kinds))
+    )
     last_start, last_end, joined = math.nan, -math.inf, 0
     for start, end in several:
         joined = 0 if start > last_end else joined + 1
@@ -68,6 +73,24 @@ def spells(named: Named, kinds: type | tuple[type, ...], seed: int, worker: int)
             break
     if last_end > -math.inf:
         yield last_start, last_end
+
+
+def _checked(fault: Fault, worker: int, given: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Yield a fault's spells, or raise ValueError for what is none: the fault may be of a class of somebody's own."""
+    if type(fault) in KINDS:
+        yield from given
+        return
+    before = 0.0
+    for spell in given if isinstance(given, Iterable) else [given]:
+        pair = tuple(map(checks.as_seconds, spell)) if isinstance(spell, tuple | list) and len(spell) == 2 else (math.nan,) * 2
+        start, end = pair
+        if not before <= start < math.inf or not start <= end:
+            raise ValueError(
+                f"{fault!r}.spells yielded {checks.shown(spell)} for worker {worker}, after {before:g} s: it must yield "
+                "(start, end), seconds, one after the other, each with a finite start that is not after its end"
+            )
+        before = start
+        yield start, end
 
 
 class Change(NamedTuple):
@@ -105,8 +128,12 @@ def changes(named: Named, seed: int, worker: int) -> Iterator[Change]:
     joined = joins(named)
     yet_to_join, begins = joined is not None, -math.inf if joined is None else joined
     leaves = next((fault.at for _, fault in named if isinstance(fault, Leave)), math.inf)
-    for start, end in spells(named, (Crash, Crashes), seed, worker):
+    for passed, (start, end) in enumerate(spells(named, (Crash, Crashes), seed, worker)):
         if end <= begins:
+            if passed >= bounds.parts:
+                check_parts(
+                    passed + 1, end / begins, f"Cluster.faults: the way to worker {worker}, which joins at {begins:g} s,"
+                )
             continue
         back = min(end, leaves) < math.inf
         if yet_to_join:

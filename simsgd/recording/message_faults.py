@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
-from simsgd.recording.draws import checked
 from simsgd.recording.fault_schedule import Named, spells
 from simsgd.support import rng
+from simsgd.support.bounds import bounds
+from simsgd.support.walks import check_parts
 from simsgd.times import Law
+from simsgd.times.answers import checked, sampler_of
 
 
 class Disturbance(NamedTuple):
@@ -42,7 +44,7 @@ class MessageFaults:
 
     def __init__(self, named: Named, seed: int, worker: int, jitter: tuple[Law | None, Law | None]) -> None:
         self._jitter = [
-            None if law is None else checked(law, law.sampler(rng.stream(seed, f"jitter {way}", worker), worker))
+            None if law is None else checked(law, worker, sampler_of(law, rng.stream(seed, f"jitter {way}", worker), worker))
             for law, way in zip(jitter, ("down", "up"), strict=True)
         ]
         self._losses = [
@@ -50,8 +52,9 @@ class MessageFaults:
             for name, fault in named
             if isinstance(fault, LostMessages) and fault.probability
         ]
-        outages = any(isinstance(fault, OUTAGES) for _, fault in named)
-        self._outages = _Outages(spells(named, OUTAGES, seed, worker)) if outages else None
+        outages = [fault for _, fault in named if isinstance(fault, OUTAGES)]
+        self._outages = _Outages(spells(named, OUTAGES, seed, worker), outages, worker) if outages else None
+        self._worker, self._lossy = worker, [fault for _, fault in named if isinstance(fault, LostMessages)]
         self.draws = bool(self._losses) or any(self._jitter)
         """Whether anything is drawn at all."""
         self.outages = self._outages is not None
@@ -75,6 +78,9 @@ class MessageFaults:
         timeouts = []
         while lost := [timeout for probability, timeout, stream in self._losses if stream.random() < probability]:
             timeouts.append(max(lost))
+            if len(timeouts) > bounds.parts:
+                arriving = math.prod(1 - probability for probability, _, _ in self._losses)
+                check_parts(len(timeouts), len(timeouts) * arriving, f"{self._lossy!r}: a message of worker {self._worker}")
         return tuple(timeouts)
 
     def link_up(self, moment: float, now: float) -> float:
@@ -94,16 +100,38 @@ NO_FAULTS = MessageFaults((), 0, 0, (None, None))
 
 
 class _Outages:
-    """The outages of one link, in order; those that are over are forgotten."""
+    """The outages of one link, in order; those that are over are forgotten, those that are yet to be met not drawn.
 
-    def __init__(self, coming: Iterator[tuple[float, float]]) -> None:
+    Args:
+        coming: (start, end) of each, seconds.
+        faults: of which they are.
+        worker: whose link it is.
+    """
+
+    def __init__(self, coming: Iterator[tuple[float, float]], faults: list[LinkDown | LinkOutages], worker: int) -> None:
         self._coming = coming
+        self._faults, self._worker = faults, worker
         self._known: deque[tuple[float, float]] = deque()
 
     def over(self, moment: float, now: float) -> float:
+        """Return the first moment, from `moment` on, at which the link is up; nobody will ask for one before `now` again.
+
+        Raises:
+            BoundError: if more outages lie on the way from what was asked before than `simsgd.bounds.parts`.
+        """
         known = self._known
         while known and known[0][1] < now:
             known.popleft()
+        since, passed = known[-1][0] if known else 0.0, 0
         while not known or known[-1][0] <= moment:
+            if known and known[-1][1] < now:
+                known.clear()
             known.append(next(self._coming, (math.inf, math.inf)))
-        return next((end for start, end in known if start <= moment < end), moment)
+            passed += 1
+            if passed > bounds.parts:
+                self._refuse(since, known[-1][0], moment, passed)
+        return next((end for start, end in reversed(known) if start <= moment < end), moment)
+
+    def _refuse(self, since: float, reached: float, moment: float, passed: int) -> None:
+        what = f"{self._faults!r}: the way of a message of worker {self._worker} from {since:g} to {moment:g} s"
+        check_parts(passed, (reached - since) / (moment - since), f"{what} (are bandwidth in bytes/second and seconds meant?)")

@@ -28,6 +28,7 @@ import simpy
 from simsgd import protocols, provenance
 from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network
+from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
 from simsgd.provenance import surroundings
 from simsgd.recording import fault_schedule
@@ -144,7 +145,7 @@ class Recording:
             "seed": seed,
             "message_bytes": size,
             "versions": surroundings.of_recordings()["versions"],
-            "identity": provenance.recording(protocol, cluster, size, seed),
+            "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed)),
         }
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
@@ -220,7 +221,7 @@ class Recording:
 
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
-        return {**self.header["identity"], "until": dict(until)}
+        return provenance.origin(self.header, until)
 
     def live(self) -> set[int]:
         """Return the versions that rows after those of `rows` may read.
@@ -317,8 +318,15 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
 
 def _bytes_take_time(network: Network, workers: int) -> bool:
     """Say whether a gigabyte takes longer than nothing between any worker and the server."""
-    ways = network.download_seconds, network.upload_seconds
-    return any(seconds(worker, GIGABYTE) != seconds(worker, 0.0) for worker in range(workers) for seconds in ways)
+    ways: tuple[tuple[Way, Callable[[int, float], object]], ...] = (
+        ("down", network.download_seconds),
+        ("up", network.upload_seconds),
+    )
+    return any(
+        checks.as_seconds(seconds(worker, GIGABYTE)) != path_seconds(network, way, worker, 0.0)
+        for worker in range(workers)
+        for way, seconds in ways
+    )
 
 
 def _plainly(thing: object) -> str:

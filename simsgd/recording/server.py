@@ -139,6 +139,10 @@ class Server:
 
     def staleness(self, gradient: Gradient) -> int:
         """Return how many versions the model has moved on since the gradient's was handed out."""
+        if not isinstance(gradient, Gradient):
+            raise ProtocolError(
+                f"{self._protocol!r} asked at {self.now:g} s for the staleness of {checks.shown(gradient)}: it is a gradient's"
+            )
         return self._version - gradient.read
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
@@ -148,7 +152,9 @@ class Server:
         if type(worker) is not int:
             worker = self._whole("assign", worker)
         if worker in self._asked or worker not in self._members:
-            raise ProtocolError(f"{self._protocol!r} called assign({worker!r}) at {self.now:g} s, but {self._refusal(worker)}")
+            raise ProtocolError(
+                f"{self._protocol!r} called assign({checks.shown(worker)}) at {self.now:g} s, but {self._refusal(worker)}"
+            )
         self._asked.add(worker)
         if worker not in self._are_down:
             self._begin(worker)
@@ -157,7 +163,9 @@ class Server:
         try:
             return checks.whole("worker", worker, 0)
         except ValueError as error:
-            raise ProtocolError(f"{self._protocol!r} called {verb}({worker!r}) at {self.now:g} s, but {error}") from None
+            raise ProtocolError(
+                f"{self._protocol!r} called {verb}({checks.shown(worker)}) at {self.now:g} s, but {error}"
+            ) from None
 
     def _refusal(self, worker: int) -> str:
         if worker in self._jobs:
@@ -178,7 +186,9 @@ class Server:
         if type(worker) is not int:
             worker = self._whole("cancel", worker)
         if worker not in self._asked:
-            raise ProtocolError(f"{self._protocol!r} called cancel({worker!r}) at {self.now:g} s, but it has no job")
+            raise ProtocolError(
+                f"{self._protocol!r} called cancel({checks.shown(worker)}) at {self.now:g} s, but it has no job"
+            )
         self._asked.discard(worker)
         self._lose(worker, CANCELLED)
         self._fabric.settle()
@@ -196,7 +206,7 @@ class Server:
                 f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
                 "accumulate at least one gradient"
             )
-        if scale != 1:
+        if type(scale) is not float or scale != 1:
             self._scale(self._number("stepped with the scale", scale))
         rows.overwrite(rows.count - 1, True)  # the column step
         self._made_version()
@@ -221,8 +231,8 @@ class Server:
         """Write the gradient being delivered down as a row, which ends a step or not."""
         if gradient is not self._delivering:
             raise ProtocolError(
-                f"{self._protocol!r} accumulated {gradient!r} at {self.now:g} s, which is not the gradient being delivered "
-                "or was accumulated before: each can be used once, in the on_gradient call that delivers it"
+                f"{self._protocol!r} accumulated {checks.shown(gradient, 200)} at {self.now:g} s, which is not the gradient "
+                "being delivered or was accumulated before: each can be used once, in the on_gradient call that delivers it"
             )
         if type(weight) is not float or not math.isfinite(weight):
             weight = self._number("gave a gradient the weight", weight)
@@ -250,13 +260,14 @@ class Server:
         try:
             return checks.number("it", value)
         except ValueError as error:
-            raise ProtocolError(f"{self._protocol!r} {did} {value!r} at {self.now:g} s: {error}") from None
+            raise ProtocolError(f"{self._protocol!r} {did} {checks.shown(value)} at {self.now:g} s: {error}") from None
 
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""
         if self._observe is None:
             raise ProtocolError(
-                f"{self._protocol!r} observes {statistic!r}, but a recording has no gradients to observe: use simulate"
+                f"{self._protocol!r} observes {checks.shown(statistic)}, but a recording has no gradients to "
+                "observe: use simulate"
             )
         return self._observe(statistic)
 
@@ -273,14 +284,19 @@ class Server:
         del self._jobs[worker]
         self._asked.discard(worker)
         self._delivering = gradient = job.gradient()
-        self._protocol.on_gradient(self, gradient)
+        answer = self._protocol.on_gradient(self, gradient)
+        if answer is not None:
+            raise ProtocolError(
+                f"{self._protocol!r}.on_gradient returned {checks.shown(answer)} at {self.now:g} s: what it decides it says by "
+                "calling the server, and it must return nothing (with yield, or as async, it does nothing either)"
+            )
         if self._delivering is gradient:
             self._delivering = None
             self._discard(job, UNUSED)
         progress = self._progress
         progress.arrived += 1
-        if progress.lost or progress.idle_faults:
-            progress.lost = progress.idle_faults = 0
+        if progress.faults:
+            progress.faults = progress.lost = progress.idle_faults = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
 
@@ -320,6 +336,7 @@ class Server:
 
     def check_after(self, change: Change) -> None:
         """Raise StuckError if nobody can go on after what has happened to a worker."""
+        self._progress.faults += 1
         self._progress.idle_faults = 0 if self._jobs else self._progress.idle_faults + 1
         self.check_going(f"worker {change.worker} {HAPPENED[change.kind]}")
 

@@ -14,6 +14,8 @@ FAULTS_WHILE_IDLE = 10_000
 """A cluster in which so many faults in a row have found nobody at work is taken to be stuck."""
 LOST_WITHOUT_DELIVERY = 1_000
 """A cluster that has lost so many jobs of each worker since the last gradient was delivered is taken to be stuck."""
+FAULTS_WITHOUT_DELIVERY = 1_000
+"""A cluster that has met so many faults for each worker, and for each of 100 at least, since then is taken to be stuck."""
 GONE = (
     "give it a time at which it is back, let it leave for good (faults.Leave), or use a method that goes on without it, such "
     "as MinibatchSGD(wait=False)"
@@ -32,9 +34,11 @@ class Progress:
         arrived: gradients since the last step.
         lost: jobs lost to faults since the last gradient was delivered.
         idle_faults: faults in a row that found nobody at work.
+        faults: since the last gradient was delivered.
     """
 
     arrived: int = 0
+    faults: int = 0
     lost: int = 0
     idle_faults: int = 0
 
@@ -68,6 +72,11 @@ class Progress:
             raise StuckError(
                 f"{where}, {self.lost} jobs have been lost to faults since the last gradient was delivered: workers do not "
                 "stay up for as long as a job takes"
+            )
+        if self.faults > FAULTS_WITHOUT_DELIVERY * max(100, len(membership.present)):
+            raise StuckError(
+                f"{where}, {self.faults} crashes and returns have come since the last gradient was delivered: make faults "
+                "rarer, or jobs shorter"
             )
         owed_and_coming = not membership.expected.isdisjoint(asked)
         may_be_handed_one = membership.expected and self.idle_faults < FAULTS_WHILE_IDLE

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,12 +14,12 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.optimizers import Optimizer, Tunable
-from simsgd.problems import Problem
+from simsgd.problems import Problem, settings
 from simsgd.provenance import Identity, describe
 from simsgd.provenance.identity import canonical
 from simsgd.replaying import machine
-from simsgd.replaying.programs import program
 from simsgd.replaying.schedule import Schedule
+from simsgd.replaying.written import program
 from simsgd.stopping import Updates, bound
 
 
@@ -40,16 +39,18 @@ def identify(
         problem, optimizer, seed, dtype, width: as `replay` is given them.
         schedule: when it evaluates the model, and when it stops.
     """
+    with settings(dtype):
+        environment = machine.here()
     described = {
         "tape": dict(tape),
-        "problem": _problem(problem, dtype),
+        "problem": _problem(problem, dtype, environment),
         "optimizer": _optimizer(optimizer, problem, dtype),
         "until": describe(schedule.until),
         "evaluate_every": describe(schedule.every),
         "seed": int(seed),
         "dtype": str(dtype),
         "width": "the first step's" if width is None else int(width),
-        "environment": machine.here(),
+        "environment": environment,
     }
     return Identity(described)
 
@@ -64,8 +65,8 @@ _KNOWN: weakref.WeakKeyDictionary[Problem, dict[tuple[str, str], dict[str, Any]]
 """Descriptions of problems, whose data cannot be changed, by dtype and JAX's settings."""
 
 
-def _problem(problem: Problem, dtype: str) -> dict[str, Any]:
-    known, circumstances = _KNOWN.setdefault(problem, {}), (dtype, canonical(machine.settings()))
+def _problem(problem: Problem, dtype: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+    known, circumstances = _KNOWN.setdefault(problem, {}), (dtype, canonical(environment["settings"]))
     if circumstances not in known:
         known[circumstances] = _described(problem, dtype)
     return known[circumstances]
@@ -73,9 +74,9 @@ def _problem(problem: Problem, dtype: str) -> dict[str, Any]:
 
 def _described(problem: Problem, dtype: str) -> dict[str, Any]:
     """Return a problem: its data, hashed, and its functions, as the programs that they are for its shapes."""
-    with _precision("float32"):
+    with settings("float32"):
         init = program(problem.init, jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
-    with _precision(dtype):
+    with settings(dtype):
         parameters = _parameters(problem, dtype)
         batch, whole = _shapes(problem.data, dtype, problem.batch_size), _shapes(problem.data, dtype)
         tests = whole if problem.test_data is None else _shapes(problem.test_data, dtype)
@@ -98,7 +99,7 @@ def _described(problem: Problem, dtype: str) -> dict[str, Any]:
 
 def _optimizer(optimizer: Optimizer, problem: Problem, dtype: str) -> dict[str, Any]:
     """Return an optimizer: its name, and what it computes of the problem's parameters; a tunable one's numbers beside that."""
-    with warnings.catch_warnings(), _precision(dtype):
+    with warnings.catch_warnings(), settings(dtype):
         warnings.simplefilter("ignore")  # the player has warned already
         recipe, numbers = optimizers.split(optimizer)
         parameters = _parameters(problem, dtype)
@@ -125,7 +126,7 @@ def _optimizer(optimizer: Optimizer, problem: Problem, dtype: str) -> dict[str, 
 
 
 def _parameters(problem: Problem, dtype: str) -> Any:
-    with _precision("float32"):
+    with settings("float32"):
         shapes = jax.eval_shape(problem.init, jax.random.key(0))
     return jax.tree.map(lambda leaf: _shape(leaf.shape, dtype), shapes)
 
@@ -150,10 +151,3 @@ def _places(tree: Any) -> list[tuple[str, Any]]:
 
 def _by_place(data: Any) -> dict[str, Any]:
     return {place: describe(leaf) for place, leaf in _places(data)}
-
-
-@contextlib.contextmanager
-def _precision(dtype: str) -> Iterator[None]:
-    """Write programs down under the settings that the player runs with."""
-    with jax.enable_x64(dtype == "float64"), jax.threefry_partitionable(True):
-        yield

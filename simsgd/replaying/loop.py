@@ -23,6 +23,7 @@ import optax
 from simsgd import optimizers
 from simsgd.problems import Batch, Metric, Parameters, draw
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.replaying.programs import compiled
 from simsgd.replaying.work import weighted_sum
 
 
@@ -67,13 +68,13 @@ def capacity(carry: Carry) -> int:
     return len(jax.tree.leaves(carry.snapshots)[0])
 
 
-@jax.jit
+@compiled()
 def copied(parameters: Parameters) -> Parameters:
     """Return a copy, which lives on when the original is given away."""
     return jax.tree.map(jnp.copy, parameters)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "recipe", "batch_size", "long"), donate_argnames="carry")
+@compiled("loss", "recipe", "batch_size", "long", donated="carry")
 def play(
     carry: Carry,
     table: Table,
@@ -87,8 +88,13 @@ def play(
     recipe: Any,
     batch_size: int,
     long: bool,
-) -> Carry:
-    """Play blocks [start, stop) of a table; `long` when their steps have several blocks each."""
+) -> tuple[Carry, jax.Array]:
+    """Play blocks [start, stop) of a table; `long` when their steps have several blocks each.
+
+    Returns:
+        What is carried on, and a number that is computed when that is: it tells that this is done when the rest has been given
+        away.
+    """
     optimizer = optimizers.build(recipe, numbers)
     draw_tile = _drawing(batch_size, len(jax.tree.leaves(data)[0]))
 
@@ -110,7 +116,7 @@ def play(
 
         return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
 
-    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry)
+    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry), jnp.asarray(stop + 1)
 
 
 def _for(start: Any, stop: Any, body: Callable[[jax.Array, Carry], Carry], carry: Carry) -> Carry:
@@ -144,7 +150,7 @@ def _emptied(carry: Carry) -> Carry:
     return carry._replace(sum=jax.tree.map(jnp.zeros_like, carry.sum))
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+@compiled("loss", "metrics")
 def evaluate(
     parameters: Parameters, data: Batch, test_data: Batch | None, *, loss: Metric, metrics: tuple[Metric, ...]
 ) -> list[jax.Array]:

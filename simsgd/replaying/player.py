@@ -21,14 +21,15 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.optimizers import Optimizer
-from simsgd.problems import Parameters, Problem
+from simsgd.problems import Parameters, Problem, settings
 from simsgd.provenance import Identity
 from simsgd.replaying import demands, loop, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
 from simsgd.replaying.identify import identify
+from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
-from simsgd.support import checks, rng
+from simsgd.support import checks, forked, rng
 from simsgd.tape.schema import Rows
 
 LARGEST_WIDTH = 128
@@ -43,15 +44,17 @@ class Evaluation(NamedTuple):
     Attributes:
         parameters: a copy of the model.
         values: the metrics by name.
+        wait: waits for one of them.
     """
 
     parameters: Parameters
     values: dict[str, jax.Array]
+    wait: Wait
 
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics by name."""
-        return {name: float(value) for name, value in self.values.items()}
+        return _as_floats(self.values, self.wait)
 
     @property
     def flat_parameters(self) -> np.ndarray:
@@ -73,7 +76,8 @@ class Player:
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         simsgd.BoundError: if the batches or the models would take more memory than `simsgd.bounds.bytes`.
-        simsgd.replaying.selftest.BrokenInstallationError: if jax is too old or its sums are wrong.
+        simsgd.replaying.selftest.BrokenInstallationError: if jax is too old or computes wrongly.
+        simsgd.ForkedProcessError: in a process that was forked after JAX had started.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Player:
         dtype: str = "float32",
         width: int | None = None,
     ) -> None:
+        forked.check()
         selftest.run_once()
         checks.instance("problem", problem, Problem, "problems.digits()")
         checks.one_of("dtype", dtype, ("float32", "float64"))
@@ -94,6 +99,7 @@ class Player:
         self.rows_played = 0
         self.version = 0
         self.slots = Slots()
+        self._pace, self._wait = Pace(), Wait()
         self._optimizer = optimizer
         with self._precision():
             parameters = problem.start(seed, dtype)
@@ -127,19 +133,21 @@ class Player:
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)
             for table, start, stop, long in stretches(rows, self.version, reads, writes, width, self.dtype):
-                self._carry = loop.play(
-                    self._carry,
-                    table,
-                    start,
-                    stop,
-                    self._data,
-                    self._key,
-                    self._numbers,
-                    loss=self.problem.loss,
-                    recipe=self._recipe,
-                    batch_size=self.problem.batch_size,
-                    long=long,
-                )
+                for first, last in self._pace.pieces(start, stop):
+                    self._carry, done = loop.play(
+                        self._carry,
+                        table,
+                        first,
+                        last,
+                        self._data,
+                        self._key,
+                        self._numbers,
+                        loss=self.problem.loss,
+                        recipe=self._recipe,
+                        batch_size=self.problem.batch_size,
+                        long=long,
+                    )
+                    self._pace.handed(last - first, done)
         self.rows_played += len(rows.step)
         self.version += int(np.count_nonzero(rows.step))
 
@@ -151,11 +159,11 @@ class Player:
     def evaluation(self) -> Evaluation:
         """Return the current model and its metrics, without waiting for them."""
         with self._precision():
-            return Evaluation(loop.copied(self._carry.parameters), self._values())
+            return Evaluation(loop.copied(self._carry.parameters), self._values(), self._wait)
 
     def evaluate(self) -> dict[str, float]:
         """Return the problem's metrics for the current model, when the device has computed them."""
-        return {name: float(value) for name, value in self._values().items()}
+        return _as_floats(self._values(), self._wait)
 
     def _values(self) -> dict[str, jax.Array]:
         problem = self.problem
@@ -195,9 +203,17 @@ class Player:
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
         """Run with the settings that the bits depend on, whatever the process has set."""
-        with jax.enable_x64(self.dtype == "float64"), jax.threefry_partitionable(True):
+        forked.check()
+        with settings(self.dtype):
             yield
 
 
+def _as_floats(values: dict[str, jax.Array], wait: Wait) -> dict[str, float]:
+    wait(next(iter(values.values())))  # they come together
+    with jax.transfer_guard("allow"):
+        return {name: float(value) for name, value in values.items()}
+
+
 def _flat(parameters: Parameters) -> np.ndarray:
-    return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(parameters)])
+    with jax.transfer_guard("allow"):
+        return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(parameters)])

@@ -63,9 +63,10 @@ class Reading:
 
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
-        said = self._tape.header["identity"]
-        whole = "until" in said and until == {"seconds": self._tape.end}  # it may have ended with an update of that moment
-        return {**said, "until": said["until"] if whole else dict(until)}
+        whole = provenance.verified(self._tape.header, self._tape.header["content"])
+        if until == {"seconds": self._tape.end} and "until" in whole:  # it may have ended with an update of that moment
+            return whole
+        return provenance.origin(self._tape.header, until)
 
     def live(self) -> set[int]:
         """Return the versions that later rows, or the jobs in flight at the tape's end, read."""
@@ -86,5 +87,5 @@ class Reading:
 def _known_by_what_it_says(tape: Tape) -> Tape:
     """Return a tape whose header says who it is: what it was recorded from if that is true of its content, else the content."""
     content = tape.content_hash
-    header = {**tape.header, "identity": provenance.verified(tape.header, content), "content": content}
+    header = {**tape.header, "identity": provenance.canonical(provenance.verified(tape.header, content)), "content": content}
     return dataclasses.replace(tape, header=header)

@@ -25,6 +25,9 @@ class Bounds:
         workers: workers of one cluster.
         evaluations: how often the metrics of one run are evaluated.
         bytes: memory for the batches and the models that one replay holds at a time.
+        file_bytes: of one file that is read: a tape, a run, a table of measurements.
+        parts: what one job or one message is made of: its local steps, the buckets of its gradient, the times that it is lost,
+            and the slow spells, pauses and outages that it meets (up to a microsecond each).
 
     Example:
         >>> import simsgd as sg
@@ -36,6 +39,8 @@ class Bounds:
     workers: int = 1_000_000
     evaluations: int = 1_000_000
     bytes: int = 32_000_000_000
+    file_bytes: int = 10_000_000_000
+    parts: int = 100_000
 
     def __setattr__(self, name: str, value: object) -> None:
         """Change a bound, or raise AttributeError for a name that is not one."""
@@ -48,20 +53,23 @@ class Bounds:
         """Raise BoundError if more of something is wanted than the bound called `name` allows.
 
         Args:
-            name: "rows", "workers", "evaluations" or "bytes".
+            name: one of those above.
             wanted: how many.
             what: the argument and its value that need so much; the message begins with it.
         """
         bound = getattr(self, name)
         if wanted > bound:
+            many = f"{wanted:,.4g}" if wanted < 1e300 else _written(wanted)  # a whole number may be beyond all floats
             raise BoundError(
-                f"{what} would take {wanted:,.4g} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
+                f"{what} would take {many} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
                 f"sg.bounds.{name} = {_written(wanted)}"
             )
 
 
 def _written(wanted: float) -> str:
     """Return a bound that allows so much, as code."""
+    if wanted == math.inf:
+        return "…"
     return f"{math.ceil(wanted)}" if wanted < 1e15 else f"10**{math.ceil(math.log10(wanted))}"
 
 

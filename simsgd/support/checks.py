@@ -19,7 +19,7 @@ def number(name: str, value: object, *, wanted: str = "a finite number") -> floa
     except OverflowError:  # a whole number beyond all floats
         checked = math.inf
     if not math.isfinite(checked):
-        raise ValueError(f"{name} must be {wanted}, got {value!r:.40}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value, 40)}")
     return checked
 
 
@@ -58,11 +58,29 @@ def finite_seconds(value: float) -> bool:
 
 
 def as_float(seconds: Any) -> float:
-    """Return a time as a float, so that the clock never has another type; NaN for what is not a number."""
+    """Return a time, or a text that spells one, as a float, so that the clock never has another type; NaN for anything else."""
     try:
         return float(seconds)
-    except (TypeError, ValueError):
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
+    except (TypeError, ValueError, Warning):  # NumPy warns of a masked value, which is none
         return math.nan
+
+
+def as_seconds(given: Any) -> float:
+    """Return what a law or a network gave as a float; NaN for what is not one number: text, a truth value, an array."""
+    if isinstance(given, str | bytes | bytearray | bool) or getattr(given, "ndim", 0) != 0:
+        return math.nan
+    return as_float(given)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """Return the repr of somebody's value for an error, shortened; of one that cannot be shown its class."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def window(start: object, stop: object, end: float) -> tuple[float, float]:
@@ -77,7 +95,7 @@ def window(start: object, stop: object, end: float) -> tuple[float, float]:
 def whole(name: str, value: object, least: int) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
     return int(value)
 
 

@@ -1,18 +1,21 @@
 """Tables of measurements in files: rows of named columns, read from CSV; what is wrong is said by its row and column.
 
-Errors here are ValueErrors that begin with the row. Whoever reads a file puts its name in front, with `of_file`.
+Errors here are ValueErrors that begin with the row. Whoever reads a file puts its name in front, with `of_file`. They quote
+what the file holds, unless a stranger chose the file: then, `withholding` it, they quote numbers only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import csv
+import io
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from simsgd.support import checks
+from simsgd.support import checks, files
 from simsgd.support.files import FileFormatError
 
 
@@ -47,7 +50,7 @@ class Row(NamedTuple):
         value = self.values[column]
         number = _as_number(value)
         if not fits(number):
-            raise ValueError(f"row {self.number}: {column} must be {wanted}, got {value!r:.60}")
+            raise ValueError(f"row {self.number}: {column} must be {wanted}, got {shown(value)}")
         return number
 
 
@@ -56,6 +59,7 @@ def rows_of_csv(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterato
 
     Raises:
         OSError: if the file cannot be read.
+        FileFormatError: if it is not a regular file, or has more than `sg.bounds.file_bytes` bytes.
         ValueError: if a column is missing or there twice, a row has too few or too many values, or the file is not text.
 
     Example:
@@ -67,7 +71,8 @@ def rows_of_csv(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterato
         ...     [row.seconds("seconds") for row in tables.rows_of_csv(path, ("bytes", "seconds"))]
         [1e-05]
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    raw = files.read(path)
+    with io.TextIOWrapper(io.BytesIO(raw), newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -76,7 +81,7 @@ def rows_of_csv(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterato
                 if not any(value.strip() for value in values):
                     continue
                 if len(values) != len(header):
-                    raise ValueError(f"row {reader.line_num}: there must be {len(header)} values, got {values!r}")
+                    raise ValueError(f"row {reader.line_num}: there must be {len(header)} values, got {shown(values)}")
                 yield Row(reader.line_num, {column: values[place].strip() for column, place in wanted.items()})
         except csv.Error as error:
             raise ValueError(f"row {reader.line_num}: {error}") from error
@@ -89,8 +94,33 @@ def places(found: Sequence[str], columns: Sequence[str]) -> dict[str, int]:
     for column in columns:
         if found.count(column) != 1:
             problem = "is missing" if column not in found else "is there more than once"
-            raise ValueError(f"column {column!r} {problem}: there must be {', '.join(columns)}, got {', '.join(found)}")
+            got = ", ".join(found) if _quoting.get() else f"{len(found)} columns"
+            raise ValueError(f"column {column!r} {problem}: there must be {', '.join(columns)}, got {got:.200}")
     return {column: found.index(column) for column in columns}
+
+
+_quoting = contextvars.ContextVar("_quoting", default=True)
+
+
+@contextlib.contextmanager
+def withholding() -> Iterator[None]:
+    """Let errors of the block quote nothing that a file holds but numbers."""
+    before = _quoting.set(False)
+    try:
+        yield
+    finally:
+        _quoting.reset(before)
+
+
+def shown(value: object) -> str:
+    """Return what an error says of a value that a file holds."""
+    is_number = value is None or isinstance(value, int | float) or math.isfinite(_as_number(value))
+    return f"{value!r:.60}" if _quoting.get() or is_number else f"{type(value).__name__}, which is no number"
+
+
+def text_shown(text: str) -> str:
+    """Return a text of a file, as an error says it."""
+    return text if _quoting.get() else "something else"
 
 
 @contextlib.contextmanager
@@ -98,6 +128,8 @@ def of_file(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn a ValueError of the block, about what a file holds, into a `FileFormatError` that begins with the file's name."""
     try:
         yield
+    except FileFormatError:
+        raise
     except ValueError as error:
         raise FileFormatError(f"{path}: {error}") from error
 

@@ -29,7 +29,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def write(
         [(0.0, 0), (1000000.0, 1), (2000000.0, 2)]
     """
     window = _window(tape, start, stop)
-    with files.writing(path) as temporary, _opened(temporary, os.fspath(path).endswith(".gz")) as file:
+    with files.writing(path) as raw, _opened(raw, os.fspath(path).endswith(".gz")) as file:
         file.write('{"traceEvents":[\n')
         for number, some in enumerate(itertools.batched(_events(tape, window, metrics or {}), 10_000)):
             file.write((",\n" if number else "") + ",\n".join(some))
@@ -130,12 +130,14 @@ def _window(tape: Tape, start: float, stop: float | None) -> Window:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str], compressed: bool) -> Iterator[io.TextIOBase]:
-    """Open a text file for writing; a compressed one tells no name and time, so that equal tapes make equal files."""
-    with open(path, "wb") as raw:
-        packed: Any = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) if compressed else raw
-        with contextlib.closing(io.TextIOWrapper(packed, "utf-8", newline="\n")) as file:
-            yield file
+def _opened(raw: IO[bytes], compressed: bool) -> Iterator[io.TextIOBase]:
+    """Write text to a file; a compressed one tells no name and time, so that equal tapes make equal files."""
+    packed: Any = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) if compressed else raw
+    file = io.TextIOWrapper(packed, "utf-8", newline="\n")
+    yield file
+    file.detach()  # writes what it holds, and leaves open what it writes to
+    if compressed:
+        packed.close()
 
 
 def _events(tape: Tape, window: Window, metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[str]:

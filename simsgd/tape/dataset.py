@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simsgd.support import checks, sealed
+from simsgd.support.bounds import bounds
 from simsgd.tape.rules import TapeError
 from simsgd.tape.schema import LOGS, Discarded, Down, Jobs
 
@@ -45,20 +47,45 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
     Raises:
         TapeError: if a column or an attribute is missing, or is not what it should be.
     """
-    try:
-        logs: dict[str, dict[str, Any]] = {
-            log: {name: data[f"{log}_{name}"].values.astype(kind) for name, kind in schema.items()}
-            for log, schema in LOGS.items()
-        }
-        return logs["row"] | {
-            "update_times": data["update_time"].values.astype(np.float64),
-            "workers": int(data.attrs["workers"]),
-            "end": float(data.attrs["end"]),
-            "discarded": Discarded(**logs["discarded"]),
-            "in_flight": Jobs(**logs["in_flight"]),
-            "down": Down(**logs["down_spell"]),
-            "collective": bool(data.attrs["collective"]),
-            "header": json.loads(data.attrs["header"]),
-        }
-    except (KeyError, ValueError) as error:
-        raise TapeError(f"not a tape: {error}") from error
+    logs = {log: {name: _column(data, f"{log}_{name}", log) for name in schema} for log, schema in LOGS.items()}
+    return logs["row"] | {
+        "update_times": _column(data, "update_time", "update"),
+        "workers": _whole(data, "workers"),
+        "end": _attribute(data, "end", float),
+        "discarded": Discarded(**logs["discarded"]),
+        "in_flight": Jobs(**logs["in_flight"]),
+        "down": Down(**logs["down_spell"]),
+        "collective": bool(_whole(data, "collective")),
+        "header": _header(_attribute(data, "header", str)),
+    }
+
+
+def _column(data: xarray.Dataset, name: str, dimension: str) -> np.ndarray:
+    """Return a column of a log; whether it has the right type is the tape's own to check."""
+    if name not in data.variables or data[name].dims != (dimension,):
+        raise TapeError(f"not a tape: there is no column {name!r} along {dimension!r}")
+    return data[name].values
+
+
+def _attribute(data: xarray.Dataset, name: str, kind: type) -> Any:
+    """Return an attribute of a kind, which other readers of the file may have made a NumPy scalar."""
+    value = data.attrs.get(name)
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TapeError(f"not a tape: the attribute {name!r} must be {kind.__name__}, got {value!r:.60}")
+    return value
+
+
+def _whole(data: xarray.Dataset, name: str) -> int:
+    """Return an attribute that counts, of which no more are told than one computer can hold."""
+    number: int = _attribute(data, name, int)
+    bounds.check("workers", number, f"the attribute {name!r}, {number!r:.60},")
+    return number
+
+
+def _header(text: str) -> dict[str, Any]:
+    """Return where a tape says that it comes from: what a replay takes from there is checked, the rest is to be read."""
+    header: dict[str, Any] = sealed.plain_json("the header", text, dict)
+    checks.whole("the header's seed", header.get("seed", 0), 0)
+    checks.not_negative("the header's message_bytes", header.get("message_bytes", 0), "bytes")
+    return header

@@ -33,7 +33,7 @@ import numpy as np
 
 from simsgd import provenance
 from simsgd.provenance import Identity
-from simsgd.support import frames, show
+from simsgd.support import checks, files, frames, sealed, show
 from simsgd.tape import dataset, intervals, rules
 from simsgd.tape.intervals import Stretches
 from simsgd.tape.rules import TapeError
@@ -187,26 +187,26 @@ class Tape(Jobs):
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tape to one netCDF file, whole or not at all.
+        """Write the tape to one netCDF file, whole or not at all; equal tapes with equal headers make equal bytes.
 
         Raises:
+            TypeError: if `path` is no name of a file.
             OSError: if the file cannot be written.
         """
-        from simsgd.support import files
-
-        files.save(path, self.to_dataset(), kind="tape")
+        checks.instance("path", path, (str, os.PathLike), '"tape.nc"')
+        sealed.save(path, self.to_dataset(), kind="tape")
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Tape:
         """Read a tape that `save` wrote, and check that it is whole and keeps its laws.
 
         Raises:
+            TypeError: if `path` is no name of a file.
             FileNotFoundError: if there is no such file.
             simsgd.support.files.FileFormatError: if it is damaged or is not a simsgd tape.
         """
-        from simsgd.support import files
-
-        data = files.load(path, kind="tape")
+        checks.instance("path", path, (str, os.PathLike), '"tape.nc"')
+        data = sealed.load(path, kind="tape")
         with files.naming(path):
             return Tape.from_dataset(data).check()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simsgd.support import checks
+from simsgd.times.answers import distribution_of, draws_of, moments_of
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 from simsgd.times.stretching import Clock, on_work
 
@@ -53,7 +54,7 @@ class Around(Law):
 
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
         """Draw from the law and change what it drew."""
-        return on_work(self.law.sampler(rng, worker), lambda draw: self._change(draw, rng, worker))
+        return on_work(draws_of(self.law, rng, worker), lambda draw: self._change(draw, rng, worker))
 
     def in_the_long_run(self, worker: int = 0) -> Law:
         """Return this law with the clocks of the inner law moved outside, so that they stretch the changed work."""
@@ -65,7 +66,7 @@ class Around(Law):
     def moments(self, worker: int = 0) -> Moments:
         """Return the moments by the formulae of the class's docstring."""
         whole = self.in_the_long_run(worker)
-        return whole._changed(worker) if isinstance(whole, Around) else whole.moments(worker)
+        return whole._changed(worker) if isinstance(whole, Around) else moments_of(whole, worker)
 
     def autocorrelation_at(self, lag: int, worker: int = 0) -> float:
         """Return the correlation with the job `lag` later; NaN where it is not stated."""
@@ -75,7 +76,7 @@ class Around(Law):
     def distribution(self, worker: int = 0) -> Distribution | None:
         """Return the distribution of one job's time if it is the inner law's, shifted or scaled; None otherwise."""
         whole = self.in_the_long_run(worker)
-        return whole._distribution(worker) if isinstance(whole, Around) else whole.distribution(worker)
+        return whole._distribution(worker) if isinstance(whole, Around) else distribution_of(whole, worker)
 
     def check_workers(self, workers: int) -> None:
         """Raise ValueError if the law cannot serve so many workers."""

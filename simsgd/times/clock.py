@@ -15,6 +15,7 @@ import numpy as np
 
 from simsgd.support import checks
 from simsgd.support.units import InSeconds
+from simsgd.times.answers import moments_of
 from simsgd.times.expectations import expectation, pauses_met
 from simsgd.times.law import Law, Moments
 from simsgd.times.stretching import Clock, Piece
@@ -74,7 +75,7 @@ class SlowSpells(Clock):
 
     def around(self, work: Law, worker: int) -> Moments:
         """Return the moments by the formulae above; NaN where they need a distribution that the work does not state."""
-        mean, variance, _ = work.moments(worker)
+        mean, variance, _ = moments_of(work, worker)
         stretch, _, spread = self._chain()
         total = stretch**2 * variance + 2 * spread * self._beyond(work, worker)
         return Moments(stretch * mean, total, self._correlation(1, work, worker, total))
@@ -93,10 +94,10 @@ class SlowSpells(Clock):
     def _beyond(self, work: Law, worker: int) -> float:
         """Return λE[w] − 1 + L(λ)."""
         rate = self._chain()[1]
-        return rate * work.moments(worker).mean - expectation(work, worker, lambda seconds: -np.expm1(-rate * seconds))
+        return rate * moments_of(work, worker).mean - expectation(work, worker, lambda seconds: -np.expm1(-rate * seconds))
 
     def _correlation(self, lag: int, work: Law, worker: int, variance: float) -> float:
-        if work.moments(worker).autocorrelation != 0 or not math.isfinite(variance):
+        if moments_of(work, worker).autocorrelation != 0 or not math.isfinite(variance):
             return math.nan
         _, rate, spread = self._chain()
         ends = expectation(work, worker, lambda seconds: -np.expm1(-rate * seconds))
@@ -158,7 +159,7 @@ class Pauses(Clock):
 
     def around(self, work: Law, worker: int) -> Moments:
         """Return the moments by the formulae above; NaN where they need a distribution that the work does not state."""
-        mean, variance, autocorrelation = work.moments(worker)
+        mean, variance, autocorrelation = moments_of(work, worker)
         between = self.every - self.lasting
         stretch = self.every / between
         one, two = pauses_met(work, worker, between)

@@ -11,6 +11,7 @@ import numpy as np
 
 from simsgd.support import checks
 from simsgd.support.units import FACTOR
+from simsgd.times.answers import distribution_of, draws_of, moments_of
 from simsgd.times.around import Around, moved
 from simsgd.times.law import Distribution, Law, Moments, Sampler
 
@@ -47,11 +48,11 @@ class Speeds(Around):
         return lambda now: draw(now) / speed
 
     def _changed(self, worker: int) -> Moments:
-        mean, variance, autocorrelation = self.law.moments(worker)
+        mean, variance, autocorrelation = moments_of(self.law, worker)
         return Moments(mean / self.speeds[worker], variance / self.speeds[worker] ** 2, autocorrelation)
 
     def _distribution(self, worker: int) -> Distribution | None:
-        return moved(self.law.distribution(worker), 1 / self.speeds[worker])
+        return moved(distribution_of(self.law, worker), 1 / self.speeds[worker])
 
     def check_workers(self, workers: int) -> None:
         """Raise ValueError unless there is one speed for each worker."""
@@ -92,7 +93,7 @@ class DrawnSlowness(Around):
         checks.instance("DrawnSlowness.slowness", self.slowness, Law, "Lognormal(mean=1.0, coefficient_of_variation=0.5)")
 
     def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
-        drawn = self.slowness.sampler(rng.spawn(1)[0], worker)(0.0)
+        drawn = draws_of(self.slowness, rng.spawn(1)[0], worker)(0.0)
         factor = checks.positive(f"the factor that {self.slowness!r} drew for worker {worker}", drawn)
         return lambda now: factor * draw(now)
 
@@ -101,12 +102,12 @@ class DrawnSlowness(Around):
         return Moments(mean, variance, self._autocorrelation(1, worker))
 
     def _mean_and_variance(self, worker: int) -> tuple[float, float]:
-        factor, work = self.slowness.moments(worker), self.law.moments(worker)
+        factor, work = moments_of(self.slowness, worker), moments_of(self.law, worker)
         variance = factor.variance * (work.variance + work.mean**2) + factor.mean**2 * work.variance
         return factor.mean * work.mean, variance
 
     def _autocorrelation(self, lag: int, worker: int) -> float:
-        factor, work = self.slowness.moments(worker), self.law.moments(worker)
+        factor, work = moments_of(self.slowness, worker), moments_of(self.law, worker)
         variance = self._mean_and_variance(worker)[1]
         if variance == 0:
             return 0.0
@@ -147,11 +148,11 @@ class PerWorker(Law):
 
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
         """Draw from the worker's own law."""
-        return self.laws[worker].sampler(rng, worker)
+        return draws_of(self.laws[worker], rng, worker)
 
     def moments(self, worker: int = 0) -> Moments:
         """Return the moments of the worker's own law."""
-        return self.laws[worker].moments(worker)
+        return moments_of(self.laws[worker], worker)
 
     def autocorrelation_at(self, lag: int, worker: int = 0) -> float:
         """Return that of the worker's own law."""
@@ -159,7 +160,7 @@ class PerWorker(Law):
 
     def distribution(self, worker: int = 0) -> Distribution | None:
         """Return that of the worker's own law."""
-        return self.laws[worker].distribution(worker)
+        return distribution_of(self.laws[worker], worker)
 
     def in_the_long_run(self, worker: int = 0) -> Law:
         """Return the worker's own law in the long run."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from simsgd.times.answers import distribution_of, moments_of
 from simsgd.times.law import Law
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -20,10 +21,10 @@ def expectation(law: Law, worker: int, function: Function) -> float:
     With P(X > x) = exp(−t) this is the integral of function(x(t))·exp(−t) over t: Gauss–Legendre with 20 nodes on each of a
     few dozen intervals, finer near 0 where x(t) may be steep. Its error is near 1e-13.
     """
-    mean, variance, _ = law.moments(worker)
+    mean, variance, _ = moments_of(law, worker)
     if variance == 0:
         return float(function(np.array([mean]))[0])
-    distribution = law.distribution(worker)
+    distribution = distribution_of(law, worker)
     if distribution is None:
         return math.nan
     edges = np.concatenate([[0.0], np.geomspace(1e-12, 1.0, 37), np.linspace(2.0, 40.0, 39)])
@@ -40,11 +41,11 @@ def pauses_met(law: Law, worker: int, between: float) -> tuple[float, float]:
     After every `between` seconds of work there is a pause. Work of w seconds at a random moment meets one of the two whole
     numbers next to w/between; with f the fractional part, the variance is E[f(1 − f)]. NaN if the law states no distribution.
     """
-    mean, variance, _ = law.moments(worker)
+    mean, variance, _ = moments_of(law, worker)
     if variance == 0:
         one, two = math.fmod(mean / between, 1.0), math.fmod(2 * mean / between, 1.0)
         return one * (1 - one), two * (1 - two)
-    distribution = law.distribution(worker)
+    distribution = distribution_of(law, worker)
     if distribution is None:
         return math.nan, math.nan
     fractions = distribution.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES) / between % 1.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from simsgd.support import checks
 from simsgd.support.units import InSeconds
+from simsgd.times.answers import distribution_of, moments_of
 from simsgd.times.law import Distribution, Law, Moments
 from simsgd.times.stretching import Clock, Piece
 from simsgd.times.work import Scaled
@@ -93,11 +94,11 @@ class Slowdowns(Clock):
 
     def around(self, work: Law, worker: int) -> Moments:
         """Return the moments of the work, times the slowness of slow-downs that never end."""
-        return self._never_ending(work, worker).moments(worker)
+        return moments_of(self._never_ending(work, worker), worker)
 
     def moments(self, worker: int = 0) -> Moments:
         """Return the moments of the law in the long run."""
-        return self.in_the_long_run(worker).moments(worker)
+        return moments_of(self.in_the_long_run(worker), worker)
 
     def autocorrelation_at(self, lag: int, worker: int = 0) -> float:
         """Return that of the law in the long run."""
@@ -105,7 +106,7 @@ class Slowdowns(Clock):
 
     def distribution(self, worker: int = 0) -> Distribution | None:
         """Return that of the law in the long run."""
-        return self.in_the_long_run(worker).distribution(worker)
+        return distribution_of(self.in_the_long_run(worker), worker)
 
     def in_the_long_run(self, worker: int = 0) -> Law:
         """Return the law without the slow-downs that end."""

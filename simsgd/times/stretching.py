@@ -6,11 +6,12 @@ Laws of this module:
    slowness), drawn one after the other from a separate stream.
 2. Slowness is seconds per second of nominal work: 1 is the usual speed, 5 is five times slower, infinity is paused.
 3. Pieces that ended before a job begins are dropped; pieces that a job has looked ahead at are kept, because the job may be
-   cut short.
+   cut short. A job that meets very many is looked at in parts, each when the clock has come to it: see `support.walks`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import abstractmethod
 from collections import deque
@@ -20,7 +21,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from simsgd.support import checks
+from simsgd.support import checks, walks
+from simsgd.times.answers import draws_of
 from simsgd.times.law import Law, Moments, Sampler
 
 
@@ -42,25 +44,57 @@ class Stretched:
     Args:
         work: draws a job's nominal seconds.
         pieces: the worker's slowness from second 0 on.
+        law: named in errors.
     """
 
-    def __init__(self, work: Sampler, pieces: Iterator[Piece]) -> None:
+    checks_itself = True
+
+    def __init__(self, work: Sampler, pieces: Iterator[Piece], law: object = "work on a clock") -> None:
         self.work = work
         self.pieces = pieces
+        self.law = law
         self._ahead: deque[Piece] = deque()
 
     def __call__(self, now: float) -> float:
         """Return the seconds until the work of the job that begins at `now` is done."""
+        try:
+            return self.in_parts(now)
+        except walks.Unfinished as unfinished:
+            return walks.whole(unfinished, now)
+
+    def in_parts(self, now: float) -> float:
+        """Return the same, or raise `walks.Unfinished` after `walks.AT_ONCE` pieces, for the clock to follow.
+
+        Raises:
+            BoundError: if the job, or the time since the last one, meets more pieces than `simsgd.bounds.parts`.
+        """
         ahead = self._ahead
+        if not ahead or ahead[0].until <= now:
+            self._forget(now)
+        left = self.work(now)
+        if type(left) is not float or not checks.finite_seconds(left):
+            work = checks.as_seconds(left)
+            if not checks.finite_seconds(work):  # the recorder refuses it, and names the law
+                return left
+            left = work
+        return self._walk(left, left, 0.0, now, 0, 0)
+
+    def _forget(self, now: float) -> None:
+        """Drop the pieces that have ended at `now`."""
+        ahead, passed = self._ahead, 0
         while not ahead or ahead[0].until <= now:
             if ahead:
                 ahead.popleft()
-            else:
-                ahead.append(next(self.pieces))
-        left, elapsed, at, index = self.work(now), 0.0, now, 0
-        if not checks.finite_seconds(left):  # the recorder refuses it, and names the law
-            return left
-        while True:
+                continue
+            ahead.append(next(self.pieces))
+            passed += 1
+            if passed > walks.AT_ONCE:
+                walks.check_parts(passed, min(1.0, ahead[0].until / now), f"{self.law!r}: the way to a job at {now:g} s")
+
+    def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int) -> float:
+        """Go on from the second `at`, which the piece at `index` covers, with so much of the work left."""
+        ahead = self._ahead
+        for index in range(index, index + walks.AT_ONCE):  # noqa: B020
             if index == len(ahead):
                 ahead.append(next(self.pieces))
             until, slowness = ahead[index]
@@ -68,19 +102,30 @@ class Stretched:
             if left == 0 or left * slowness <= room:  # nothing left to do takes no time even in a pause
                 return elapsed + (left * slowness if left else 0.0)
             left = max(0.0, left - room / slowness)
-            elapsed, at, index = elapsed + room, until, index + 1
+            elapsed, at = elapsed + room, until
+        passed += walks.AT_ONCE
+        walks.check_parts(passed, 1 - left / work, f"{self.law!r}: a job of {work:g} seconds of work")
+        raise walks.Unfinished(at, functools.partial(self._go_on, work, left, elapsed, at, index + 1, passed))
+
+    def _go_on(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int, now: float) -> float:
+        """Walk on, when the clock has come to `now`: no job will begin before."""
+        ahead = self._ahead
+        while index and ahead[0].until <= now:
+            ahead.popleft()
+            index -= 1
+        return self._walk(work, left, elapsed, at, index, passed)
 
 
 def on_work(draw: Sampler, change: Callable[[Sampler], Sampler]) -> Sampler:
     """Change how the nominal work is drawn; a clock around it stays outermost."""
-    return Stretched(change(draw.work), draw.pieces) if isinstance(draw, Stretched) else change(draw)
+    return Stretched(change(draw.work), draw.pieces, draw.law) if isinstance(draw, Stretched) else change(draw)
 
 
-def stretched(draw: Sampler, pieces: Iterator[Piece]) -> Stretched:
-    """Put a clock around a sampler; if it already has one, the slownesses multiply."""
+def stretched(draw: Sampler, pieces: Iterator[Piece], law: object) -> Stretched:
+    """Put the clock of a law around a sampler; if it already has one, the slownesses multiply."""
     if isinstance(draw, Stretched):
-        return Stretched(draw.work, multiplied(draw.pieces, pieces))
-    return Stretched(draw, pieces)
+        return Stretched(draw.work, multiplied(draw.pieces, pieces), law)
+    return Stretched(draw, pieces, law)
 
 
 def multiplied(*chains: Iterator[Piece]) -> Iterator[Piece]:
@@ -92,6 +137,22 @@ def multiplied(*chains: Iterator[Piece]) -> Iterator[Piece]:
         if until == math.inf:
             return
         current = [next(chain) if piece.until == until else piece for chain, piece in zip(chains, current, strict=True)]
+
+
+def checked_pieces(law: Clock, worker: int, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield the pieces of a clock of somebody's own, or raise ValueError for one that no clock can follow."""
+    since = 0.0
+    wanted = "Piece(until, slowness), each ending after the one before, with a slowness above 0, the last one without end"
+    for piece in pieces:
+        pair = tuple(map(checks.as_seconds, piece)) if isinstance(piece, tuple) and len(piece) == 2 else (math.nan, math.nan)
+        if not (since <= pair[0] or pair[0] <= 0.0) or not pair[1] > 0 or pair == (math.inf, math.inf):
+            raise ValueError(
+                f"{law!r}.pieces yielded {checks.shown(piece)} for worker {worker}, from {since:g} s on: it must yield {wanted}"
+            )
+        since = max(since, pair[0])
+        yield Piece(*pair)
+    if since < math.inf:
+        raise ValueError(f"{law!r}.pieces ended at {since:g} s for worker {worker}: it must yield {wanted}")
 
 
 @dataclass(frozen=True)
@@ -115,8 +176,10 @@ class Clock(Law):
 
     def sampler(self, rng: np.random.Generator, worker: int) -> Sampler:
         """Draw the work from the law, and stretch it."""
-        draw = self.law.sampler(rng, worker)
-        return stretched(draw, self.pieces(rng.spawn(1)[0], worker))
+        draw = draws_of(self.law, rng, worker)
+        pieces = self.pieces(rng.spawn(1)[0], worker)
+        own = not type(self).__module__.startswith("simsgd.")
+        return stretched(draw, checked_pieces(self, worker, pieces) if own else pieces, self)
 
     def moments(self, worker: int = 0) -> Moments:
         """Return the long-run moments; with several clocks only the mean, and with two periodic ones nothing."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from simsgd.support import files
+from simsgd.support.bounds import bounds
 from simsgd.support.files import FileFormatError
-from simsgd.support.tables import Row, of_file, places, rows_of_csv
+from simsgd.support.tables import Row, of_file, places, rows_of_csv, text_shown
 
 COLUMNS = ("worker", "step", "seconds")
 
@@ -18,8 +21,6 @@ def load(path: str | os.PathLike[str]) -> tuple[tuple[float, ...], ...]:
     path = pathlib.Path(path)
     if path.suffix not in (".csv", ".parquet"):
         raise FileFormatError(f"{path}: a table of times must be a file whose name ends in .csv or .parquet")
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
     with of_file(path):
         return _by_worker(rows_of_csv(path, COLUMNS) if path.suffix == ".csv" else _rows_of_parquet(path))
 
@@ -55,10 +56,14 @@ def _rows_of_parquet(path: pathlib.Path) -> Iterator[Row]:
         from pyarrow import lib, parquet
     except ImportError as error:
         raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'simsgd[parquet]', or use CSV") from error
+    raw = files.read(path)
     try:
-        table = parquet.read_table(path)
+        file = parquet.ParquetFile(io.BytesIO(raw))
+        places(file.schema_arrow.names, COLUMNS)
+        bounds.check("rows", file.metadata.num_rows, f"{path}, {file.metadata.num_rows} rows,")
+        table = file.read(columns=COLUMNS)
     except (lib.ArrowException, OSError) as error:
-        raise ValueError(f"cannot be read as Parquet ({error})") from error
-    columns = [table.column(place).to_pylist() for place in places(table.column_names, COLUMNS).values()]
+        raise ValueError(f"cannot be read as Parquet ({text_shown(str(error))})") from error
+    columns = [table.column(name).to_pylist() for name in COLUMNS]
     for number, values in enumerate(zip(*columns, strict=True)):
         yield Row(number, dict(zip(COLUMNS, values, strict=True)))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.support.units import Drawn
+from simsgd.times.answers import distribution_of, moments_of
 from simsgd.times.around import Around, moved, parameters
 from simsgd.times.law import Distribution, Moments, Sampler
 
@@ -46,11 +48,11 @@ class Scaled(Around):
         return lambda now: overhead + by * draw(now)
 
     def _changed(self, worker: int) -> Moments:
-        mean, variance, autocorrelation = self.law.moments(worker)
+        mean, variance, autocorrelation = moments_of(self.law, worker)
         return Moments(self.overhead + self.by * mean, self.by**2 * variance, autocorrelation)
 
     def _distribution(self, worker: int) -> Distribution | None:
-        return moved(self.law.distribution(worker), self.by, self.overhead)
+        return moved(distribution_of(self.law, worker), self.by, self.overhead)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class LocalSteps(Around):
 
     Raises:
         ValueError: if `steps` is not a whole number of at least 1.
+        BoundError: if it is above `simsgd.bounds.parts`.
 
     Example:
         >>> import simsgd as sg
@@ -81,6 +84,7 @@ class LocalSteps(Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.store(self, steps=checks.whole("LocalSteps.steps", self.steps, 1))
+        bounds.check("parts", self.steps, f"LocalSteps.steps={self.steps}")
 
     def _change(self, draw: Sampler, rng: np.random.Generator, worker: int) -> Sampler:
         steps = range(self.steps)
@@ -94,7 +98,7 @@ class LocalSteps(Around):
         return all_steps
 
     def _changed(self, worker: int) -> Moments:
-        mean, variance, _ = self.law.moments(worker)
+        mean, variance, _ = moments_of(self.law, worker)
         scale = self._covariance(0, worker)
         return Moments(self.steps * mean, scale * variance, self._autocorrelation(1, worker))
 
@@ -104,7 +108,7 @@ class LocalSteps(Around):
 
     def _covariance(self, lag: int, worker: int) -> float:
         """Return that of the sums of two jobs' steps, over the variance of one step."""
-        if self.law.moments(worker).autocorrelation == 0:
+        if moments_of(self.law, worker).autocorrelation == 0:
             return 0.0 if lag else float(self.steps)
         between = range(1 - self.steps, self.steps)
         lags = ((abs(lag * self.steps + k), self.steps - abs(k)) for k in between)
@@ -112,10 +116,10 @@ class LocalSteps(Around):
 
     def _distribution(self, worker: int) -> Distribution | None:
         """Return the law's where there is one step, and the gamma that independent exponential or gamma times sum to."""
-        one = self.law.distribution(worker)
+        one = distribution_of(self.law, worker)
         if self.steps == 1 or one is None:
             return one
-        if self.law.moments(worker).autocorrelation != 0 or one.dist.name not in ("expon", "gamma"):
+        if moments_of(self.law, worker).autocorrelation != 0 or one.dist.name not in ("expon", "gamma"):
             return None
         from scipy import stats
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from simsgd.cluster import Cluster
+from simsgd.networks.fabric import jitter_of
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
+from simsgd.support.walks import Unfinished
 
 
 class Ends(NamedTuple):
@@ -57,11 +59,12 @@ class Transport(ABC):
         self._bytes = message_bytes
         self._ends = ends
         self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
+        self._next_job = [0] * cluster.workers
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
         """Return what disturbs a worker's messages; one object for all those of whom nothing does."""
-        jitter = (None, None) if self.collective else self._network.jitter(worker)
+        jitter = (None, None) if self.collective else jitter_of(self._network, worker)
         return MessageFaults(named, seed, worker, jitter) if named or any(jitter) else NO_FAULTS
 
     @abstractmethod
@@ -78,12 +81,33 @@ class Transport(ABC):
         else:
             self._plan(job, ended, self.upload)
 
+    def reached_in_turn(self, job: Job, moment: float) -> None:
+        """The same where models take events to come: jobs that were dropped before they began leave their times unused."""
+        job.began = moment
+        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
+        self._next_job[job.worker] = job.job + 1
+        self.reached(job, moment)
+
     def _fails(self, job: Job, moment: float, error: Exception) -> None:
-        """Raise the error of a time that could not be drawn, when its job begins.
+        """Raise the error of a time that could not be drawn, when its job begins; or go on with one that is yet to be walked.
 
         Times are drawn ahead of the clock, and the recording may end, or the job be cancelled, before it needs them.
         """
-        self._plan(job, moment, functools.partial(_fail, error))
+        if isinstance(error, Unfinished):
+            self._plan(job, error.moment, functools.partial(self._further, error))
+        else:
+            self._ends.computing.note(error, job)
+            self._plan(job, moment, functools.partial(_fail, error))
+
+    def _further(self, walk: Unfinished, job: Job) -> None:
+        """Ask again when a job ends whose walk the clock has followed."""
+        now = self._loop.now
+        try:
+            job.ended = ended = self._ends.computing.further(job, walk, now)
+        except Exception as error:
+            self._fails(job, now, error)
+        else:
+            self._plan(job, ended, self.upload)
 
     @abstractmethod
     def upload(self, job: Job) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from simsgd.cluster import Cluster
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
-from simsgd.recording.draws import checked
+from simsgd.networks.fabric import jitter_of, seconds_of
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -19,6 +19,7 @@ from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
+from simsgd.times.answers import checked, sampler_of
 
 
 class Collective(Transport):
@@ -31,7 +32,7 @@ class Collective(Transport):
     ) -> None:
         super().__init__(loop, cluster, named, message_bytes, seed, ends)
         self._wires = list(self._network.wires.values())
-        jitter = any(wire.jitter(worker)[1] for wire in self._wires for worker in range(cluster.workers))
+        jitter = any(jitter_of(wire, worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(faults.none for faults in self._faults)
         self._seed = seed
         self._ready: dict[int, Job] = {}
@@ -106,7 +107,7 @@ class Collective(Transport):
 
     def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, size: float, wire: Wire) -> np.ndarray:
         """Say when messages arrive that ranks start to send, of `size` bytes each: with jitter, losses and outages."""
-        seconds, now = wire.seconds(size), self._loop.now
+        seconds, now = seconds_of(wire, size), self._loop.now
         arrivals = []
         for worker, start in zip(workers[senders].tolist(), started.tolist(), strict=True):
             disturbance = self._faults[worker].of_one(self._jitter_of(wire, worker)(start))
@@ -117,7 +118,7 @@ class Collective(Transport):
         """Return what draws the additional seconds of a worker's messages on a wire."""
         number = self._wires.index(wire)
         if (number, worker) not in self._jitter:
-            law: Law | None = wire.jitter(worker)[1]
+            law: Law | None = jitter_of(wire, worker)[1]
             stream = rng.stream(self._seed, f"jitter of wire {number}", worker)
-            self._jitter[number, worker] = checked(law, law.sampler(stream, worker)) if law else (lambda now: 0.0)
+            self._jitter[number, worker] = checked(law, worker, sampler_of(law, stream, worker)) if law else (lambda now: 0.0)
         return self._jitter[number, worker]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from simsgd.cluster import Cluster
 from simsgd.networks import Network
+from simsgd.networks.fabric import path_seconds
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
-from simsgd.recording.message_faults import UNDISTURBED
+from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.transport.base import Ends, Transport
-from simsgd.support import checks
+
+
+class Sending(NamedTuple):
+    """A message that is lost on its way: its seconds, what disturbs it, and what is called with its arrival."""
+
+    seconds: float
+    disturbance: Disturbance
+    done: Callable[[Job, float], None]
 
 
 class Paths(Transport):
@@ -23,21 +33,10 @@ class Paths(Transport):
         super().__init__(loop, cluster, named, message_bytes, seed, ends)
         network: Network = self._network
         workers = range(cluster.workers)
-        self._down = [self._seconds(network.download_seconds, worker, "down") for worker in workers]
-        self._up = [self._seconds(network.upload_seconds, worker, "up") for worker in workers]
+        self._down = [path_seconds(network, "down", worker, message_bytes) for worker in workers]
+        self._up = [path_seconds(network, "up", worker, message_bytes) for worker in workers]
         self._undisturbed = [faults.none for faults in self._faults]
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
-
-    def _seconds(self, of: object, worker: int, way: str) -> float:
-        """Return how long a message of a worker takes one way, or raise ValueError."""
-        given = of(worker, self._bytes)  # type: ignore[operator]
-        seconds = checks.as_float(given)
-        if not checks.finite_seconds(seconds):
-            raise ValueError(
-                f"{self._network!r} takes {given!r} seconds {way} for {self._bytes:g} bytes of worker {worker}: message times "
-                "must be finite numbers and not negative"
-            )
-        return seconds
 
     def send(self, job: Job) -> None:
         """Deliver the model after the path's seconds."""
@@ -55,11 +54,30 @@ class Paths(Transport):
         else:
             faults = self._faults[worker]
             self._disturbances[worker] = down, _ = faults.draw(now)
-            job.departed, reached = faults.journey(now, self._down[worker], down, now)
-            self.reached(job, reached)
+            if faults.outages and down.timeouts:
+                job.departed = faults.link_up(now, now)
+                self._resend(job, Sending(self._down[worker], down, self.reached_in_turn))
+            else:
+                job.departed, reached = faults.journey(now, self._down[worker], down, now)
+                self.reached_in_turn(job, reached)
 
     def upload(self, job: Job) -> None:
         """Let the gradient arrive after the path's seconds, and what disturbs it."""
         worker, now = job.worker, job.ended
-        job.sent, arrived = self._faults[worker].journey(now, self._up[worker], self._disturbances[worker][1], now)
-        self.arrives(job, arrived)
+        faults, up = self._faults[worker], self._disturbances[worker][1]
+        if faults.outages and up.timeouts:
+            job.sent = faults.link_up(now, now)
+            self._resend(job, Sending(self._up[worker], up, self.arrives))
+        else:
+            job.sent, arrived = faults.journey(now, self._up[worker], up, now)
+            self.arrives(job, arrived)
+
+    def _resend(self, job: Job, sending: Sending, sent: int = 0) -> None:
+        """Send a message, which has been sent so often, once more: where links go down, not before the clock has come there."""
+        now = self._loop.now
+        over = self._faults[job.worker].link_up(now, now) + sending.seconds + sending.disturbance.jitter
+        timeouts = sending.disturbance.timeouts
+        if sent == len(timeouts):
+            sending.done(job, over)
+        else:
+            self._plan(job, over + timeouts[sent], functools.partial(self._resend, sending=sending, sent=sent + 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
-from simsgd.recording.draws import by_job, checked
+from simsgd.recording.draws import by_job
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -17,6 +17,7 @@ from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.queues import FairLink, Free, Line, Queue
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import checks, rng
+from simsgd.times.answers import checked, sampler_of
 
 FINITE = "message times must be finite numbers and not negative"
 
@@ -35,12 +36,11 @@ class SharedServer(Transport):
         self._inbound = self._link("up", self._arrived)
         self._server: Queue = Free(loop, self._handled)
         if network.update is not None:
-            draws = [network.update.sampler(rng.stream(seed, "server update", worker), worker) for worker in workers]
-            updates = [by_job(checked(network, draw)) for draw in draws]
+            draws = [sampler_of(network.update, rng.stream(seed, "server update", worker), worker) for worker in workers]
+            updates = [by_job(checked(network, worker, draw)) for worker, draw in enumerate(draws)]
             shards = network.shards  # each is busy with its piece, all at once
             self._server = Line(loop, lambda job: updates[job.worker](job.job, loop.now) / shards, self._handled)
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
-        self._next_job = [0] * cluster.workers
         self._timeouts: list[list[float]] = [[] for _ in workers]
 
     def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
@@ -100,7 +100,7 @@ class SharedServer(Transport):
             job.departed = since
         arrival = self._loop.now + self._latency["down"][job.worker] + self._disturbances[job.worker][0].jitter
         if not self._sent_again(job, self._outbound, arrival):
-            self.reached(job, arrival)
+            self.reached_in_turn(job, arrival)
 
     def _arrived(self, job: Job, since: float) -> None:
         if math.isnan(job.sent):
@@ -108,13 +108,6 @@ class SharedServer(Transport):
         arrival = self._loop.now + self._latency["up"][job.worker] + self._disturbances[job.worker][1].jitter
         if not self._sent_again(job, self._inbound, arrival):
             self.arrives(job, arrival)
-
-    def reached(self, job: Job, moment: float) -> None:
-        """Let the model be at its worker; jobs that were dropped while their models queued leave their times unused."""
-        job.began = moment
-        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
-        self._next_job[job.worker] = job.job + 1
-        super().reached(job, moment)
 
     def arrives(self, job: Job, moment: float) -> None:
         """Let the gradient be at the server at a moment, and queue there."""

@@ -1,0 +1,188 @@
+"""Everything public travels between processes: it pickles, copies, and comes back equal, with nothing to do for a new thing.
+
+What is tried is what the examples of the docstrings make: everything public has an example, so what is new is tried too. A class
+of which no example makes an instance is an error here, unless `MADE_ELSEWHERE` says why.
+"""
+
+import copy
+import dataclasses
+import doctest
+import importlib
+import inspect
+import multiprocessing
+import pickle
+import sys
+import types
+from concurrent.futures import ProcessPoolExecutor
+
+import jax
+import numpy as np
+import pytest
+
+import simsgd as sg
+from simsgd.problems import ready_made
+from simsgd.replaying import programs
+
+MODULES = [importlib.import_module(f"simsgd.{name}") for name in sg._MODULES if name != "plots"]
+NAMES = {sg: list(sg._HOME), **{module: module.__all__ for module in MODULES}}
+ALL = [getattr(module, name) for module, names in NAMES.items() for name in names]
+PUBLIC = list({id(thing): thing for thing in ALL}.values())
+CLASSES = {thing for thing in PUBLIC if inspect.isclass(thing)}
+TUPLES = {kind for kind in CLASSES if issubclass(kind, tuple)}
+ERRORS = {kind for kind in CLASSES if issubclass(kind, Exception)}
+MADE_ELSEWHERE = {sg.protocols.Server: "an interface"}
+"""Public classes of which no example makes an instance, and why."""
+
+
+def remembering(kind, made):
+    """Return a class's `__init__` that also puts what is made into a list."""
+    begin = kind.__init__
+
+    def init(self, *arguments, **named):
+        begin(self, *arguments, **named)
+        made.append(self)
+
+    return init
+
+
+@pytest.fixture(scope="module")
+def values():
+    """What examples make of public classes, an error and a named tuple of each kind, and the public things themselves."""
+    errors = [kind("what is wrong, and the way out") for kind in ERRORS]
+    made = [*errors, *(kind(*range(len(kind._fields))) for kind in TUPLES)]
+    for thing in PUBLIC:  # of a table that is only to be read, the entries
+        made += thing.values() if isinstance(thing, types.MappingProxyType) else [thing]
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in CLASSES - set(MADE_ELSEWHERE) - ERRORS - TUPLES:
+            patch.setattr(kind, "__init__", remembering(kind, made))
+        for thing in [thing for thing in PUBLIC if thing is not sg.simulate]:  # whose example takes seconds
+            name = f"example_of_{getattr(thing, '__name__', type(thing).__name__)}"
+            module = types.ModuleType(name)  # where pickle finds what the example defines
+            patch.setitem(sys.modules, name, module)
+            vars(module).update(vars(inspect.getmodule(thing) or sg) | {"__name__": name})
+            for example in doctest.DocTestParser().get_examples(inspect.getdoc(thing) or ""):
+                exec(compile(example.source, "<example>", "single"), vars(module))
+        yield made
+
+
+def same(one, other):
+    if isinstance(one, BaseException):
+        return type(one) is type(other) and one.args == other.args and str(one) == str(other)
+    return type(one) is type(other) and one == other
+
+
+def hashed(value):
+    try:
+        return hash(value)
+    except TypeError:
+        return None
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=lambda way: way.__name__)
+def test_everything_public_comes_back_equal(again, values):
+    failures = []
+    for value in values:
+        try:
+            back = again(value)
+        except Exception as error:
+            failures.append(f"{value!r:.80}: {type(error).__name__}: {error}")
+            continue
+        if not same(value, back):
+            failures.append(f"{value!r:.80} came back as {back!r:.80}")
+        elif hashed(value) != hashed(back) and type(value) not in ERRORS:
+            failures.append(f"{value!r:.80} came back with another hash")
+    assert not failures, "\n".join(failures)
+
+
+def test_an_instance_of_every_public_class_is_tried(values):
+    tried = {type(value) for value in values}
+    bases = {base for kind in CLASSES for base in kind.__mro__[1:]}
+    assert CLASSES - bases - set(MADE_ELSEWHERE) <= tried
+
+
+def loss(parameters, batch):
+    return jax.numpy.mean((batch - parameters) ** 2)
+
+
+def start(key):
+    return jax.numpy.zeros(3)
+
+
+MADE = {
+    "quadratic": lambda: sg.problems.quadratic((2.0, 1.0), noise=0.1),
+    "digits": lambda: sg.problems.digits("logistic"),
+    "one's own": lambda: sg.Problem("own", start, loss, np.ones((9, 3)), metrics={"same": loss}),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_problems_made_twice_are_equal(name):
+    for cache in (ready_made.digits, ready_made._quadratic):
+        cache.cache_clear()
+    one = MADE[name]()
+    for cache in (ready_made.digits, ready_made._quadratic):
+        cache.cache_clear()
+    other = MADE[name]()
+    assert other is not one
+    assert other == one
+    assert hash(other) == hash(one)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "b"}, {"loss": lambda p, b: loss(p, b)}, {"data": 2 * np.ones((9, 3))}, {"data": np.ones((9, 3), np.float32)}]
+    + [
+        {"batch_size": 2},
+        {"test_data": np.ones((9, 3))},
+        {"metrics": {"same": loss}},
+        {"target": sg.Target("loss", at_most=1)},
+    ],
+)
+def test_problems_that_differ_are_not_equal(changes):
+    parts = {"name": "a", "init": start, "loss": loss, "data": np.ones((9, 3))}
+    assert sg.Problem(**parts) != sg.Problem(**parts | changes)
+    assert sg.Problem(**parts) != "a"
+
+
+CLUSTER = sg.Cluster(3, sg.times.Exponential(mean=1.0))
+
+
+def simulated(problem, optimizer, target):
+    """Simulate with what came from another process, then with what is made here: what was compiled for one serves the other."""
+    run = sg.simulate(sg.AsyncSGD(), problem, CLUSTER, optimizer, target)
+    compiled = programs.held()
+    here = sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, sg.optimizers.sgd(0.2), target)
+    return run, here, programs.held() - compiled
+
+
+def stuck():
+    sg.simulate(Idle(), MADE["quadratic"](), CLUSTER, sg.optimizers.sgd(0.1), sg.Updates(3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Idle(sg.Protocol):
+    """A protocol that waits for ever."""
+
+    def on_start(self, server):
+        pass
+
+    def on_gradient(self, server, gradient):
+        pass
+
+
+def test_a_pool_of_processes():
+    """What is sent there and back: a problem, an optimizer, a target, runs, and an error."""
+    target = sg.Target("loss", at_most=0.05, within=sg.Seconds(60), kept=sg.Seconds(3))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        sent = pool.submit(simulated, MADE["quadratic"](), sg.optimizers.sgd(0.1), target)
+        failing = pool.submit(stuck)
+        run, there, added = sent.result()
+        with pytest.raises(sg.StuckError, match=r"every worker .* waits for the server to assign a job"):
+            failing.result()
+    assert run == sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, sg.optimizers.sgd(0.1), target)
+    assert there != run
+    assert added == 0
