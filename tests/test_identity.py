@@ -1,6 +1,8 @@
 """Who a run is: what could change a bit changes the key, and nothing else does; what cannot be identified is said to be so."""
 
+import collections
 import dataclasses
+import enum
 import functools
 import importlib
 import json
@@ -90,6 +92,24 @@ def test_it_is_saved_with_run_and_tape(tmp_path):
     assert run.configuration["identity"] == run.identity.key
     assert run.identity.key[:12] in run.summary()
     assert {"python", "numpy", "simpy", "simsgd"} == set(run.tape.header["versions"])
+
+
+def test_a_tape_recorded_by_code_of_one_s_own_is_saved_and_loaded(tmp_path):
+    """However deep that code reaches."""
+    tape = sg.record(made_of(PROTOCOL), CLUSTER, sg.Updates(5))
+    tape.save(tmp_path / "tape.nc")
+    assert sg.Tape.load(tmp_path / "tape.nc").identity == tape.identity
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"a": NaN}', "[" * 100_000, 7])
+def test_an_identity_that_cannot_be_read_is_unknown(text):
+    run = sg.simulate(sg.AsyncSGD(), QUADRATIC, CLUSTER, optax.sgd(0.1), sg.Updates(2))
+    forged = sg.Run(run.dataset.assign_attrs(identity=text))
+    assert forged.identity.unknown == ("nothing that can be read is said of it",)
+    assert forged.configuration["identity"].startswith("?")
+    assert dataclasses.replace(run.tape, header=run.tape.header | {"identity": text}).identity.description == {
+        "content": run.tape.content_hash
+    }
 
 
 def test_a_tape_that_was_edited_is_known_by_its_content():
@@ -413,6 +433,32 @@ class Layer:
     activation: Any = np.tanh
 
 
+class Wrapper:
+    """A decorator that computes something else than what it wraps."""
+
+    def __init__(self, function, factor):
+        functools.update_wrapper(self, function)
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * self.__wrapped__(x)
+
+
+def named(function):
+    @functools.wraps(function)
+    def call(x):
+        return function(x)
+
+    return call
+
+
+class Colour(enum.Enum):
+    """Two that only their names and values tell apart."""
+
+    RED = 1
+    BLUE = 2
+
+
 class Holder:
     """One that can hold itself."""
 
@@ -460,6 +506,13 @@ PAIRS = {
     "dict": (lambda: {1: "a"}, lambda: {"1": "a"}),
     "itself": (looped, lambda: [Holder()]),
     "class": (lambda: Adder, lambda: Layer),
+    "masked array": (lambda: np.ma.array([1, 2], mask=[0, 1]), lambda: np.ma.array([1, 2], mask=[1, 0])),
+    "wrapper with a state": (lambda: Wrapper(adds, 1), lambda: Wrapper(adds, 2)),
+    "large": (lambda: 10**5000, lambda: 10**5000 + 1),
+    "member": (lambda: Colour.RED, lambda: Colour.BLUE),
+    "ordered": (lambda: collections.OrderedDict(a=1), lambda: {"a": 1}),
+    "table": (lambda: [0.1] * 99, lambda: [*[0.1] * 98, 0.2]),
+    "decorated": (lambda: named(adds), lambda: named(adds_too)),
 }
 
 

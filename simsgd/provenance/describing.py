@@ -22,9 +22,13 @@ import numpy as np
 from simsgd.provenance import code
 from simsgd.provenance.identity import canonical, digest, unknowns
 
+LARGEST = 2**63
+"""Whole numbers from here on are written in hexadecimal digits, of which there is no limit."""
 FEW = 32
 """Sequences with more entries than this are hashed."""
 FUNCTIONS = types.FunctionType, types.BuiltinFunctionType, types.MethodType
+WRAPPING = ("functools", "jax", "jaxlib")
+"""Modules whose callables with a `__wrapped__` compute what that does."""
 WRAPPED = (property, staticmethod, classmethod, functools.cached_property, functools.partialmethod)
 """What a class holds in place of functions."""
 
@@ -81,9 +85,10 @@ class Describer:
         for kinds, how in _KINDS:
             if isinstance(thing, kinds):
                 return how(self, thing, place)
-        if hasattr(thing, "__array__") and hasattr(thing, "dtype") and hasattr(thing, "shape"):
+        top = type(thing).__module__.partition(".")[0]
+        if top in ("jax", "jaxlib") and hasattr(thing, "__array__"):
             return _array(thing)
-        if callable(getattr(thing, "__wrapped__", None)):  # a compiled or caching wrapper
+        if top in WRAPPING and callable(getattr(thing, "__wrapped__", None)):  # made faster, and nothing else
             return {"class": code.name_of(type(thing)), "wrapped": self.of(thing.__wrapped__, f"{place}.wrapped")}
         return self._object(thing, place)
 
@@ -188,7 +193,8 @@ def _dtype(thing: Any) -> Any:
 
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {
-    **dict.fromkeys((type(None), bool, int, str), lambda thing: thing),
+    **dict.fromkeys((type(None), bool, str), lambda thing: thing),
+    int: lambda thing: thing if abs(thing) < LARGEST else {"int": hex(thing)},
     float: _float,
     complex: lambda thing: {"complex": repr(thing)},
     bytes: lambda thing: {"bytes": len(thing), "sha256": _sha256(thing)},
@@ -197,6 +203,7 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     type(NotImplemented): lambda thing: {"name": "builtins.NotImplemented"},
 }
 _CONTAINERS: dict[type, Callable[[Describer, Any, str], Any]] = {
+    np.ndarray: lambda self, thing, place: _array(thing),
     tuple: Describer.entries,
     list: lambda self, thing, place: {"list": self.entries(thing, place)},
     dict: Describer._mapping,
@@ -220,7 +227,7 @@ _KINDS: list[tuple[Any, Callable[[Describer, Any, str], Any]]] = [
     (functools.partial, Describer._partial),
     (WRAPPED, Describer._wrapped),
     (enum.Enum, Describer._enum),
-    ((np.ndarray, np.generic), lambda self, thing, place: _array(thing)),
+    (np.generic, lambda self, thing, place: _array(thing)),
     (np.dtype, lambda self, thing, place: _dtype(thing)),
 ]
 """Kinds of objects, the first that fits counts, and how each is described."""

@@ -32,7 +32,7 @@ def recording(protocol: object, cluster: object, message_bytes: float, seed: int
             "protocol": describe(protocol),
             "cluster": describe(cluster),
             "message_bytes": float(message_bytes),
-            "seed": int(seed),
+            "seed": describe(seed),
         },
         "environment": surroundings.of_recordings(),
     }

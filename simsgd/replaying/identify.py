@@ -47,7 +47,7 @@ def identify(
         "optimizer": _optimizer(optimizer, problem, dtype),
         "until": describe(schedule.until),
         "evaluate_every": describe(schedule.every),
-        "seed": int(seed),
+        "seed": describe(seed),
         "dtype": str(dtype),
         "width": "the first step's" if width is None else int(width),
         "environment": environment,
