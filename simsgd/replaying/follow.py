@@ -19,7 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from typing import Protocol as Interface
 
+from simsgd import provenance
+from simsgd.provenance import Identity
 from simsgd.replaying.blocks import TABLE_ROWS
+from simsgd.replaying.identify import end_of_tape
 from simsgd.replaying.player import Evaluation, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
@@ -47,6 +50,9 @@ class Source(Interface):
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
+
+    def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
+        """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
 
     def live(self) -> set[int]:
         """Return the versions that later rows may read."""
@@ -94,9 +100,10 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
     rows: list[Mapping[str, float]] = []
     last: tuple[int, Evaluated] | None = None  # how many rows there are with it, in one piece: Ctrl-C may come anywhere
     watch, status = schedule.watch(), ""
+    identity = player.identity(source.origin(end_of_tape(schedule)), schedule)
 
     def interrupted() -> Run | None:
-        return _assembled(source, player, schedule, rows[: last[0]], last[1], "interrupted") if last else None
+        return _assembled(source, player, schedule, rows[: last[0]], last[1], "interrupted", identity) if last else None
 
     with handing_back("a Run", interrupted), bar(None, "simulating", progress, total=100, unit="%") as shown:
         evaluations = Evaluations(source, player, schedule, shown)
@@ -114,21 +121,29 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
             if failure is not None:
                 raise failure
         assert last is not None
-        return _assembled(source, player, schedule, rows, last[1], status or "completed")
+        return _assembled(source, player, schedule, rows, last[1], status or "completed", identity)
 
 
 def _assembled(
-    source: Source, player: Player, schedule: Schedule, rows: list[Mapping[str, float]], last: Evaluated, status: str
+    source: Source,
+    player: Player,
+    schedule: Schedule,
+    rows: list[Mapping[str, float]],
+    last: Evaluated,
+    status: str,
+    identity: Identity,
 ) -> Run:
     """Return the run of some evaluations, whose tape ends with the last of them."""
     updates_due, _ = last.due
     by_time = last.updates < updates_due
     tape = source.tape() if status == "completed" else source.tape_at(last.time, last.updates, by_time)
+    if status == "interrupted":
+        identity = Identity({**identity.description, "interrupted": f"after {len(rows)} evaluations"})
     until = schedule.until
     ending = {"width": last.width, "until": repr(until), "evaluate_every": in_words(schedule.every)}
-    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
+    configuration: dict[str, Any] = {"message_bytes": 0, **provenance.plain(tape.header), **player.describe(), **ending}
     target = until if isinstance(until, Target) else player.problem.target
-    return Run.assemble(tape, rows, status, last.evaluation.flat_parameters, target, configuration)
+    return Run.assemble(tape, rows, status, last.evaluation.flat_parameters, target, configuration, identity)
 
 
 class Evaluations:
