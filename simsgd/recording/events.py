@@ -76,10 +76,10 @@ class EventLoop:
         """
         if not self._environment._now <= moment < INFINITE:
             worker, job = getattr(event, "worker", None), getattr(event, "job", None)
-            what = "something" if worker is None else f"worker {worker}'s job {job}"
+            what = "something was" if worker is None else f"worker {worker}'s job {job} was"
             raise ValueError(
-                f"at {self.now:g} s {what} was to go on at {moment!r} s: compute times, message times and timeouts must be finite "
-                "and go forward, also together"
+                f"at {self.now:g} s {what} to happen at {moment!r} s: times must be finite and go forward, also those of a "
+                "computation and its messages together"
             )
         event.callbacks = (call,)
         heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]

@@ -142,16 +142,12 @@ class Server:
 
     def staleness(self, gradient: Gradient) -> int:
         """Return how many versions the model has moved on since the gradient's was handed out."""
-        if not isinstance(gradient, Gradient):
-            raise ProtocolError(
-                f"{self._protocol!r} asked at {self.now:g} s for the staleness of {checks.shown(gradient)}: it is a gradient's"
-            )
         try:
             return self._version - gradient.read
         except AttributeError:
             raise ProtocolError(
-                f"{self._protocol!r} asked for staleness({gradient!r:.60}) at {self.now:g} s, which is no gradient: give it what "
-                "on_gradient was given"
+                f"{self._protocol!r} asked for staleness({checks.shown(gradient)}) at {self.now:g} s, which is no gradient: give it "
+                "what on_gradient was given"
             ) from None
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
