@@ -55,10 +55,10 @@ class Run:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
             `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
             (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
-            `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight` and `down_spell`: the
-            tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common, and
-            `dataset.to_dataframe()` makes a row for each combination of them: none if one is empty, terabytes if all are long.
-            Use the run's own `to_dataframe`, or choose variables of one dimension first.
+            `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight`, `down_spell` and
+            `tie`: the tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common,
+            and `dataset.to_dataframe()` makes a row for each combination of them: none if one is empty, terabytes if all are
+            long. Use the run's own `to_dataframe`, or choose variables of one dimension first.
 
     Example:
         >>> import simsgd as sg

@@ -48,7 +48,7 @@ from simsgd.support.memory import collection_paused
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, prefix
-from simsgd.tape.schema import Discarded, Down, Jobs, Rows
+from simsgd.tape.schema import Discarded, Down, Jobs, Rows, Ties
 
 GIGABYTE = 1e9
 
@@ -258,6 +258,7 @@ class Recording:
             discarded=Discarded(**prefix.hide_what_never_came(logs.discarded.columns())),
             in_flight=Jobs(**table(iter(under_way))),
             down=Down(**logs.down.columns()),
+            ties=Ties(**logs.ties.columns()),
             collective=self._transport.collective,
             header=dict(self.header),
         )
