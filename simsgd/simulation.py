@@ -95,10 +95,10 @@ def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
 
     def observe(statistic: str) -> float:
-        recording.header.pop("identity", None)  # its tape now depends on the model: the content alone says who it is
         metrics = player.problem.metric_names
         if not isinstance(statistic, str) or statistic not in metrics:
             raise ProtocolError(f"{protocol!r} observes {statistic!r:.60}: it must be one of {', '.join(map(repr, metrics))}")
+        recording.header.pop("identity", None)  # its tape now depends on the model: the content alone says who it is
         player.play(recording.rows(player.rows_played), recording.live())
         return player.evaluate()[statistic]
 
