@@ -31,12 +31,13 @@ RESERVED = frozenset(
             "discarded",
             "in_flight",
             "down_spell",
+            "tie",
         ),
     )
 )
 """Names that a run uses for other things than a problem's own metrics."""
 
-LOG_COLUMNS = ("row_", "discarded_", "in_flight_", "down_spell_")
+LOG_COLUMNS = ("row_", "discarded_", "in_flight_", "down_spell_", "tie_")
 """How the columns of its tape are called begins so."""
 
 Parameters = Any

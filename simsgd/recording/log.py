@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simsgd.tape.schema import DISCARDED_COLUMNS, DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Gradient, Schema
+from simsgd.tape.schema import DISCARDED_COLUMNS, DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, TIES_COLUMNS, Gradient, Schema
 
 
 class Log:
@@ -53,10 +53,12 @@ class Logs:
         updates: the moments of the steps (an array of floats, seconds).
         discarded: work thrown away, with the moments that it would have had if it had gone on.
         down: when workers were down.
+        ties: the order of what happened in the moment of an update, where the other logs cannot tell.
     """
 
     def __init__(self) -> None:
         self.rows, self.discarded, self.down = Log(ROW_COLUMNS), Log(DISCARDED_COLUMNS), Log(DOWN_COLUMNS)
+        self.ties = Log(TIES_COLUMNS)
         self.updates = array.array("d")
         self.stepped_rows = 0
 

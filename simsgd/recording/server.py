@@ -25,12 +25,13 @@ from simsgd.recording.membership import Membership, Workers, listed
 from simsgd.recording.stuck import GRADIENTS_WITHOUT_STEP, Progress
 from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
-from simsgd.tape.schema import REASONS
+from simsgd.tape.schema import REASONS, TIES
 
 EARLY_ROWS = 1_000
 """After so many rows it is reckoned how many a recording will have."""
 HAPPENED = {"crash": "crashed", "return": "returned", "leave": "left", "join": "joined"}
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
+HANDED_OUT_AFTER, THROWN_AWAY_AFTER, THROWN_AWAY_WITH_IT = range(len(TIES))
 
 
 class ProtocolError(RuntimeError):
@@ -85,6 +86,8 @@ class Server:
         self._version = self._accumulated = 0
         self._delivering: Gradient | None = None
         self._arrived: Job | None = None  # the last job that was delivered, or is being delivered
+        self._before = -1  # the version at the beginning of what is happening now
+        self._told = -1  # the last version that was made in answer to a fault
         self._asked: set[int] = set()
         self._jobs: dict[int, Job] = {}
         self._next_job = [0] * workers
@@ -143,7 +146,13 @@ class Server:
             raise ProtocolError(
                 f"{self._protocol!r} asked at {self.now:g} s for the staleness of {checks.shown(gradient)}: it is a gradient's"
             )
-        return self._version - gradient.read
+        try:
+            return self._version - gradient.read
+        except AttributeError:
+            raise ProtocolError(
+                f"{self._protocol!r} asked for staleness({gradient!r:.60}) at {self.now:g} s, which is no gradient: give it what "
+                "on_gradient was given"
+            ) from None
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
@@ -179,7 +188,17 @@ class Server:
         number = self._next_job[worker]
         self._next_job[worker] = number + 1
         job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
+        if self._before == self._version and (self._arrived is None or self._arrived.worker != worker):
+            self._note_if_after(job, HANDED_OUT_AFTER)
         self._send(job)
+
+    def _note_if_after(self, job: Job, kind: int) -> None:
+        """Write down what happens to a job in the moment of the newest version, but after the event that made it."""
+        if self._before == self._version and self._loop.now == (self._logs.updates[-1] if self._version else 0.0):
+            self._note(job, kind)
+
+    def _note(self, job: Job, kind: int) -> None:
+        self._logs.ties.append(self._loop.now, self._version, kind, job.worker, job.job)
 
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
@@ -280,7 +299,7 @@ class Server:
 
     def receive(self, job: Job) -> None:
         """Deliver the gradient of a job that has arrived to the protocol; what it does not use is thrown away."""
-        self._arrived, worker = job, job.worker
+        self._arrived, self._before, worker = job, self._version, job.worker
         del self._jobs[worker]
         self._asked.discard(worker)
         self._delivering = gradient = job.gradient()
@@ -293,12 +312,24 @@ class Server:
         if self._delivering is gradient:
             self._delivering = None
             self._discard(job, UNUSED)
+            self._note_if_against_the_rule(job)
         progress = self._progress
         progress.arrived += 1
         if progress.faults:
             progress.faults = progress.lost = progress.idle_faults = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
+
+    def _note_if_against_the_rule(self, unused: Job) -> None:
+        """Write down what cannot be told from the moment of a step's last gradient: whether an unused one came with the step.
+
+        The rule is that it did if that gradient was used earlier (`tape.prefix`).
+        """
+        if self._before < self._version:  # the step was made in answer to it
+            if self._logs.rows.column("time", self._logs.stepped_rows - 1)[0] == self._loop.now:
+                self._note(unused, THROWN_AWAY_WITH_IT)
+        elif self._told == self._version:
+            self._note_if_after(unused, THROWN_AWAY_AFTER)
 
     def change(self, change: Change) -> bool:
         """Let a worker crash, return, leave or join; say whether the protocol is to be told of it, by `tell`."""
@@ -332,7 +363,10 @@ class Server:
             "leave": protocol.on_leave,
             "join": protocol.on_join,
         }
+        self._arrived, self._before = None, self._version
         answers[change.kind](self, change.worker)
+        if self._version > self._before:
+            self._told = self._version
 
     def check_after(self, change: Change) -> None:
         """Raise StuckError if nobody can go on after what has happened to a worker."""
@@ -352,6 +386,8 @@ class Server:
         job = self._jobs.get(worker)
         if job is not None:
             self._discard(job, reason)
+            if reason == CANCELLED:
+                self._note_if_after(job, THROWN_AWAY_AFTER)
             del self._jobs[worker]
             self._fabric.drop(job)
 

@@ -10,7 +10,7 @@ import numpy as np
 from simsgd.support import checks, sealed
 from simsgd.support.bounds import bounds
 from simsgd.tape.rules import TapeError
-from simsgd.tape.schema import LOGS, Discarded, Down, Jobs
+from simsgd.tape.schema import LOGS, Discarded, Down, Jobs, Ties
 
 if TYPE_CHECKING:
     import xarray
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
     """Return every column of the logs by (log, name)."""
-    logs: dict[str, Jobs | Down] = {name: log for name, log, _ in tape.jobs_and_ends()} | {"down_spell": tape.down}
+    logs: dict[str, Jobs | Down | Ties] = {name: log for name, log, _ in tape.jobs_and_ends()}
+    logs |= {"down_spell": tape.down, "tie": tape.ties}
     found = {(log, name): getattr(logs[log], name) for log, schema in LOGS.items() for name in schema}
     return found | {("update", "time"): tape.update_times}
 
@@ -50,12 +51,13 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
     logs = {log: {name: _column(data, f"{log}_{name}", log) for name in schema} for log, schema in LOGS.items()}
     return logs["row"] | {
         "update_times": _column(data, "update_time", "update"),
-        "workers": _whole(data, "workers"),
+        "workers": _workers(data),
         "end": _attribute(data, "end", float),
         "discarded": Discarded(**logs["discarded"]),
         "in_flight": Jobs(**logs["in_flight"]),
         "down": Down(**logs["down_spell"]),
-        "collective": bool(_whole(data, "collective")),
+        "ties": Ties(**logs["tie"]),
+        "collective": _collective(data),
         "header": _header(_attribute(data, "header", str)),
     }
 
@@ -76,11 +78,18 @@ def _attribute(data: xarray.Dataset, name: str, kind: type) -> Any:
     return value
 
 
-def _whole(data: xarray.Dataset, name: str) -> int:
-    """Return an attribute that counts, of which no more are told than one computer can hold."""
-    number: int = _attribute(data, name, int)
-    bounds.check("workers", number, f"the attribute {name!r}, {number!r:.60},")
-    return number
+def _workers(data: xarray.Dataset) -> int:
+    """Return how many workers there are, no more than are allowed: each takes memory, whether it did something or not."""
+    workers: int = _attribute(data, "workers", int)
+    bounds.check("workers", workers, f"the attribute 'workers', {workers!r:.60},")
+    return workers
+
+
+def _collective(data: xarray.Dataset) -> bool:
+    found = _attribute(data, "collective", int)
+    if found not in (0, 1):
+        raise TapeError(f"not a tape: the attribute 'collective' must be 0 or 1, got {found!r:.60}")
+    return bool(found)
 
 
 def _header(text: str) -> dict[str, Any]:

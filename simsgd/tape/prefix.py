@@ -5,7 +5,7 @@ what came after the moment at which a reader stands. Both are cut here, by the s
 
 - Up to a second, all that happened until then, that second included, has happened.
 - Up to an update, what the server did until it made that version has happened, and of everything else at that very moment
-  nothing has.
+  nothing has. Where several events fall on one moment, the logs do not always tell what was before; then `Ties` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, Down, Jobs
+from simsgd import provenance
+from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, TIES, Down, Jobs, Ties
 
 if TYPE_CHECKING:
     from simsgd.tape.tape import Tape
@@ -62,7 +63,9 @@ def now_known(tape: Tape, by_time: bool) -> Tape:
         weight = tape.weight.copy()
         weight[stepped:] = np.nan
         tape = dataclasses.replace(tape, weight=weight)
-    return dataclasses.replace(tape, in_flight=Jobs(**hide(tape.in_flight.columns(), tape.end, by_time)))
+    known = dataclasses.replace(tape, in_flight=Jobs(**hide(tape.in_flight.columns(), tape.end, by_time)))
+    until = {"seconds": tape.end} if by_time else {"updates": tape.updates}
+    return dataclasses.replace(known, header=provenance.ended(known.header, known.content_hash, until))
 
 
 def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:
@@ -87,8 +90,9 @@ def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:
         update_times=whole.update_times[:version],
         end=now,
         down=_down_until(whole.down, now),
+        ties=_ties_until(whole.ties, now, version, by_time),
         discarded=whole.discarded.cut(slice(lost)),
-        in_flight=_under_way(later, now, version),
+        in_flight=_under_way(later, now, version, None if by_time else whole.ties),
     )
     return now_known(kept, by_time)
 
@@ -103,17 +107,36 @@ def _lost_after(whole: Tape, now: float, version: int) -> np.ndarray:
     at_once = (discarded.time == now) & (discarded.version == version)
     if stepped and whole.time[stepped - 1] < now:  # the step was not made when its last gradient came
         with_it[np.flatnonzero(at_once & (discarded.reason == REASONS.index("unused")))[:1]] = True
+    with_it |= _tied(discarded, whole.ties, now, version, "thrown away with it")
+    with_it &= ~_tied(discarded, whole.ties, now, version, "thrown away after")
     later: np.ndarray = (discarded.time == now) & ((discarded.version > version) | at_once & ~with_it)
     return later
 
 
-def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int) -> Jobs:
+def _tied(jobs: Jobs, ties: Ties, now: float, version: int, kind: str) -> np.ndarray:
+    """Say of which jobs the log of ties tells something of a kind, at `now` with that version."""
+    there = (ties.time == now) & (ties.version == version) & (ties.kind == TIES.index(kind))
+    if not there.any():
+        return np.zeros(len(jobs), bool)
+    jobs_number, there_number = (of.worker.astype(np.int64) << 32 | of.job for of in (jobs, ties.cut(there)))
+    found: np.ndarray = np.isin(jobs_number, there_number)
+    return found
+
+
+def _ties_until(ties: Ties, now: float, version: int, by_time: bool) -> Ties:
+    """Return the log of ties as it was at `now`."""
+    with_it = (ties.version < version) | (ties.kind == TIES.index("thrown away with it")) & (ties.version == version)
+    return ties.cut((ties.time <= now) & (by_time | (ties.time < now) | with_it))
+
+
+def _under_way(later: Iterable[Mapping[str, np.ndarray]], now: float, version: int, ties: Ties | None) -> Jobs:
     """Return, of jobs that ended later, those that were in flight at `now`."""
     jobs = {name: np.concatenate([log[name] for log in later]) for name in JOB_COLUMNS}
     order = np.lexsort((jobs["job"], jobs["worker"]))
     order = order[((jobs["assigned"] <= now) & (jobs["read"] <= version))[order]]
     first = np.diff(jobs["worker"][order], prepend=-1) != 0  # a worker's next job begins only when this one is over
-    return Jobs(**{name: column[order[first]] for name, column in jobs.items()})
+    found = Jobs(**{name: column[order[first]] for name, column in jobs.items()})
+    return found if ties is None else Jobs(**found.columns(~_tied(found, ties, now, version, "handed out after")))
 
 
 def _down_until(down: Down, now: float) -> Down:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.tape.intervals import downs, overlaps
-from simsgd.tape.schema import LOGS, MOMENTS, REASONS
+from simsgd.tape.schema import LOGS, MOMENTS, REASONS, TIES
 
 if TYPE_CHECKING:
     from simsgd.tape.tape import Tape
@@ -25,6 +25,7 @@ def check(tape: Tape) -> None:
     _check_types(tape)
     logs = {name: log for name, log, _ in tape.jobs_and_ends()}
     _check_values(tape, "down_spell", tape.down)
+    _check_values(tape, "tie", tape.ties)
     _law(
         7, "down_spell", tape.down, ~(tape.down.start <= np.fmin(tape.down.end, tape.end)), "start ≤ end ≤ the tape's end fails"
     )
@@ -58,7 +59,7 @@ def _check_types(tape: Tape) -> None:
     moments = tape.update_times
     if not isinstance(moments, np.ndarray) or moments.dtype != np.float64 or moments.shape != (tape.updates,):
         raise TapeError(f"update_times must hold the moment of each of {tape.updates} steps, float64, got {moments!r:.60}")
-    logs: dict[str, Any] = {name: log for name, log, _ in tape.jobs_and_ends()} | {"down_spell": tape.down}
+    logs: dict[str, Any] = {name: log for name, log, _ in tape.jobs_and_ends()} | {"down_spell": tape.down, "tie": tape.ties}
     for name, log in logs.items():
         for column, kind in LOGS[name].items():
             values = getattr(log, column)
@@ -87,6 +88,10 @@ def _check_values(tape: Tape, name: str, log: Any) -> None:
         stepped = np.arange(len(log)) < len(log) - int(np.argmax(log.step[::-1])) if tape.updates else np.zeros(len(log), bool)
         _law(1, name, log, stepped & ~np.isfinite(log.weight), "weight is not finite")
         _law(1, name, log, ~stepped & ~np.isnan(log.weight), "weight is known before the step it is part of")
+    if name == "tie":
+        _law(6, name, log, (log.kind < 0) | (log.kind >= len(TIES)), f"kind is not one of 0 to {len(TIES) - 1}")
+        _law(6, name, log, (log.version < 0) | (log.version > tape.updates), "version is not one that there was")
+        _law(2, name, log, ~((log.time >= 0) & (log.time <= tape.end)), "time is not within the recording")
     if name == "discarded":
         _law(6, name, log, (log.reason < 0) | (log.reason >= len(REASONS)), f"reason is not one of 0 to {len(REASONS) - 1}")
         _law(6, name, log, (log.version < log.read) | (log.version > tape.updates), "version is not one that there was")

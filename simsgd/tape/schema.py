@@ -54,14 +54,18 @@ DISCARDED_COLUMNS: Schema = {"time": np.float64, "version": np.int32, "reason": 
 """The columns of the log of discarded work; see `Discarded`."""
 DOWN_COLUMNS: Schema = {"end": np.float64, "worker": np.int32, "start": np.float64}
 """The columns of the log of workers that were down; see `Down`."""
+TIES_COLUMNS: Schema = {"time": np.float64, "version": np.int32, "kind": np.int8, "worker": np.int32, "job": np.int32}
+"""The columns of the log of ties; see `Ties`."""
 JOB_LOGS: dict[str, Schema] = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMNS, "in_flight": JOB_COLUMNS}
 """The logs of jobs."""
-LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS}
+LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS, "tie": TIES_COLUMNS}
 """The tape's logs, with the names that their columns and their dimension have in a Dataset."""
 MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64)
 """The moments of a job's life, in their order: assigned, departed, began, ended, sent, arrived."""
 REASONS = ("unused", "cancelled", "crash", "leaving")
 """Why work was thrown away: the protocol did not use it, cancelled it, the worker crashed, or left for good."""
+TIES = ("handed out after", "thrown away after", "thrown away with it")
+"""What `Ties` tells of a job: that it came after the event that made the version, or, against the rule, with it."""
 
 if TYPE_CHECKING:
 
@@ -142,6 +146,34 @@ class Down:
 
     def __len__(self) -> int:
         return len(self.worker)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ties:
+    """In which order things happened in the moment of a version, where the other logs cannot tell: columns of shape (rows,).
+
+    With it a tape can be cut at an update to the bit. It is empty but for protocols that, where events fall on one moment, hand
+    jobs to idle workers, cancel, or step with a gradient that they do not use.
+
+    Attributes:
+        time: the moment (seconds).
+        version: the version that was made at that moment (int32).
+        kind: what happened, a place in `TIES` (int8).
+        worker, job: to which job (int32).
+    """
+
+    time: np.ndarray
+    version: np.ndarray
+    kind: np.ndarray
+    worker: np.ndarray
+    job: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.worker)
+
+    def cut(self, rows: np.ndarray) -> Ties:
+        """Return the log with some of its rows only."""
+        return Ties(**{name: getattr(self, name)[rows] for name in TIES_COLUMNS})
 
 
 def empty(schema: Schema) -> dict[str, Any]:

@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simsgd import provenance
+from simsgd.provenance import Identity
 from simsgd.support import checks, files, frames, sealed, show
 from simsgd.tape import dataset, intervals, rules
 from simsgd.tape.intervals import Stretches
 from simsgd.tape.rules import TapeError
-from simsgd.tape.schema import DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, Discarded, Down, Jobs, Rows, empty
+from simsgd.tape.schema import DOWN_COLUMNS, JOB_COLUMNS, ROW_COLUMNS, TIES_COLUMNS, Discarded, Down, Jobs, Rows, Ties, empty
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -60,9 +62,10 @@ class Tape(Jobs):
         discarded: the log of work thrown away.
         in_flight: the jobs still under way at `end`.
         down: when workers were down.
+        ties: the order of what happened in one moment, where the other logs cannot tell.
         collective: whether gradients were summed by an all-reduce, for which workers wait, and not sent to a server.
-        header: where the tape comes from (protocol, cluster, seed, message_bytes …), as plain text and numbers; not part
-            of its content hash.
+        header: where the tape comes from (protocol, cluster, seed, message_bytes, versions …), as plain text and numbers; not
+            part of its content hash.
 
     Example:
         >>> import simsgd as sg
@@ -81,6 +84,7 @@ class Tape(Jobs):
     discarded: Discarded
     in_flight: Jobs
     down: Down = field(default_factory=lambda: Down(**empty(DOWN_COLUMNS)))
+    ties: Ties = field(default_factory=lambda: Ties(**empty(TIES_COLUMNS)))
     collective: bool = False
     header: dict[str, Any] = field(default_factory=dict)
 
@@ -112,9 +116,19 @@ class Tape(Jobs):
         about = f"simsgd tape 2, {self.workers} workers, end {float(self.end).hex()}, collective {self.collective}"
         digest = hashlib.sha256(about.encode())
         for (log, name), column in dataset.columns(self).items():
+            if log == "tie" and not len(column):  # as in tapes from before there was this log
+                continue
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
-            digest.update(np.ascontiguousarray(column).tobytes())
+            digest.update(np.ascontiguousarray(column).data)  # without a copy
         return digest.hexdigest()
+
+    @property
+    def identity(self) -> Identity:
+        """Everything that the tape's bits depend on, and a key of it: what was recorded, on what machine, until when.
+
+        A tape that was edited, not recorded, or recorded by a protocol that observed the model, is known by its content alone.
+        """
+        return Identity(provenance.verified(self.header, self.content_hash))
 
     def jobs_and_ends(self) -> Iterator[tuple[str, Jobs, np.ndarray]]:
         """Yield the logs of jobs, (name, log, when each of its jobs was over, or the tape's end), the rows' own first."""
@@ -201,7 +215,7 @@ class Tape(Jobs):
             return Tape.from_dataset(data).check()
 
     def to_dataset(self) -> xarray.Dataset:
-        """Return the tape as an xarray Dataset: dimensions `row`, `update`, `discarded`, `in_flight` and `down_spell`."""
+        """Return the tape as an xarray Dataset along `row`, `update`, `discarded`, `in_flight`, `down_spell` and `tie`."""
         return dataset.to_dataset(self)
 
     @staticmethod
