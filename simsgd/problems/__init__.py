@@ -15,6 +15,7 @@ from simsgd.problems.problem import Parameters as Parameters
 from simsgd.problems.problem import Problem
 from simsgd.problems.problem import draw as draw
 from simsgd.problems.ready_made import accuracy, cross_entropy, digits, network, quadratic
+from simsgd.problems.settings import lenient as lenient
 from simsgd.problems.settings import settings as settings
 from simsgd.support import public
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.optimizers import Optimizer
-from simsgd.problems import Parameters, Problem, settings
+from simsgd.problems import Parameters, Problem, lenient, settings
 from simsgd.provenance import Identity
 from simsgd.replaying import demands, loop, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
@@ -109,6 +109,10 @@ class Player:
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             self._carry = loop.begin(parameters, self._recipe, self._numbers)
             demands.check_update(optimizer, self._recipe, self._numbers, self._carry.parameters, self._carry.optimizer_state)
+            metrics = tuple(problem.metrics.values())
+            model = self._carry.parameters
+            self._evaluate = loop.evaluate.program(model, self._data, self._test_data, loss=problem.loss, metrics=metrics)
+            self._copy = loop.copied.program(model)
 
     def play(self, rows: Rows, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.
@@ -159,23 +163,17 @@ class Player:
     def evaluation(self) -> Evaluation:
         """Return the current model and its metrics, without waiting for them."""
         with self._precision():
-            return Evaluation(loop.copied(self._carry.parameters), self._values(), self._wait)
+            return Evaluation(self._copy(self._carry.parameters), self._values(), self._wait)
 
     def evaluate(self) -> dict[str, float]:
         """Return the problem's metrics for the current model, when the device has computed them."""
-        return _as_floats(self._values(), self._wait)
+        with self._precision():
+            values = self._values()
+        return _as_floats(values, self._wait)
 
     def _values(self) -> dict[str, jax.Array]:
-        problem = self.problem
-        with self._precision():
-            values = loop.evaluate(
-                self._carry.parameters,
-                self._data,
-                self._test_data,
-                loss=problem.loss,
-                metrics=tuple(problem.metrics.values()),
-            )
-        return dict(zip(problem.metric_names, values, strict=True))
+        values = self._evaluate(self._carry.parameters, self._data, self._test_data)
+        return dict(zip(self.problem.metric_names, values, strict=True))
 
     @property
     def flat_parameters(self) -> np.ndarray:
@@ -210,10 +208,10 @@ class Player:
 
 def _as_floats(values: dict[str, jax.Array], wait: Wait) -> dict[str, float]:
     wait(next(iter(values.values())))  # they come together
-    with jax.transfer_guard("allow"):
+    with lenient():
         return {name: float(value) for name, value in values.items()}
 
 
 def _flat(parameters: Parameters) -> np.ndarray:
-    with jax.transfer_guard("allow"):
+    with lenient():
         return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(parameters)])

@@ -16,24 +16,32 @@ KEPT = 64
 """How many executables are kept: a new one takes the place of the one whose last use is the longest ago."""
 
 
-def compiled(*static: str, donated: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator like `jax.jit`, whose executables are kept as long as they are among the last `KEPT` in use.
+class Compiled:
+    """A function that JAX compiles; calling it looks up the program for its arguments, which takes some 15 microseconds.
 
     Args:
-        static: the keyword arguments to compile for, hashable; all others are pytrees of arrays.
+        function: what is compiled.
+        static: its keyword arguments to compile for, hashable; all others are pytrees of arrays.
         donated: the argument whose memory the result may take.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def call(*arrays: Any, **settings: Any) -> Any:
-            leaves, tree = jax.tree.flatten(arrays)
-            shapes = tuple(map(_shape, leaves))
-            return _program(function, donated, tuple(settings[name] for name in static), static, tree, shapes)(*arrays)
+    def __init__(self, function: Callable[..., Any], static: tuple[str, ...], donated: str | None) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._static, self._donated = function, static, donated
 
-        return call
+    def __call__(self, *arrays: Any, **settings: Any) -> Any:  # noqa: D102 (said above)
+        return self.program(*arrays, **settings)(*arrays)
 
-    return decorate
+    def program(self, *arrays: Any, **settings: Any) -> Callable[..., Any]:
+        """Return the program for arrays of such shapes, to be called with arrays alone as often as one likes."""
+        leaves, tree = jax.tree.flatten(arrays)
+        values = tuple(settings[name] for name in self._static)
+        return _program(self._function, self._donated, values, self._static, tree, tuple(map(_shape, leaves)))
+
+
+def compiled(*static: str, donated: str | None = None) -> Callable[[Callable[..., Any]], Compiled]:
+    """Return a decorator like `jax.jit`, whose executables are kept as long as they are among the last `KEPT` in use."""
+    return lambda function: Compiled(function, static, donated)
 
 
 @functools.lru_cache(maxsize=KEPT)
