@@ -80,16 +80,21 @@ def test_what_a_file_cannot_hold_is_refused_before_it_is_touched(tape, tmp_path)
 
 
 FORGERIES = {
-    "workers are an array": (lambda index: index["attributes"].update(workers=[1, 2]), "'workers' must be int"),
+    "workers are an array": (lambda index: index["attributes"].update(workers=[1, 2]), "'workers' must be a text or a number"),
     "no workers": (lambda index: index["attributes"].pop("workers"), "'workers' must be int, got None"),
-    "far too many workers": (lambda index: index["attributes"].update(workers=10**400), "would take 10"),
+    "far too many workers": (lambda index: index["attributes"].update(workers=10**12), "would take 1e+12 workers"),
+    "more workers than netCDF counts": (lambda index: index["attributes"].update(workers=10**400), "'workers' is nothing that"),
     "the end is text": (lambda index: index["attributes"].update(end="soon"), "'end' must be float"),
+    "neither all-reduce nor server": (lambda index: index["attributes"].update(collective=2), "'collective' must be 0 or 1"),
     "a deep header": (lambda index: index["attributes"].update(header="[" * 10_000), "the header cannot be read as JSON"),
-    "a header that nests": (lambda index: index["attributes"].update(header='{"a":' * 50 + "1" + "}" * 50), "10 deep at most"),
+    "a header that nests": (lambda index: index["attributes"].update(header='{"a":' * 150 + "1" + "}" * 150), "100 deep"),
     "a header that is a list": (lambda index: index["attributes"].update(header="[]"), "the header must be an object"),
     "a seed that is text": (lambda index: index["attributes"].update(header='{"seed": "x"}'), "header's seed must be a whole"),
     "a variable short": (lambda index: index["variables"].pop(), "there is no column"),
     "a variable twice": (lambda index: index["variables"].append({**index["variables"][0], "shape": [1]}), ""),
+    "an attribute that is none": (lambda index: index["attributes"].update(more=None), "'more' must be a text or a number"),
+    "an attribute of half a character": (lambda index: index["attributes"].update(more="\ud800"), "index makes no sense"),
+    "a name that netCDF cannot have": (lambda index: index["variables"][0].update(name="a/b"), "must be texts"),
     "objects": (lambda index: index["variables"][0].update(type="|O"), "there is no type"),
     "another type": (lambda index: index["variables"][1].update(type="<i8"), ""),
     "a negative size": (lambda index: index["variables"][0].update(shape=[-1]), "whole numbers of at least 0"),
@@ -241,6 +246,12 @@ def test_the_next_save_sweeps_what_a_killed_process_left_and_nothing_of_a_living
     living.join()
     assert {path.name for path in tmp_path.iterdir()} == {".simsgd-notes.partial", "living", "next"}
     assert (tmp_path / "living").read_bytes() == b"half"
+
+
+def test_an_error_of_another_file_is_left_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: .*missing"), sg.writing(tmp_path / "a"):
+        open(tmp_path / "missing").close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_threads_save_under_one_name(tmp_path):

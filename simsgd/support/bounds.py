@@ -59,7 +59,7 @@ class Bounds:
         """
         bound = getattr(self, name)
         if wanted > bound:
-            many = f"{wanted:,.4g}" if wanted < 1e300 else _written(wanted)  # a whole number may be beyond all floats
+            many = f"{wanted:,.4g}" if isinstance(wanted, float) or wanted < 1e300 else _written(wanted)  # beyond all floats
             raise BoundError(
                 f"{what} would take {many} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
                 f"sg.bounds.{name} = {_written(wanted)}"

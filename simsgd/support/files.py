@@ -71,8 +71,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         try:
             yield file
             file.flush()
-            if mode is not None:
-                os.chmod(file.fileno(), mode)
+            if mode is not None and fcntl is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())  # before the move: a crash must not leave the name with half the data
             if fcntl is None:
                 file.close()  # Windows moves no open file
@@ -178,6 +178,8 @@ def _locked(descriptor: int) -> bool | None:
 
 def _sweep(folder: pathlib.Path) -> None:
     """Remove the files that killed processes were writing: a lock ends with its process, however that ends."""
+    if fcntl is None:
+        return
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         for name in [entry.name for entry in found if LEFTOVER.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):  # gone already, or another user's
@@ -205,7 +207,8 @@ def _explaining(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # nothing of the operating system's
+        of_another = error.filename is not None and not LEFTOVER.fullmatch(os.path.basename(error.filename))
+        if error.errno is None or of_another:  # of a file that the block reads, perhaps
             raise
         raise _explained(path, error) from error
 

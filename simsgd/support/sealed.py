@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> No
         TypeError: if a variable holds neither numbers nor truth values, or an attribute is no plain value.
         OSError: if the folder does not exist or cannot be written, or the disk is full.
     """
-    netcdf, index = _netcdf(dataset, kind), _index(dataset, kind)
+    index = _index(dataset, kind)
+    netcdf = _netcdf(dataset, kind)
     for variable, offset in zip(index["variables"], _offsets(netcdf, index), strict=True):
         variable["offset"] = offset
     about = json.dumps(index, sort_keys=True).encode()
@@ -105,9 +107,6 @@ def _unsealed(raw: bytes, kind: str) -> str:
 
 def _netcdf(dataset: xarray.Dataset, kind: str) -> io.BytesIO:
     """Return a dataset as netCDF, in memory: HDF5 never writes to a disk, which may be full."""
-    for name, variable in dataset.variables.items():
-        if variable.dtype.str not in TYPES:
-            raise TypeError(f"cannot save {name!r} of {variable.dtype}: a file holds numbers and truth values only")
     marks = {"format": f"simsgd {kind}", "format_version": VERSION}
     file = io.BytesIO()
     dataset.assign_attrs(marks).to_netcdf(file, engine="h5netcdf", format="NETCDF4")
@@ -116,6 +115,9 @@ def _netcdf(dataset: xarray.Dataset, kind: str) -> io.BytesIO:
 
 def _index(dataset: xarray.Dataset, kind: str) -> dict[str, Any]:
     """Return what the index says, but for where values begin."""
+    for name, variable in dataset.variables.items():
+        if variable.dtype.str not in TYPES:
+            raise TypeError(f"cannot save {name!r} of {variable.dtype}: a file holds numbers and truth values only")
     variables = [
         {
             "name": str(name),
@@ -130,9 +132,22 @@ def _index(dataset: xarray.Dataset, kind: str) -> dict[str, Any]:
     return {"kind": kind, "attributes": _plain(dataset.attrs), "variables": variables}
 
 
-def _plain(attributes: dict[Any, Any]) -> dict[str, Any]:
-    """Return attributes as JSON can hold them."""
-    return {str(name): value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
+def _plain(attributes: Mapping[Any, Any]) -> dict[str, str | int | float]:
+    """Return attributes as JSON and netCDF can hold them; TypeError for one of another kind."""
+    found = {}
+    for name, value in attributes.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or not _named(name):
+            raise TypeError(f"the attribute {name!r:.60} must be a text or a number, got {value!r:.60}")
+        if (isinstance(value, int) and not -(2**63) <= value < 2**63) or (isinstance(value, str) and b"\0" in value.encode()):
+            raise TypeError(f"the attribute {name!r:.60} is nothing that netCDF can hold")
+        found[name] = value
+    return found
+
+
+def _named(name: object) -> bool:
+    """Return whether netCDF can have something of that name."""
+    return isinstance(name, str) and name.isprintable() and bool(name) and "/" not in name
 
 
 def _offsets(netcdf: io.BytesIO, index: dict[str, Any]) -> list[int]:
@@ -150,10 +165,10 @@ def _dataset(said: dict[str, Any], body: memoryview) -> xarray.Dataset:
     variables: dict[bool, dict[str, xarray.Variable]] = {True: {}, False: {}}
     for each in said["variables"]:
         dimensions, array = each["dimensions"], _array(each, body)
-        if not all(isinstance(name, str) for name in (each["name"], *dimensions)) or len(set(dimensions)) != array.ndim:
+        if not all(map(_named, (each["name"], *dimensions))) or len(set(dimensions)) != array.ndim:
             raise ValueError("a variable's name and dimensions must be texts, and no dimension may be there twice")
-        variables[bool(each["coordinate"])][each["name"]] = xarray.Variable(dimensions, array, dict(each["attributes"]))
-    return xarray.Dataset(variables[False], variables[True], dict(said["attributes"]))
+        variables[bool(each["coordinate"])][each["name"]] = xarray.Variable(dimensions, array, _plain(each["attributes"]))
+    return xarray.Dataset(variables[False], variables[True], _plain(said["attributes"]))
 
 
 def _array(said: dict[str, Any], body: memoryview) -> np.ndarray:
@@ -173,13 +188,13 @@ def _array(said: dict[str, Any], body: memoryview) -> np.ndarray:
 
 
 def plain_json(name: str, text: str, kind: type) -> Any:
-    """Return the list or object, nested 10 deep at most, in a JSON text called `name`; ValueError if it is something else."""
+    """Return the list or object, nested 100 deep at most, in a JSON text called `name`; ValueError if it is something else."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be read as JSON ({error!s:.100})") from error
-    if not isinstance(found, kind) or not _shallow(found, 10):
-        raise ValueError(f"{name} must be {'a list' if kind is list else 'an object'}, nested 10 deep at most, in JSON")
+    if not isinstance(found, kind) or not _shallow(found, 100):
+        raise ValueError(f"{name} must be {'a list' if kind is list else 'an object'}, nested 100 deep at most, in JSON")
     return found
 
 

@@ -51,13 +51,13 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
     logs = {log: {name: _column(data, f"{log}_{name}", log) for name in schema} for log, schema in LOGS.items()}
     return logs["row"] | {
         "update_times": _column(data, "update_time", "update"),
-        "workers": _whole(data, "workers"),
+        "workers": _workers(data),
         "end": _attribute(data, "end", float),
         "discarded": Discarded(**logs["discarded"]),
         "in_flight": Jobs(**logs["in_flight"]),
         "down": Down(**logs["down_spell"]),
         "ties": Ties(**logs["tie"]),
-        "collective": bool(_whole(data, "collective")),
+        "collective": _collective(data),
         "header": _header(_attribute(data, "header", str)),
     }
 
@@ -78,11 +78,18 @@ def _attribute(data: xarray.Dataset, name: str, kind: type) -> Any:
     return value
 
 
-def _whole(data: xarray.Dataset, name: str) -> int:
-    """Return an attribute that counts, of which no more are told than one computer can hold."""
-    number: int = _attribute(data, name, int)
-    bounds.check("workers", number, f"the attribute {name!r}, {number!r:.60},")
-    return number
+def _workers(data: xarray.Dataset) -> int:
+    """Return how many workers there are, no more than are allowed: each takes memory, whether it did something or not."""
+    workers: int = _attribute(data, "workers", int)
+    bounds.check("workers", workers, f"the attribute 'workers', {workers!r:.60},")
+    return workers
+
+
+def _collective(data: xarray.Dataset) -> bool:
+    found = _attribute(data, "collective", int)
+    if found not in (0, 1):
+        raise TapeError(f"not a tape: the attribute 'collective' must be 0 or 1, got {found!r:.60}")
+    return bool(found)
 
 
 def _header(text: str) -> dict[str, Any]:
