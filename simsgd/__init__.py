@@ -29,6 +29,7 @@ _HOME = {
     "Updates": "stopping",
     "bounds": "support.bounds",
     "compilation_cache": "replaying.cache",
+    "identity": "identifying",
     "record": "recording.recorder",
     "replay": "replaying.replay",
     "simulate": "simulation",

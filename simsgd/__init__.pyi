@@ -9,6 +9,7 @@ from simsgd import protocols as protocols
 from simsgd import study as study
 from simsgd import times as times
 from simsgd.cluster import Cluster as Cluster
+from simsgd.identifying import identity as identity
 from simsgd.problems import Problem as Problem
 from simsgd.protocols import AsyncSGD as AsyncSGD
 from simsgd.protocols import MinibatchSGD as MinibatchSGD

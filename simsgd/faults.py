@@ -145,8 +145,13 @@ class _Recurring(Fault):
         )
         end = 0.0
         while True:
-            start = end + between(end)
-            end = start + lasting(start)
+            try:
+                start = end + between(end)
+                end = start + lasting(start)
+            except StopIteration as ended:  # which would end this generator, and means the same in somebody's law
+                raise ValueError(
+                    f"{self!r} drew nothing for worker {worker} after {end:g} s: a law raised {ended!r}"
+                ) from ended
             yield start, end
 
 

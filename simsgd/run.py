@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simsgd import measures, run_rules
+from simsgd.provenance import Identity
+from simsgd.provenance.identity import canonical
 from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import checks, files, frames, sealed, show
 from simsgd.tape import Tape
@@ -76,6 +78,7 @@ class Run:
         parameters: np.ndarray,
         target: Target | None,
         configuration: Mapping[str, Any],
+        identity: Identity,
     ) -> Run:
         """Put together what `replay` and `simulate` measured.
 
@@ -86,6 +89,7 @@ class Run:
             parameters: the final model, shape (parameters,).
             target: what summaries count the way to.
             configuration: what the run was made of, the distance between evaluations included.
+            identity: what the bits depend on; an interrupted run's says so.
         """
         import xarray
 
@@ -111,6 +115,7 @@ class Run:
                 "metrics": json.dumps(list(table)),
                 "target": json.dumps(_target_fields(target)),
                 "configuration": json.dumps({**configuration, "versions": measures.versions()}, ensure_ascii=False),
+                "identity": canonical(identity.description),
                 "parameters_hash": hashlib.sha256(parameters.tobytes()).hexdigest(),
             },
         )
@@ -131,8 +136,13 @@ class Run:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What the run was made of: protocol, cluster, problem, optimizer, seeds, shapes, device, package versions."""
-        return dict(json.loads(self.dataset.attrs["configuration"]))
+        """What the run was made of: protocol, cluster, problem, optimizer, seeds, device, versions; and its identity's key."""
+        return {**json.loads(self.dataset.attrs["configuration"]), "identity": self.identity.key}
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """Everything that the run's bits depend on, and a key of it; `sg.identity` says it before a run."""
+        return Identity.read(self.dataset.attrs.get("identity"))
 
     @property
     def target(self) -> Target | None:
@@ -293,8 +303,11 @@ class Run:
         return plots.metric(self, x, y, **options)
 
     def __eq__(self, other: object) -> bool:
-        """Runs are equal when all their data and attributes are, to the bit (NaN equals NaN)."""
-        return isinstance(other, Run) and self.dataset.identical(other.dataset)
+        """Runs are equal when all their data and attributes but the identity are, to the bit (NaN equals NaN).
+
+        So runs that were asked for in two ways, and computed the same, are equal.
+        """
+        return isinstance(other, Run) and _without_identity(self.dataset).identical(_without_identity(other.dataset))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -328,7 +341,8 @@ class Run:
         rows.append(("workers", shares))
         rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
         made, hashes = self.configuration, self.hashes
-        identity = f"tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}, {made['dtype']} on {made['device']}"
+        found = f"tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}"
+        identity = f"{self.identity.key[:12]}, {found}, {made['dtype']} on {made['device']}"
         rows.append(("identity", identity))
         return rows
 
@@ -349,6 +363,13 @@ class Run:
                 held += f"; first reached after {time[stretches[0][0]]:.4g} s, and lost again"
         resolution = f"; evaluated every {self.configuration.get('evaluate_every', 'so often')}"
         return [("target", f"{target}, {target.criterion}: {way}"), ("held", held + resolution)]
+
+
+def _without_identity(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Return the dataset without the attribute that says what its bits depend on."""
+    without = dataset.copy(deep=False)
+    without.attrs = {name: value for name, value in dataset.attrs.items() if name != "identity"}
+    return without
 
 
 def _target_fields(target: Target | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import Recording
+from simsgd.recording.server import ProtocolError
 from simsgd.replaying import demands
 from simsgd.replaying.follow import finish
 from simsgd.replaying.player import Player
@@ -94,7 +95,10 @@ def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
 
     def observe(statistic: str) -> float:
-        checks.one_of("observe: statistic", statistic, player.problem.metric_names)
+        recording.header.pop("identity", None)  # its tape now depends on the model: the content alone says who it is
+        metrics = player.problem.metric_names
+        if not isinstance(statistic, str) or statistic not in metrics:
+            raise ProtocolError(f"{protocol!r} observes {statistic!r:.60}: it must be one of {', '.join(map(repr, metrics))}")
         player.play(recording.rows(player.rows_played), recording.live())
         return player.evaluate()[statistic]
 

@@ -169,8 +169,8 @@ def tune(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
-        KeyboardInterrupt, and any other error: once a step size has been tried, with the `Tuning` of those that were as its
-            attribute `partial`.
+        KeyboardInterrupt, and any other error: with the `Tuning` of the step sizes that were tried as its attribute `partial`;
+            before the first was, with the `Tape` or the `Run` that had been begun.
 
     Example:
         >>> import simsgd as sg

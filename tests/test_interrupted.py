@@ -223,3 +223,12 @@ def test_a_tape_that_ends_before_its_target_says_so_and_hands_back_the_run(clust
         sg.replay(tape, noisy, SGD, until=target)
     assert raised.value.partial.status == "interrupted"
     assert raised.value.partial.tape.end == 20.0
+
+
+def test_a_stop_iteration_of_the_user_s_own_comes_out_too(noisy):
+    error = StopIteration("the table has ended")
+    with pytest.raises(StopIteration) as raised:
+        sg.simulate(sg.AsyncSGD(), noisy, sg.Cluster(2, Raising(error, early=False)), SGD, sg.Updates(9))
+    assert raised.value is error
+    with pytest.raises(StopIteration):
+        sg.record(sg.AsyncSGD(), sg.Cluster(2, Raising(error, early=False)), sg.Updates(9))

@@ -21,9 +21,12 @@ LAW = sg.times.Exponential(mean=1.0)
 CRASHING = sg.Cluster(4, LAW, faults=(sg.faults.Crashes(between=sg.times.Exponential(9.0), lasting=sg.times.Exponential(2.0)),))
 
 
-def in_step(monkeypatch):
-    """Let simulate record no further than it has looked, as if nothing overlapped."""
-    monkeypatch.setattr(follow, "_one_ahead", lambda evaluations: ((each, None) for each in evaluations))
+def replayed_in_step(run, protocol, problem, cluster, optimizer, until, looks):
+    """Record no further than a run went, and replay that: nothing can be looked at that came later."""
+    end = sg.Seconds(run.tape.end) if not isinstance(looks, sg.Updates) and run.tape.end else sg.Updates(run.tape.updates)
+    tape = sg.record(protocol, cluster, end, message_bytes=run.configuration["message_bytes"])
+    assert tape == run.tape
+    return sg.replay(tape, problem, optimizer, until, evaluate_every=looks)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -40,29 +43,20 @@ def test_pieces_of_any_size_give_the_same_run(method, cluster, noisy, monkeypatc
 @pytest.mark.parametrize("looks", [sg.Updates(1), sg.Updates(7), sg.Seconds(0.9), None])
 @pytest.mark.parametrize("kept", [0, None])
 @pytest.mark.parametrize("method", ["sync", "async", "Rennala", "Ringmaster", "crashing"])
-def test_a_target_ends_a_run_as_if_nobody_had_gone_on(method, kept, looks, cluster, noisy, monkeypatch):
+def test_a_target_ends_a_run_as_if_nobody_had_gone_on(method, kept, looks, cluster, noisy):
     protocol, where = (METHODS[method], cluster) if method != "crashing" else (sg.AsyncSGD(), CRASHING)
     target = sg.Target("loss", at_most=0.3, within=sg.Seconds(400), kept=kept)
-
-    def run():
-        return sg.simulate(protocol, noisy, where, sg.optimizers.sgd(0.1), target, evaluate_every=looks)
-
-    overlapped = run()
-    in_step(monkeypatch)
-    alone = run()
+    optimizer = sg.optimizers.sgd(0.1)
+    overlapped = sg.simulate(protocol, noisy, where, optimizer, target, evaluate_every=looks)
     assert (overlapped.status, overlapped.tape.end < 300) == ("target reached", True)
-    assert overlapped == alone
-    assert overlapped.tape == alone.tape
+    assert overlapped == replayed_in_step(overlapped, protocol, noisy, where, optimizer, target, looks)
 
 
-def test_a_run_that_diverges_ends_as_if_nobody_had_gone_on(cluster, noisy, monkeypatch):
-    def run():
-        return sg.simulate(sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(30.0), sg.Updates(400))
-
-    overlapped = run()
-    in_step(monkeypatch)
+def test_a_run_that_diverges_ends_as_if_nobody_had_gone_on(cluster, noisy):
+    target, optimizer, looks = sg.Target("loss", at_most=0, within=sg.Updates(400)), sg.optimizers.sgd(30.0), sg.Updates(4)
+    overlapped = sg.simulate(sg.AsyncSGD(), noisy, cluster, optimizer, target, evaluate_every=looks)
     assert overlapped.status == "diverged"
-    assert overlapped == run()
+    assert overlapped == replayed_in_step(overlapped, sg.AsyncSGD(), noisy, cluster, optimizer, target, looks)
 
 
 def test_recording_goes_on_before_the_device_answers(cluster, noisy, monkeypatch):

@@ -1,7 +1,7 @@
 """Everything public travels between processes: it pickles, copies, and comes back equal, with nothing to do for a new thing.
 
-What is tried is what the examples of the docstrings make: everything public has an example, so what is new is tried too. A class
-of which no example makes an instance is an error here, unless `MADE_ELSEWHERE` says why.
+What is tried is what the examples of the docstrings make: everything public has an example, so what is new is tried too. A
+class of which no example makes an instance is an error here, unless `MADE_ELSEWHERE` says why.
 """
 
 import copy
@@ -17,9 +17,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import jax
 import numpy as np
+import optax
 import pytest
+from test_optimizers import APART, LINE, SHARED
 
 import simsgd as sg
+from simsgd.optimizers import describe, recipes, structure
 from simsgd.problems import ready_made
 from simsgd.replaying import programs
 
@@ -134,8 +137,11 @@ def test_problems_made_twice_are_equal(name):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "b"}, {"loss": lambda p, b: loss(p, b)}, {"data": 2 * np.ones((9, 3))}, {"data": np.ones((9, 3), np.float32)}]
-    + [
+    [
+        {"name": "b"},
+        {"loss": lambda p, b: loss(p, b)},
+        {"data": 2 * np.ones((9, 3))},
+        {"data": np.ones((9, 3), np.float32)},
         {"batch_size": 2},
         {"test_data": np.ones((9, 3))},
         {"metrics": {"same": loss}},
@@ -151,11 +157,11 @@ def test_problems_that_differ_are_not_equal(changes):
 CLUSTER = sg.Cluster(3, sg.times.Exponential(mean=1.0))
 
 
-def simulated(problem, optimizer, target):
+def simulated(problem, optimizer, factory, target):
     """Simulate with what came from another process, then with what is made here: what was compiled for one serves the other."""
     run = sg.simulate(sg.AsyncSGD(), problem, CLUSTER, optimizer, target)
     compiled = programs.held()
-    here = sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, sg.optimizers.sgd(0.2), target)
+    here = sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, factory(0.2), target)
     return run, here, programs.held() - compiled
 
 
@@ -174,15 +180,49 @@ class Idle(sg.Protocol):
         pass
 
 
-def test_a_pool_of_processes():
+@pytest.mark.parametrize(
+    ("optimizer", "factory"),
+    [
+        (sg.optimizers.portable(optax.adam(0.1)), optax.adam),
+        pytest.param(sg.optimizers.sgd(0.1), sg.optimizers.sgd, marks=pytest.mark.slow),
+    ],
+)
+def test_a_pool_of_processes(optimizer, factory):
     """What is sent there and back: a problem, an optimizer, a target, runs, and an error."""
     target = sg.Target("loss", at_most=0.05, within=sg.Seconds(60), kept=sg.Seconds(3))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        sent = pool.submit(simulated, MADE["quadratic"](), sg.optimizers.sgd(0.1), target)
+        sent = pool.submit(simulated, MADE["quadratic"](), optimizer, factory, target)
         failing = pool.submit(stuck)
         run, there, added = sent.result()
         with pytest.raises(sg.StuckError, match=r"every worker .* waits for the server to assign a job"):
             failing.result()
-    assert run == sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, sg.optimizers.sgd(0.1), target)
+    assert run == sg.simulate(sg.AsyncSGD(), MADE["quadratic"](), CLUSTER, optimizer, target)
     assert there != run
     assert added == 0
+
+
+NOT_PORTABLE = ("an injected schedule", "multiple steps", "a function of one's own")
+
+
+@pytest.mark.parametrize("name", SHARED | APART)
+def test_ready_made_optimizers_of_optax_can_be_sent(name):
+    """What comes back has the recipe and the numbers of one made here, and so its bits; else the error says what to use."""
+    optimizer = (SHARED | APART)[name](0.03)
+    if name in NOT_PORTABLE:
+        with pytest.raises(TypeError, match=r"use optimizers\.tunable\(that_function, learning_rate=0\.1\)"):
+            sg.optimizers.portable(optimizer)
+        return
+    sent = sg.optimizers.portable(optimizer)
+    parameters = LINE.start(0, "float32")
+    for back in (pickled(sent), copy.copy(sent), copy.deepcopy(sent), sent):
+        assert (back == sent, hash(back) == hash(sent)) == (True, True) or name == "jax"  # arrays are equal to themselves alone
+        assert back != sg.optimizers.portable((SHARED | APART)[name](0.1))
+        assert describe(back) == describe(optimizer)
+        assert recipes.split(back, parameters) == recipes.split(optimizer, parameters)
+
+
+def test_another_version_of_optax_is_noticed(monkeypatch):
+    sent = pickle.dumps(sg.optimizers.portable(optax.adam(0.1)))
+    monkeypatch.setattr(structure, "_digest", lambda code: "changed")
+    with pytest.raises(LookupError, match=r"optax\..* is not what it was .* use the same versions there and here"):
+        pickle.loads(sent)

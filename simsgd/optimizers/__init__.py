@@ -10,6 +10,7 @@ Laws of this package:
 """
 
 from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.portable import Portable, portable
 from simsgd.optimizers.recipes import Optimizer
 from simsgd.optimizers.recipes import build as build
 from simsgd.optimizers.recipes import split as split
@@ -17,5 +18,5 @@ from simsgd.optimizers.staleness import scale_by_staleness
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
 from simsgd.support import public
 
-__all__ = ["Optimizer", "Tunable", "describe", "scale_by_staleness", "sgd", "step_size_of", "tunable"]
+__all__ = ["Optimizer", "Portable", "Tunable", "describe", "portable", "scale_by_staleness", "sgd", "step_size_of", "tunable"]
 __dir__ = public.names(__all__)

@@ -11,6 +11,9 @@ itself alone.
 from __future__ import annotations
 
 import functools
+import hashlib
+import importlib
+import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +26,12 @@ TRUSTED = ("optax", "jax", "simsgd")
 """The packages whose functions are taken apart."""
 
 
-NOTHING = object()
+class _Nothing:
+    def __reduce__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING = _Nothing()
 """What a variable holds that was never given a value."""
 
 
@@ -38,6 +46,51 @@ class Same:
 
     def __hash__(self) -> int:
         return id(self.thing)
+
+
+class Written(NamedTuple):
+    """A function as it is written in a module, without what it closed over; pickle keeps its place and finds it again.
+
+    Attributes:
+        code: its code.
+        where: the globals of its module.
+        name, qualname: its names.
+    """
+
+    code: types.CodeType
+    where: Same
+    name: str
+    qualname: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found, (self.where.thing["__name__"], self.name, self.qualname, _digest(self.code))
+
+
+def _digest(code: types.CodeType) -> str:
+    """Return a hash of what a function does, in one version of Python."""
+    constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
+    said = (code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_firstlineno, constants)
+    return hashlib.sha256(repr(said).encode()).hexdigest()
+
+
+def _found(module: str, name: str, qualname: str, digest: str) -> Written:
+    """Return a function as it is written in a module.
+
+    Raises:
+        LookupError: if it is not written there so, for example in another version of optax.
+    """
+    where = vars(importlib.import_module(module))
+    pending = [inspect.unwrap(where[qualname.split(".")[0]])]
+    while pending:
+        thing = pending.pop()
+        if isinstance(thing, type):
+            pending += vars(thing).values()
+        code = getattr(thing, "__code__", thing)
+        if isinstance(code, types.CodeType):
+            if code.co_qualname == qualname and _digest(code) == digest:
+                return Written(code, Same(where), name, qualname)
+            pending += code.co_consts
+    raise LookupError(f"{module}.{qualname} is not what it was where this was pickled: use the same versions there and here")
 
 
 class Node(NamedTuple):
@@ -126,7 +179,7 @@ def _node(thing: Any, found: list[Any]) -> Node:
     if type(thing) is functools.partial:
         return Node("partial", None, nodes((thing.func, thing.args, thing.keywords)))
     if isinstance(thing, types.FunctionType) and "<locals>" in thing.__qualname__ and is_trusted(thing):
-        fixed = (thing.__code__, Same(thing.__globals__), thing.__name__, thing.__qualname__)
+        fixed = Written(thing.__code__, Same(thing.__globals__), thing.__name__, thing.__qualname__)
         inside = (thing.__defaults__, thing.__kwdefaults__, thing.__dict__, *closure(thing).values())
         return Node("function", fixed, nodes(inside))
     return Node("same", Same(thing))

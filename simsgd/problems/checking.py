@@ -56,7 +56,7 @@ def check_alike(data: Any, test_data: Any) -> None:
 
 
 def checked_data(name: str, data: Any) -> Any:
-    """Return the data as NumPy arrays, or raise ValueError."""
+    """Return the data as NumPy arrays that nobody can change, or raise ValueError."""
     arrays = jax.tree.map(np.array, data)  # copies: what the caller does with the originals later changes no result
     leaves = jax.tree.leaves(arrays)
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
@@ -69,6 +69,7 @@ def checked_data(name: str, data: Any) -> Any:
             raise ValueError(f"{name}{jax.tree_util.keystr(path)} must fit 32-bit integers: use floating-point data for larger")
         if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
             raise ValueError(f"{name}{jax.tree_util.keystr(path)} must be finite, but holds NaN or infinity: drop such samples")
+        leaf.flags.writeable = False  # a problem stays what its identity says
     return arrays
 
 

@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import simpy
 
-from simsgd import protocols
+from simsgd import protocols, provenance
 from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network
 from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
+from simsgd.provenance import surroundings
 from simsgd.recording import fault_schedule
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop, Planned
@@ -137,11 +139,13 @@ class Recording:
         _check_fabric(protocol, cluster, message_bytes)
         self.cluster = cluster
         seed, size = checks.whole("seed", seed, 0), checks.not_negative("message_bytes", message_bytes or 0, "bytes")
-        self.header = {
+        self.header: dict[str, Any] = {
             "protocol": _plainly(protocol),
             "cluster": _plainly(cluster),
             "seed": seed,
             "message_bytes": size,
+            "versions": surroundings.of_recordings()["versions"],
+            "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed)),
         }
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
@@ -214,6 +218,10 @@ class Recording:
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
         return Rows(*(self._logs.rows.column(name, start, self._logs.stepped_rows) for name in Rows._fields))
+
+    def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
+        """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
+        return provenance.origin(self.header, until)
 
     def live(self) -> set[int]:
         """Return the versions that rows after those of `rows` may read.

@@ -146,7 +146,13 @@ class Server:
             raise ProtocolError(
                 f"{self._protocol!r} asked at {self.now:g} s for the staleness of {checks.shown(gradient)}: it is a gradient's"
             )
-        return self._version - gradient.read
+        try:
+            return self._version - gradient.read
+        except AttributeError:
+            raise ProtocolError(
+                f"{self._protocol!r} asked for staleness({gradient!r:.60}) at {self.now:g} s, which is no gradient: give it what "
+                "on_gradient was given"
+            ) from None
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 

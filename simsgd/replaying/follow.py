@@ -14,12 +14,15 @@ thread is needed: SimPy runs in the caller's thread, where its errors and Ctrl-C
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from typing import Protocol as Interface
 
+from simsgd import provenance
+from simsgd.provenance import Identity
 from simsgd.replaying.blocks import TABLE_ROWS
+from simsgd.replaying.identify import end_of_tape
 from simsgd.replaying.player import Evaluation, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
@@ -47,6 +50,9 @@ class Source(Interface):
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
+
+    def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
+        """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
 
     def live(self) -> set[int]:
         """Return the versions that later rows may read."""
@@ -94,72 +100,96 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
     rows: list[Mapping[str, float]] = []
     last: tuple[int, Evaluated] | None = None  # how many rows there are with it, in one piece: Ctrl-C may come anywhere
     watch, status = schedule.watch(), ""
+    identity = player.identity(source.origin(end_of_tape(schedule)), schedule)
 
     def interrupted() -> Run | None:
-        return _assembled(source, player, schedule, rows[: last[0]], last[1], "interrupted") if last else None
+        return _assembled(source, player, schedule, rows[: last[0]], last[1], "interrupted", identity) if last else None
 
     with handing_back("a Run", interrupted), bar(None, "simulating", progress, total=100, unit="%") as shown:
-        for evaluation, failure in _one_ahead(_evaluations(source, player, schedule, shown)):
+        evaluations = Evaluations(source, player, schedule, shown)
+        following, failure = evaluations.next(), None
+        while (evaluation := following) is not None:
+            try:
+                following = evaluations.next()  # before anybody waits for the numbers of this one
+            except Exception as error:
+                following, failure = None, error
             rows.append(evaluation.row())
             last = len(rows), evaluation
             status = ended(rows[-1], player.problem.metric_names, watch)
             if status:  # then a failure beyond it is nobody's
                 break
-            if failure:
+            if failure is not None:
                 raise failure
-        return _assembled(source, player, schedule, rows, evaluation, status or "completed")
+        assert last is not None
+        return _assembled(source, player, schedule, rows, last[1], status or "completed", identity)
 
 
 def _assembled(
-    source: Source, player: Player, schedule: Schedule, rows: list[Mapping[str, float]], last: Evaluated, status: str
+    source: Source,
+    player: Player,
+    schedule: Schedule,
+    rows: list[Mapping[str, float]],
+    last: Evaluated,
+    status: str,
+    identity: Identity,
 ) -> Run:
     """Return the run of some evaluations, whose tape ends with the last of them."""
     updates_due, _ = last.due
     by_time = last.updates < updates_due
     tape = source.tape() if status == "completed" else source.tape_at(last.time, last.updates, by_time)
+    if status == "interrupted":
+        identity = Identity({**identity.description, "interrupted": f"after {len(rows)} evaluations"})
     until = schedule.until
     ending = {"width": last.width, "until": repr(until), "evaluate_every": in_words(schedule.every)}
-    configuration: dict[str, Any] = {"message_bytes": 0, **tape.header, **player.describe(), **ending}
+    configuration: dict[str, Any] = {"message_bytes": 0, **provenance.plain(tape.header), **player.describe(), **ending}
     target = until if isinstance(until, Target) else player.problem.target
-    return Run.assemble(tape, rows, status, last.evaluation.flat_parameters, target, configuration)
+    return Run.assemble(tape, rows, status, last.evaluation.flat_parameters, target, configuration, identity)
 
 
-def _one_ahead[Item](items: Iterable[Item]) -> Iterator[tuple[Item, Exception | None]]:
-    """Yield each item when the next has been asked for, with the error that the next one was, if it was one."""
-    coming = iter(items)
-    previous = next(coming)
-    while True:
-        try:
-            following = next(coming)
-        except StopIteration:
-            yield previous, None
-            return
-        except Exception as error:
-            yield previous, error
-            return
-        yield previous, None
-        previous = following
+class Evaluations:
+    """The evaluations of a run, one after the other, without waiting for the device.
 
+    (No generator: a StopIteration of a user's law or protocol could not leave one as itself.)
 
-def _evaluations(source: Source, player: Player, schedule: Schedule, shown: Any) -> Iterator[Evaluated]:
-    """Yield one evaluation after the other, without waiting for the device."""
-    source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
-    latest, evaluations, over = Evaluated(0.0, 0, 0, (0, 0.0), player.width, player.evaluation()), 1, False
-    yield latest
-    while not over:
-        due = schedule.due(evaluations)
-        _play_until(source, player, *due)
-        over = schedule.is_over(source.version, source.now, due)
-        shown.update(100 * schedule.share(source.version, source.now) - shown.n)
+    Args:
+        source, player, schedule: as in `finish`.
+        shown: the progress bar.
+    """
+
+    def __init__(self, source: Source, player: Player, schedule: Schedule, shown: Any) -> None:
+        self._source, self._player, self._schedule, self._shown = source, player, schedule, shown
+        self._latest: Evaluated | None = None
+        self._count, self._over = 0, False
+
+    def next(self) -> Evaluated | None:
+        """Go on to the next evaluation and return it, or None after the last."""
+        if self._latest is None:
+            self._source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
+            self._latest = self._evaluated((0, 0.0))
+            self._count = 1
+            return self._latest
+        while not self._over:
+            evaluation = self._go_on(self._latest)
+            if evaluation is not None:
+                self._count += 1
+                bounds.check("evaluations", self._count, f"evaluate_every, with until={self._schedule.until!r},")
+                self._latest = evaluation
+                return evaluation
+        return None
+
+    def _go_on(self, latest: Evaluated) -> Evaluated | None:
+        """Go on to where the next evaluation is due, and return it if anything has happened since the latest."""
+        source, schedule, due = self._source, self._schedule, self._schedule.due(self._count)
+        _play_until(source, self._player, *due)
+        self._over = schedule.is_over(source.version, source.now, due)
+        self._shown.update(100 * schedule.share(source.version, source.now) - self._shown.n)
         if source.version > latest.updates:
-            latest = Evaluated(source.now, source.version, player.rows_played, due, player.width, player.evaluation())
-        elif source.now > latest.time:
-            latest = replace(latest, time=source.now, due=due)
-        else:
-            continue
-        evaluations += 1
-        bounds.check("evaluations", evaluations, f"evaluate_every, with until={schedule.until!r},")
-        yield latest
+            return self._evaluated(due)
+        return replace(latest, time=source.now, due=due) if source.now > latest.time else None
+
+    def _evaluated(self, due: tuple[float, float]) -> Evaluated:
+        source, player = self._source, self._player
+        return Evaluated(source.now, source.version, player.rows_played, due, player.width, player.evaluation())
 
 
 def _play_until(source: Source, player: Player, updates: float, seconds: float) -> None:

@@ -12,7 +12,7 @@ Laws of this module:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +22,12 @@ import numpy as np
 from simsgd import optimizers
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Parameters, Problem, settings
+from simsgd.provenance import Identity
 from simsgd.replaying import demands, loop, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
+from simsgd.replaying.identify import identify
 from simsgd.replaying.pace import Pace, Wait
+from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, forked, rng
 from simsgd.tape.schema import Rows
@@ -192,6 +195,10 @@ class Player:
             "width": self.width,
             "device": f"{device.platform}: {device.device_kind}",
         }
+
+    def identity(self, tape: Mapping[str, Any], schedule: Schedule) -> Identity:
+        """Return the identity of the run that it is about to play; see `simsgd.replaying.identify`."""
+        return identify(tape, self.problem, self._optimizer, self.seed, self.dtype, self.width, schedule)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ def _program(
     return jax.jit(bound, donate_argnames=donated)
 
 
-def _shape(leaf: Any) -> tuple[Hashable, Hashable]:
+def _shape(leaf: Any) -> tuple[Any, Any]:
     return (leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else ((), type(leaf))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from simsgd import provenance
 from simsgd.support import checks
 from simsgd.tape import Tape, prefix
 from simsgd.tape.schema import Rows
@@ -24,7 +28,7 @@ class Reading:
 
     def __init__(self, tape: Tape, refusal: str = "there is no more to read") -> None:
         checks.instance("tape", tape, Tape, "record(AsyncSGD(), cluster, until=Updates(1000))")
-        self._tape, self._refusal = tape.check(), refusal
+        self._tape, self._refusal = _known_by_what_it_says(tape.check()), refusal
         self._ends_of_steps = np.flatnonzero(tape.step) + 1
         self._last_reader = np.full(tape.updates + 1, -1)
         self._last_reader[tape.read] = np.arange(len(tape))  # the last of several assignments stays
@@ -57,6 +61,13 @@ class Reading:
         """Return the rows from `start` on, up to the last that ends a step."""
         return Rows(*(column[start : self._rows_read] for column in self._tape.rows))
 
+    def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
+        """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
+        whole = provenance.verified(self._tape.header, self._tape.header["content"])
+        if until == {"seconds": self._tape.end} and "until" in whole:  # it may have ended with an update of that moment
+            return whole
+        return provenance.origin(self._tape.header, until)
+
     def live(self) -> set[int]:
         """Return the versions that later rows, or the jobs in flight at the tape's end, read."""
         return set(self._alive.tolist())
@@ -71,3 +82,10 @@ class Reading:
     def tape_at(self, now: float, version: int, by_time: bool) -> Tape:
         """Return the tape as it was at an earlier moment; see `tape.prefix.until`."""
         return prefix.until(self._tape, now, version, by_time)
+
+
+def _known_by_what_it_says(tape: Tape) -> Tape:
+    """Return a tape whose header says who it is: what it was recorded from if that is true of its content, else the content."""
+    content = tape.content_hash
+    header = {**tape.header, "identity": provenance.canonical(provenance.verified(tape.header, content)), "content": content}
+    return dataclasses.replace(tape, header=header)

@@ -109,8 +109,8 @@ def instance(name: str, value: object, kind: type | tuple[type, ...], example: s
 
 def sequence(name: str, value: object, example: str) -> tuple[Any, ...]:
     """Return `value` as a tuple, or raise TypeError; `example` shows what is allowed."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence such as {example}, got {value!r}")
+    if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+        raise TypeError(f"{name} must be a sequence such as {example}, got {shown(value)}")
     return tuple(value)
 
 

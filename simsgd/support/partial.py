@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-NOTE = ": what was done until then, in the attribute `partial` of this exception"
+NOTE = "what was done until then is this exception's attribute `partial`: "
 
 
 @contextlib.contextmanager
@@ -37,6 +37,6 @@ def handing_back(what: str, make: Callable[[], Any]) -> Iterator[None]:
             done = make()
         if done is not None:
             error.partial = done  # type: ignore[attr-defined]
-            notes = [note for note in getattr(error, "__notes__", []) if not note.endswith(NOTE)]  # of what it is now part of
-            error.__notes__ = [*notes, what + NOTE]
+            notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(NOTE)]  # of what it is now part of
+            error.__notes__ = [*notes, NOTE + what]
         raise

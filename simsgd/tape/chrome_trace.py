@@ -33,6 +33,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from simsgd import provenance
 from simsgd.support import checks, files
 from simsgd.tape.schema import REASONS
 
@@ -115,7 +116,7 @@ def write(
         file.write('{"traceEvents":[\n')
         for number, some in enumerate(itertools.batched(_events(tape, window, metrics or {}), 10_000)):
             file.write((",\n" if number else "") + ",\n".join(some))
-        about = {"made by": "simsgd"} | {str(name): str(value) for name, value in tape.header.items()}
+        about = {"made by": "simsgd"} | {str(name): str(value) for name, value in provenance.plain(tape.header).items()}
         file.write(f'\n],"displayTimeUnit":"ms","otherData":{_json(about)}}}\n')
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simsgd import provenance
 from simsgd.tape.schema import JOB_COLUMNS, MOMENTS, REASONS, TIES, Down, Jobs, Ties
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def now_known(tape: Tape, by_time: bool) -> Tape:
         weight = tape.weight.copy()
         weight[stepped:] = np.nan
         tape = dataclasses.replace(tape, weight=weight)
-    return dataclasses.replace(tape, in_flight=Jobs(**hide(tape.in_flight.columns(), tape.end, by_time)))
+    known = dataclasses.replace(tape, in_flight=Jobs(**hide(tape.in_flight.columns(), tape.end, by_time)))
+    until = {"seconds": tape.end} if by_time else {"updates": tape.updates}
+    return dataclasses.replace(known, header=provenance.ended(known.header, known.content_hash, until))
 
 
 def until(whole: Tape, now: float, version: int, by_time: bool) -> Tape:

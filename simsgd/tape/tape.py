@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simsgd import provenance
+from simsgd.provenance import Identity
 from simsgd.support import checks, files, frames, sealed, show
 from simsgd.tape import dataset, intervals, rules
 from simsgd.tape.intervals import Stretches
@@ -62,8 +64,8 @@ class Tape(Jobs):
         down: when workers were down.
         ties: the order of what happened in one moment, where the other logs cannot tell.
         collective: whether gradients were summed by an all-reduce, for which workers wait, and not sent to a server.
-        header: where the tape comes from (protocol, cluster, seed, message_bytes …), as plain text and numbers; not part
-            of its content hash.
+        header: where the tape comes from (protocol, cluster, seed, message_bytes, versions …), as plain text and numbers; not
+            part of its content hash.
 
     Example:
         >>> import simsgd as sg
@@ -117,8 +119,16 @@ class Tape(Jobs):
             if log == "tie" and not len(column):  # as in tapes from before there was this log
                 continue
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
-            digest.update(np.ascontiguousarray(column).tobytes())
+            digest.update(np.ascontiguousarray(column).data)  # without a copy
         return digest.hexdigest()
+
+    @property
+    def identity(self) -> Identity:
+        """Everything that the tape's bits depend on, and a key of it: what was recorded, on what machine, until when.
+
+        A tape that was edited, not recorded, or recorded by a protocol that observed the model, is known by its content alone.
+        """
+        return Identity(provenance.verified(self.header, self.content_hash))
 
     def jobs_and_ends(self) -> Iterator[tuple[str, Jobs, np.ndarray]]:
         """Yield the logs of jobs, (name, log, when each of its jobs was over, or the tape's end), the rows' own first."""

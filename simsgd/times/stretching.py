@@ -54,6 +54,7 @@ class Stretched:
         self.pieces = pieces
         self.law = law
         self._ahead: deque[Piece] = deque()
+        self._passed = 0  # pieces since the last job began
 
     def __call__(self, now: float) -> float:
         """Return the seconds until the work of the job that begins at `now` is done."""
@@ -68,28 +69,29 @@ class Stretched:
         Raises:
             BoundError: if the job, or the time since the last one, meets more pieces than `simsgd.bounds.parts`.
         """
-        ahead = self._ahead
-        if not ahead or ahead[0].until <= now:
-            self._forget(now)
         left = self.work(now)
         if type(left) is not float or not checks.finite_seconds(left):
             work = checks.as_seconds(left)
             if not checks.finite_seconds(work):  # the recorder refuses it, and names the law
                 return left
             left = work
-        return self._walk(left, left, 0.0, now, 0, 0)
+        return self._begin(left, now)
 
-    def _forget(self, now: float) -> None:
-        """Drop the pieces that have ended at `now`."""
-        ahead, passed = self._ahead, 0
+    def _begin(self, work: float, now: float) -> float:
+        """Drop the pieces that have ended at `now`, and walk from there."""
+        ahead, since, passed = self._ahead, 0.0, 0
         while not ahead or ahead[0].until <= now:
             if ahead:
-                ahead.popleft()
-                continue
-            ahead.append(next(self.pieces))
-            passed += 1
-            if passed > walks.AT_ONCE:
-                walks.check_parts(passed, min(1.0, ahead[0].until / now), f"{self.law!r}: the way to a job at {now:g} s")
+                since = ahead.popleft().until
+            elif passed < walks.AT_ONCE:
+                ahead.append(next(self.pieces))
+                passed += 1
+            else:
+                self._passed += passed
+                walks.check_parts(self._passed, since / now, f"{self.law!r}: the time until a job begins at {now:g} s")
+                raise walks.Unfinished(since, lambda clock: self._begin(work, now))
+        self._passed = 0
+        return self._walk(work, work, 0.0, now, 0, 0)
 
     def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int) -> float:
         """Go on from the second `at`, which the piece at `index` covers, with so much of the work left."""

@@ -29,7 +29,8 @@ def main() -> int:
     parser.add_argument("--plainly", action="store_true", help="with --only: as it was drawn, not made simpler")
     said = parser.parse_args()
     if said.theme in OTHERS:
-        return int(bool(importlib.import_module(f".{said.theme}", __package__).main(said.count, said.seed)))
+        count, seed = (said.count, said.seed) if said.only is None else (1, said.only)
+        return int(bool(importlib.import_module(f".{said.theme}", __package__).main(count, seed)))
     if said.only is not None:
         result = themes.attack(importlib.import_module(f".{said.theme}", __package__), said.only, not said.plainly)
         print(f"{result.script}\n# {result.outcome}")

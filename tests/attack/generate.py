@@ -211,7 +211,9 @@ class Generator:
     # --- the whole -------------------------------------------------------------------------------------------------------
 
     def protocol(self) -> Call:
-        return self.description(tuple(classes(sg.Protocol).values()) if self.likely(0.3) else public(sg.Protocol))
+        pool = tuple(classes(sg.Protocol).values()) if self.likely(0.3) else public(sg.Protocol)
+        together = tuple(each for each in pool if each.synchronous)
+        return self.description(together if together and self.likely(0.25) else pool)
 
     def cluster(self, synchronous: bool) -> Call:
         """Return a cluster; only a synchronous protocol is given an all-reduce, mostly."""
@@ -224,7 +226,7 @@ class Generator:
                 (("workers", self.number((self.workers,), self.wild / 4)), ("compute", self.description(public(Law)))),
             )
             if self.likely(0.8):
-                pool = together if self.likely(0.5 if synchronous else 0.02) else apart
+                pool = together if self.likely(0.6 if synchronous else 0.02) else apart
                 call = call.given(network=self.description(tuple(pool)))
             faults = self.random.choice((0, 0, 0, 1, 1, 2, 3, 4))
             kinds = public(sg.faults.Fault)

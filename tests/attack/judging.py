@@ -23,6 +23,8 @@ RAW = re.compile(
 WAYS_OUT = re.compile(
     "must|use |give|ask for|allow|need|got|cancel|wait|only|at least|once|cannot|call|say|record|twice|idle|busy|before|,"
 )
+VERBS = {"assign", "cancel", "accumulate", "step", "apply", "observe", "staleness"}
+"""What a protocol calls."""
 LONGEST = 4000
 
 
@@ -75,6 +77,7 @@ def judge(error: BaseException, written: str) -> str:
 def names_something(said: str, written: str) -> bool:
     """Say whether a message mentions an argument, a class or a value of the configuration."""
     names = set(re.findall(r"[A-Za-z_]{3,}", written)) - {"sg", "times", "networks", "faults", "protocols", "rubbish", "math"}
+    names |= VERBS
     return not names.isdisjoint(re.findall(r"[A-Za-z_]{3,}", said))
 
 

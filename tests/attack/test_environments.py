@@ -62,14 +62,8 @@ def usual():
 
 
 def test_the_strictest_settings_together_change_no_bit():
-    strict = (
-        "JAX_NUMPY_DTYPE_PROMOTION",
-        "JAX_NUMPY_RANK_PROMOTION",
-        "JAX_TRANSFER_GUARD",
-        "JAX_DISABLE_JIT",
-        "JAX_ENABLE_X64",
-    )
-    assert hashes("little", **{name: SETTINGS[name] for name in strict}) == hashes("little")
+    strict = dict(list(SETTINGS.items())[:5])
+    assert hashes("little", **strict) == hashes("little")
 
 
 @pytest.mark.slow

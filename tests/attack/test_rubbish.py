@@ -222,6 +222,25 @@ def test_wherever_a_law_stands(rubbish):
         refused(cluster(ones, network=fabric), *said, protocol=waits, kinds=kinds)
 
 
+def test_laws_that_end():
+    """StopIteration would end the generator of a fault's spells, in silence."""
+
+    @dataclass(frozen=True)
+    class Ending(Law):
+        def sampler(self, rng, worker):
+            drawn = iter([0.5, 0.5])
+            return lambda now: next(drawn)
+
+        def moments(self, worker=0):
+            return times.Moments(1.0, 0.0)
+
+    for fault in (sg.faults.Crashes(Ending(), Ending()), sg.faults.LinkOutages(times.Constant(1.0), Ending())):
+        with pytest.raises(ValueError, match=r"Ending\(\).* drew nothing for worker 0 after .* StopIteration"):
+            sg.record(sg.AsyncSGD(), cluster(times.Constant(1.0), faults=(fault,)), sg.Seconds(9.0))
+    with pytest.raises(TypeError, match=r"Speeds\.speeds must be a sequence"):
+        times.Speeds(times.Constant(1.0), np.array(1.0))
+
+
 def test_samplers_that_are_none():
     @dataclass(frozen=True)
     class NoFunction(Law):
@@ -488,3 +507,11 @@ def test_swapped_arguments_of_a_link():
         networks.Link(1e9, 1e-5)
     assert networks.Link(1e9).seconds(8.0) == 1e9
     assert networks.Link(0.0, 0.5).seconds(1.0) == 2.0
+
+
+@pytest.mark.parametrize(("bandwidth", "size"), [(5e-324, 5e-324), (1e-308, 1.0)])
+def test_a_link_that_all_share_in_no_time_that_a_clock_counts(bandwidth, size):
+    """Each message alone would be through some day; all at once never are."""
+    slow = networks.ParameterServer(networks.Link(0.0, bandwidth))
+    with pytest.raises(ValueError, match="longer than a clock can count"):
+        sg.record(sg.AsyncSGD(), sg.Cluster(7, times.Constant(1.0), slow), sg.Updates(9), message_bytes=size)

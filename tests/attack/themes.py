@@ -110,4 +110,4 @@ def _reason_of_call(theme: Theme, case: Case, call: Call) -> str | None:
 
 def main(theme: Any, count: int, seed: int) -> list[Result]:
     """Attack `count` items from a seed on, in this process, and return those that failed."""
-    return [result for result in (attack(theme, each) for each in range(seed, seed + count)) if result.failed]
+    return [result for result in (attack(theme, each, shrinking=False) for each in range(seed, seed + count)) if result.failed]

@@ -83,6 +83,10 @@ class Transport(ABC):
 
     def reached_in_turn(self, job: Job, moment: float) -> None:
         """The same where models take events to come: jobs that were dropped before they began leave their times unused."""
+        now = self._loop.now
+        if moment > now and self._faults[job.worker].draws:  # the next job's model may take less: draw when the clock is there
+            self._plan(job, moment, lambda job: self.reached_in_turn(job, moment))
+            return
         job.began = moment
         self._ends.computing.skip(job, job.job - self._next_job[job.worker])
         self._next_job[job.worker] = job.job + 1
@@ -94,7 +98,7 @@ class Transport(ABC):
         Times are drawn ahead of the clock, and the recording may end, or the job be cancelled, before it needs them.
         """
         if isinstance(error, Unfinished):
-            self._plan(job, error.moment, functools.partial(self._further, error))
+            self._plan(job, max(error.moment, self._loop.now), functools.partial(self._further, error))
         else:
             self._ends.computing.note(error, job)
             self._plan(job, moment, functools.partial(_fail, error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,6 +57,8 @@ class SharedServer(Transport):
         if self._bytes == 0 or min(*caps, capacity) == math.inf:
             return Free(self._loop, done)
         if network.sharing == "fair":
+            if not min(capacity, *caps) / len(caps) * sys.float_info.max > self._bytes:
+                raise ValueError(f"{network!r}: {self._bytes:g} bytes of all at once take longer than a clock can count")
             return FairLink(self._loop, capacity, caps, self._bytes, done)
         seconds = [self._bytes / min(cap, capacity) for cap in caps]
         return Line(self._loop, lambda job: seconds[job.worker], done)

@@ -1,0 +1,263 @@
+"""Functions, classes and modules as descriptions: what they are made of, wherever it can act.
+
+A library's code is named with the library's version. Anybody else's is hashed: bytecode, constants, defaults, what it closed
+over, and each global that it names, one function after the other. Where code reaches for what is outside of all that (a file,
+a clock, somebody else's random numbers) it says so: unknown.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import pathlib
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+SLOTS = (
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.MethodWrapperType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+"""Kinds of what classes written in C are made of."""
+NOT_OURS = frozenset(("site-packages", "dist-packages"))
+"""Folders whose packages are named with their versions."""
+ABOUT = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__annotate_func__",
+        "__annotate__",
+        "__annotations_cache__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__parameters__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__classdictcell__",
+        "__type_params__",
+        "__hash__",
+        "__orig_bases__",
+        "__slotnames__",
+    ]
+)
+"""Attributes of a class that say something about it, or that Python makes from the others."""
+REACHES_OUT = frozenset(("eval", "exec", "open", "input", "globals", "locals", "compile", "__import__", "id", "hash"))
+"""Builtins by which code comes to what no description holds."""
+OUTSIDE = ("random", "secrets", "time", "uuid", "socket", "subprocess", "os.environ", "os.getenv", "os.urandom", "sys.argv")
+"""Modules, and what is in them, that answer differently each time."""
+OF_NUMPY = ("Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator")
+"""What of `numpy.random` has no state of its own."""
+
+
+class Names(NamedTuple):
+    """What a function's code reaches by name: globals with the attributes that follow, modules imported inside."""
+
+    reached: tuple[tuple[str, ...], ...]
+    imported: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> Names:
+    """Return what code, and the code inside of it, reaches by name."""
+    reached: set[tuple[str, ...]] = set()
+    imported: set[str] = set()
+    chain: tuple[str, ...] = ()
+    for step in dis.get_instructions(code):
+        follows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain
+        if chain and not follows:
+            reached.add(chain)
+        begun = (step.argval,) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") else ()
+        chain = (*chain, step.argval) if follows else begun
+        if step.opname == "IMPORT_NAME":
+            imported.add(step.argval)
+    for inner in (each for each in code.co_consts if isinstance(each, types.CodeType)):
+        more = names_in(inner)
+        reached, imported = reached | set(more.reached), imported | set(more.imported)
+    return Names(tuple(sorted(reached)), tuple(sorted(imported)))
+
+
+@functools.lru_cache(maxsize=4096)
+def digest_of(code: types.CodeType) -> str:
+    """Return the SHA-256 (hexadecimal) of code: what it does, not where it stands or what its file is called."""
+    about: tuple[Any, ...] = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_names)
+    about += (code.co_varnames, code.co_freevars, code.co_cellvars)
+    digest = hashlib.sha256(repr(about).encode())
+    for part in (code.co_code, code.co_exceptiontable, *(_constant(each).encode() for each in code.co_consts)):
+        digest.update(b"%d " % len(part) + part)
+    return digest.hexdigest()
+
+
+def _constant(value: Any) -> str:
+    """Return a constant as text; sets, whose order depends on the hash seed, in the order of their entries' texts."""
+    if isinstance(value, types.CodeType):
+        return digest_of(value)
+    if isinstance(value, tuple | frozenset):
+        entries = [_constant(each) for each in value]
+        return f"{type(value).__name__} {entries if isinstance(value, tuple) else sorted(entries)}"
+    return f"{type(value).__name__} {value!r}"
+
+
+@functools.cache
+def library(top: str) -> str | None:
+    """Return the name and version of the library that a top-level package is, or None for anybody else's code.
+
+    Python's own modules and simsgd, whose versions stand in every identity, are named without.
+    """
+    found = sys.modules.get(top)
+    places = [getattr(found, "__file__", None) or "", *getattr(found, "__path__", ())]
+    installed = any(NOT_OURS & set(place.replace("\\", "/").split("/")) for place in places)
+    if top == "simsgd" or (top in sys.stdlib_module_names and not installed and _is_python_s(places[0])):
+        return ""
+    if not installed:
+        return None
+    version = getattr(found, "__version__", None)
+    if not isinstance(version, str):
+        try:
+            version = importlib.metadata.version(top)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+    return f"{top} {version}"
+
+
+def _is_python_s(file: str) -> bool:
+    """Say whether a module that is called like one of Python's own is it, and no script of that name."""
+    return not file or pathlib.Path(file).is_relative_to(sysconfig.get_path("stdlib"))
+
+
+def _owner(module: Any) -> str | None:
+    return library(str(module).partition(".")[0])
+
+
+def name_of(thing: Any) -> str:
+    """Return a function's or class's module and name, the main module under one name in all processes."""
+    module = str(getattr(thing, "__module__", None) or "builtins").replace("__mp_main__", "__main__")
+    name = f"{module}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    owner = _owner(module)
+    return f"{name} ({owner})" if owner else name
+
+
+def function(describer: Any, thing: types.FunctionType, place: str) -> Any:
+    """Return a function: its name and code, and what it was given and can reach."""
+    module = thing.__globals__.get("__name__", "")
+    described: dict[str, Any] = {"function": name_of(thing), "code": digest_of(thing.__code__)}
+    known = _owner(module) is not None
+    if not known or "<locals>" in thing.__qualname__:
+        given = {"defaults": thing.__defaults__, "named defaults": thing.__kwdefaults__, "closure": dict(_closure(thing))}
+        attributes = {name: value for name, value in vars(thing).items() if name != "__wrapped__"}
+        for name, value in (*given.items(), ("attributes", attributes)):
+            if value and isinstance(value, dict):
+                described[name] = describer.all_of(value.items(), f"{place}.{name}")
+            elif value:
+                described[name] = describer.of(value, f"{place}.{name}")
+    if not known:
+        described |= {"globals": found} if (found := _globals(describer, thing, place)) else {}
+    return described
+
+
+def _closure(thing: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # a variable that was never given a value
+            continue
+
+
+def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str, Any]:
+    """Return the description of each global that a function names, and of each module that it imports."""
+    names, found = names_in(thing.__code__), {}
+    for chain in names.reached:
+        if chain[0] in thing.__globals__:
+            value, rest = _followed(thing.__globals__[chain[0]], chain[1:])
+            shown = ".".join(chain[: len(chain) - len(rest)])
+            outside = isinstance(value, types.ModuleType) and _outside(value, rest)
+            if outside:
+                found[".".join(chain)] = {"unknown": outside}
+            elif shown not in found:
+                found[shown] = describer.of(value, f"{place}.globals.{shown}")
+        elif chain[0] in REACHES_OUT and hasattr(builtins, chain[0]):
+            found[chain[0]] = {"unknown": f"{chain[0]} reaches for what is not described"}
+    for name in names.imported:
+        found[f"import {name}"] = _imported(name, thing)
+    return found
+
+
+def _followed(value: Any, attributes: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Follow attributes through modules that are no library's; return what they lead to and the attributes left."""
+    while (
+        attributes and isinstance(value, types.ModuleType) and _owner(value.__name__) is None and hasattr(value, attributes[0])
+    ):
+        value, attributes = getattr(value, attributes[0]), attributes[1:]
+    return value, attributes
+
+
+def _outside(thing: types.ModuleType, attributes: tuple[str, ...]) -> str:
+    """Say that a library's answer depends on what is not described, or nothing."""
+    full = ".".join((thing.__name__, *attributes))
+    if full.startswith("numpy.random.") and full.split(".")[2] not in OF_NUMPY:
+        return f"{full} has a state of its own: draw from the rng that you are given"
+    if any(f"{full}.".startswith(f"{each}.") for each in OUTSIDE):
+        return f"{full} answers differently each time"
+    return ""
+
+
+def _imported(name: str, thing: types.FunctionType) -> Any:
+    """Return a module that a function imports by itself: a library, a file, or unknown."""
+    if (owner := _owner(name)) is not None:
+        outside = any(f"{name}.".startswith(f"{each}.") for each in OUTSIDE)
+        return {"unknown": f"{name} answers differently each time"} if outside else {"module": name, "of": owner}
+    return {"unknown": f"{name} is imported inside {thing.__qualname__}: import it at the top of the file"}
+
+
+def klass(describer: Any, thing: type, place: str) -> Any:
+    """Return a class: its name if it is a library's, else its bases and all its attributes too."""
+    if _owner(thing.__module__) is not None:
+        return name_of(thing)
+    own = {name: value for name, value in vars(thing).items() if name not in ABOUT}
+    slots = [name for name in own if isinstance(own[name], SLOTS)]
+    return {
+        "class": name_of(thing),
+        "bases": [describer.of(base, f"{place}.bases[{i}]") for i, base in enumerate(thing.__bases__)],
+        "attributes": describer.all_of(
+            ((name, value) for name, value in own.items() if name not in slots), f"{place}.attributes"
+        ),
+    } | ({"kind": describer.of(type(thing), f"{place}.kind")} if _owner(type(thing).__module__) is None else {})
+
+
+def module(describer: Any, thing: types.ModuleType, place: str) -> Any:
+    """Return a library by its version; another module as a whole is unknown."""
+    owner = _owner(thing.__name__)
+    if owner is not None:
+        return {"module": thing.__name__} | ({"of": owner} if owner else {})
+    return {"unknown": f"the module {thing.__name__} is used as a whole: name what you use of it, as {thing.__name__}.function"}
+
+
+def builtin(describer: Any, thing: Any, place: str) -> Any:
+    """Return a function written in C by its name, with what it is bound to."""
+    name, owner = getattr(thing, "__qualname__", thing.__name__), getattr(thing, "__self__", None)
+    if isinstance(thing, types.BuiltinFunctionType) and thing.__module__ in (None, "builtins", "_io") and name in REACHES_OUT:
+        return {"unknown": f"{name} reaches for what is not described"}
+    if isinstance(thing, SLOTS) and not isinstance(thing, types.MethodWrapperType):
+        return f"{name_of(thing.__objclass__)}.{thing.__name__}"
+    described: dict[str, Any] = {"function": name_of(thing) if hasattr(thing, "__module__") else f"numpy.{name}"}
+    if isinstance(owner, types.ModuleType) and _outside(owner, (name,)):
+        return {"unknown": _outside(owner, (name,))}
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        described["of"] = describer.of(owner, f"{place}.of")
+    return described

@@ -1,0 +1,153 @@
+"""Who a run is: its tape, and all that its numbers depend on besides."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from simsgd import optimizers
+from simsgd.optimizers import Optimizer, Tunable
+from simsgd.problems import Problem, settings
+from simsgd.provenance import Identity, describe
+from simsgd.provenance.identity import canonical
+from simsgd.replaying import machine
+from simsgd.replaying.schedule import Schedule
+from simsgd.replaying.written import program
+from simsgd.stopping import Updates, bound
+
+
+def identify(
+    tape: Mapping[str, Any],
+    problem: Problem,
+    optimizer: Optimizer,
+    seed: int,
+    dtype: str,
+    width: int | None,
+    schedule: Schedule,
+) -> Identity:
+    """Return the identity of a run.
+
+    Args:
+        tape: of what it plays, see `provenance.tapes`.
+        problem, optimizer, seed, dtype, width: as `replay` is given them.
+        schedule: when it evaluates the model, and when it stops.
+    """
+    with settings(dtype):
+        environment = machine.here()
+    described = {
+        "tape": dict(tape),
+        "problem": _problem(problem, dtype, environment),
+        "optimizer": _optimizer(optimizer, problem, dtype),
+        "until": describe(schedule.until),
+        "evaluate_every": describe(schedule.every),
+        "seed": describe(seed),
+        "dtype": str(dtype),
+        "width": "the first step's" if width is None else int(width),
+        "environment": environment,
+    }
+    return Identity(described)
+
+
+def end_of_tape(schedule: Schedule) -> dict[str, Any]:
+    """Return how far a run may need its tape: {"updates": n} or {"seconds": s}."""
+    rule = bound(schedule.until)
+    return dataclasses.asdict(rule) if not isinstance(rule, Updates) else {"updates": rule.count}
+
+
+_KNOWN: weakref.WeakKeyDictionary[Problem, dict[tuple[str, str], dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""Descriptions of problems, whose data cannot be changed, by dtype and JAX's settings."""
+
+
+def _problem(problem: Problem, dtype: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+    known, circumstances = _KNOWN.setdefault(problem, {}), (dtype, canonical(environment["settings"]))
+    if circumstances not in known:
+        known[circumstances] = _described(problem, dtype)
+    return known[circumstances]
+
+
+def _described(problem: Problem, dtype: str) -> dict[str, Any]:
+    """Return a problem: its data, hashed, and its functions, as the programs that they are for its shapes."""
+    with settings("float32"):
+        init = program(problem.init, jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
+    with settings(dtype):
+        parameters = _parameters(problem, dtype)
+        batch, whole = _shapes(problem.data, dtype, problem.batch_size), _shapes(problem.data, dtype)
+        tests = whole if problem.test_data is None else _shapes(problem.test_data, dtype)
+        evaluated = {"loss": program(problem.loss, parameters, whole)}
+        evaluated |= {} if problem.test_data is None else {"test_loss": program(problem.loss, parameters, tests)}
+        evaluated |= {name: program(metric, parameters, tests) for name, metric in problem.metrics.items()}
+        loss = program(jax.value_and_grad(problem.loss), parameters, batch)
+    return {
+        "name": problem.name,
+        "batch_size": problem.batch_size,
+        "data": _by_place(problem.data),
+        "test_data": None if problem.test_data is None else _by_place(problem.test_data),
+        "parameters": {place: str(leaf.dtype) + str(list(leaf.shape)) for place, leaf in _places(parameters)},
+        "init": init,
+        "loss and its gradient": loss,
+        "evaluated": evaluated,
+        "target": describe(problem.target),
+    }
+
+
+def _optimizer(optimizer: Optimizer, problem: Problem, dtype: str) -> dict[str, Any]:
+    """Return an optimizer: its name, and what it computes of the problem's parameters; a tunable one's numbers beside that."""
+    with warnings.catch_warnings(), settings(dtype):
+        warnings.simplefilter("ignore")  # the player has warned already
+        recipe, numbers = optimizers.split(optimizer)
+        parameters = _parameters(problem, dtype)
+        values = {name: _shape((), dtype) for name in numbers}
+
+        def begin(values: Any, parameters: Any) -> Any:
+            return optimizers.build(recipe, values).init(parameters)
+
+        def update(values: Any, gradient: Any, state: Any, parameters: Any, staleness: Any) -> Any:
+            return optimizers.build(recipe, values).update(gradient, state, parameters, staleness=staleness)
+
+        try:
+            state = jax.eval_shape(begin, values, parameters)
+        except Exception as error:
+            return {"unknown": f"its state cannot be written down ({type(error).__name__}: {str(error)[:60]})"}
+        scalar = _shape((), dtype)
+        return {
+            "name": optimizers.describe(optimizer),
+            "kind": "tunable" if isinstance(optimizer, Tunable) else "ready-made",
+            "numbers": numbers,
+            "init": program(begin, values, parameters),
+            "update": program(update, values, parameters, state, parameters, scalar),
+        }
+
+
+def _parameters(problem: Problem, dtype: str) -> Any:
+    with settings("float32"):
+        shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: _shape(leaf.shape, dtype), shapes)
+
+
+def _shapes(data: Any, dtype: str, samples: int | None = None) -> Any:
+    """Return the forms of data on the device, or of a batch of so many samples."""
+
+    def shape(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+        kind = dtype if np.issubdtype(leaf.dtype, np.floating) else jax.dtypes.canonicalize_dtype(leaf.dtype)
+        return _shape((samples or len(leaf), *leaf.shape[1:]), kind)
+
+    return jax.tree.map(shape, data)
+
+
+def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))  # type: ignore[no-untyped-call]
+
+
+def _places(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path) or "all", leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+
+
+def _by_place(data: Any) -> dict[str, Any]:
+    return {place: describe(leaf) for place, leaf in _places(data)}
