@@ -150,8 +150,8 @@ class Server:
             return self._version - gradient.read
         except AttributeError:
             raise ProtocolError(
-                f"{self._protocol!r} asked for staleness({gradient!r:.60}) at {self.now:g} s, which is no gradient: give it what "
-                "on_gradient was given"
+                f"{self._protocol!r} asked for staleness({gradient!r:.60}) at {self.now:g} s, which is no gradient: give it "
+                "what on_gradient was given"
             ) from None
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
