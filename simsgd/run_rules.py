@@ -37,6 +37,7 @@ def check(dataset: xarray.Dataset, axes: Sequence[str]) -> None:
         _check_numbers(dataset, name, dimensions)
     if dataset.sizes["evaluation"] < 1 or dataset.sizes["worker"] != dataset.attrs.get("workers"):
         raise ValueError("there must be at least one evaluation, and as many workers as the tape has")
+    sealed.plain_json("identity", str(dataset.attrs.get("identity", "{}")), dict)
     made = sealed.plain_json("configuration", dataset.attrs["configuration"], dict)
     for name, kind in MADE_OF.items():
         if not isinstance(made.get(name), kind) or isinstance(made[name], bool):

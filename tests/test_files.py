@@ -89,6 +89,10 @@ FORGERIES = {
     "a deep header": (lambda index: index["attributes"].update(header="[" * 10_000), "the header cannot be read as JSON"),
     "a header that nests": (lambda index: index["attributes"].update(header='{"a":' * 150 + "1" + "}" * 150), "100 deep"),
     "a header that is a list": (lambda index: index["attributes"].update(header="[]"), "the header must be an object"),
+    "an identity that is none": (
+        lambda index: index["attributes"].update(header='{"identity": "["}'),
+        "header's identity cannot",
+    ),
     "a seed that is text": (lambda index: index["attributes"].update(header='{"seed": "x"}'), "header's seed must be a whole"),
     "a variable short": (lambda index: index["variables"].pop(), "there is no column"),
     "a variable twice": (lambda index: index["variables"].append({**index["variables"][0], "shape": [1]}), ""),

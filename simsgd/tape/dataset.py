@@ -97,4 +97,5 @@ def _header(text: str) -> dict[str, Any]:
     header: dict[str, Any] = sealed.plain_json("the header", text, dict)
     checks.whole("the header's seed", header.get("seed", 0), 0)
     checks.not_negative("the header's message_bytes", header.get("message_bytes", 0), "bytes")
+    sealed.plain_json("the header's identity", str(header.get("identity", "{}")), dict)
     return header

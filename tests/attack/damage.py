@@ -144,9 +144,11 @@ def exercise(found: Any, folder: pathlib.Path) -> None:
         repr((found.throughput, found.wasted, [found.final(name) for name in found.metrics], found.to_dataframe()))
         if found.target:
             found.to_target()
+        repr((found.identity, found.identity.key, found.identity.tape.key, found.identity._repr_html_()))
     tape = found.tape if isinstance(found, sg.Run) else found
     tape.check()
     repr((tape.updates, tape.version, tape.staleness, tape.queueing, tape.barrier, tape.shares(), tape.stretches()))
+    repr((tape.identity, tape.identity.key, tape.identity._repr_html_()))
     repr((tape.to_dataframe(), tape.content_hash, tape._repr_html_(), tape.header))
     if tape.end > 0 and tape.workers < 1000:
         with contextlib.suppress(ValueError):  # no time between its ends, or too much for viewers

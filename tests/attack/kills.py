@@ -206,6 +206,8 @@ def campaign(count: int, seed: int, names: dict[str, Work]) -> tuple[collections
                 )
             except Exception as error:
                 failed.append(f"seed {number}, {name}: {type(error).__name__}: {error}")
+            if (number - seed + 1) % 100 == 0:
+                print(f"{number - seed + 1:,} of {count:,} kills, {len(failed)} failed", file=sys.stderr, flush=True)
     return seen, failed
 
 
