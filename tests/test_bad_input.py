@@ -181,7 +181,7 @@ def test_unknown_statistics_are_named():
         def on_gradient(self, server, gradient):
             server.observe("accuracy")
 
-    with pytest.raises(ValueError, match="observe: statistic must be one of 'loss', 'distance', got 'accuracy'"):
+    with pytest.raises(sg.ProtocolError, match=r"Asking\(\) observes 'accuracy': it must be one of 'loss', 'distance'"):
         sg.simulate(Asking(), QUADRATIC, CLUSTER, SGD, UNTIL)
 
 

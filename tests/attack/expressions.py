@@ -27,6 +27,8 @@ import numpy as np
 
 import simsgd as sg
 from tests.attack import limits, rubbish
+
+limits.lower()
 """
 """What every script imports."""
 

@@ -10,7 +10,6 @@ from typing import Any
 import simsgd as sg
 from simsgd.stopping import bound
 
-from . import limits as lowered  # noqa: F401
 from .expressions import Call, Expression, make, text
 from .generate import Generator, Refusal
 from .judging import Failure, judge

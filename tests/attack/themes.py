@@ -11,6 +11,7 @@ from .budget import StillGoing
 from .expressions import HEADER, Call, text
 from .generate import Refusal, refusal
 from .judging import Failure, judge
+from .limits import lowered
 from .shrink import shrink, signature
 
 SHRUNK = 2
@@ -65,6 +66,11 @@ class Theme(Protocol):
 
 def attack(theme: Theme, seed: int, shrinking: bool = True) -> Result:
     """Attack one item of a theme."""
+    with lowered():
+        return _attack(theme, seed, shrinking)
+
+
+def _attack(theme: Theme, seed: int, shrinking: bool) -> Result:
     case, refusals = theme.case(seed)
     for call, error in refusals:
         try:
