@@ -207,7 +207,7 @@ class Quickening(sg.times.Law):
 
 
 def test_what_turns_out_to_take_too_much_is_stopped(small_bounds):
-    with pytest.raises(sg.BoundError, match=r"a recording that has come to .* s would take 5,001 rows"):
+    with pytest.raises(sg.BoundError, match=r"a recording of AsyncSGD\(\) that has come to .* s would take 5,001 rows"):
         sg.record(sg.AsyncSGD(), sg.Cluster(1, Quickening()), sg.Seconds(2_000))
 
 

@@ -66,7 +66,7 @@ class MessageFaults:
         """Return what disturbs a job's two messages, (down, up), for a job that is handed out at `now`."""
         if not self.draws:
             return UNDISTURBED, UNDISTURBED
-        down, up = (0.0 if jitter is None else jitter(now) for jitter in self._jitter)
+        down, up = [0.0 if jitter is None else jitter(now) for jitter in self._jitter]  # a list: a StopIteration can leave it
         return Disturbance(down, self._timeouts()), Disturbance(up, self._timeouts())
 
     def of_one(self, jitter: float = 0.0) -> Disturbance:

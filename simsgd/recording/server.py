@@ -265,7 +265,7 @@ class Server:
 
     def _check_rows(self, rows: int) -> None:
         """Raise BoundError if the recording has, or at its pace will have, more rows than are allowed."""
-        bounds.check("rows", rows, f"a recording that has come to {self.now:g} s")
+        bounds.check("rows", rows, f"a recording of {self._protocol!r} that has come to {self.now:g} s")
         if self._rows_to_check == EARLY_ROWS and self._seconds < math.inf:
             until, pace = f"until=Seconds({self._seconds:g})", f"{rows:,} rows in the first {self.now:g} s"
             bounds.check("rows", rows * self._seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")

@@ -59,11 +59,17 @@ class Bounds:
         """
         bound = getattr(self, name)
         if wanted > bound:
-            many = f"{wanted:,.4g}" if isinstance(wanted, float) or wanted < 1e300 else _written(wanted)  # beyond all floats
             raise BoundError(
-                f"{what} would take {many} {name}, and at most {bound:,} are begun: ask for less, or allow it with "
-                f"sg.bounds.{name} = {_written(wanted)}"
+                f"{what} would take {_in_words(wanted)} {name}, and at most {bound:,} are begun: ask for less, or allow it "
+                f"with sg.bounds.{name} = {_written(wanted)}"
             )
+
+
+def _in_words(wanted: float) -> str:
+    """Return how many, rounded where it is very many."""
+    if wanted < 1e6:
+        return f"{math.ceil(wanted):,}"
+    return f"{wanted:,.4g}" if isinstance(wanted, float) or wanted < 1e300 else _written(wanted)  # beyond all floats
 
 
 def _written(wanted: float) -> str:

@@ -76,10 +76,11 @@ class Collective(Transport):
         began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
-        end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all floats is refused below
+            end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
         if not self._loop.now <= end < math.inf:
             raise ValueError(
-                f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be later"
+                f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be later, and finite"
             )
         self._finish = self._loop.at(end, self._done, None)
 
