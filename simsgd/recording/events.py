@@ -55,6 +55,8 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._environment = environment = simpy.Environment()
+        self.times_of: tuple[object, ...] = ()
+        """Where the times come from, for errors: a law and a network, for example."""
         self._queue, self._numbers, self._dead = environment._queue, environment._eid, 0
         self.step = environment.step
         """Let the next event happen; raises `simpy.core.EmptySchedule` where there is none."""
@@ -78,8 +80,8 @@ class EventLoop:
             worker, job = getattr(event, "worker", None), getattr(event, "job", None)
             what = "something was" if worker is None else f"worker {worker}'s job {job} was"
             raise ValueError(
-                f"at {self.now:g} s {what} to happen at {moment!r} s: times must be finite and go forward, also those of a "
-                "computation and its messages together"
+                f"at {self.now:g} s {what} to happen at {moment!r} s: times must be finite and go forward, also together"
+                f"{' those of ' if self.times_of else ''}{' and '.join(map(repr, self.times_of))}"
             )
         event.callbacks = (call,)
         heappush(self._queue, (moment, priority, next(self._numbers), event))  # type: ignore[misc]

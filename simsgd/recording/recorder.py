@@ -150,6 +150,7 @@ class Recording:
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
+        self._loop.times_of = cluster.compute, cluster.network
         self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe, seconds)
         ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
         self._transport = transport(self._loop, cluster, named, size, seed, ends)

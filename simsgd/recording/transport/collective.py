@@ -80,7 +80,7 @@ class Collective(Transport):
             end = float(self._network.run(began, ended, self._bytes, send, self._not_before).max())
         if not self._loop.now <= end < math.inf:
             raise ValueError(
-                f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be later, and finite"
+                f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be finite"
             )
         self._finish = self._loop.at(end, self._done, None)
 
