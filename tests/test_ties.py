@@ -1,6 +1,7 @@
 """Ties: a tape cut at an update is the tape of a recording that stopped there, whatever the protocol does in one moment."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -70,3 +71,23 @@ def test_a_tape_with_ties_saves_and_loads(tmp_path):
     tape.save(tmp_path / "tape.nc")
     assert sg.Tape.load(tmp_path / "tape.nc") == tape
     assert tape != sg.record(sg.AsyncSGD(), sg.Cluster(4, TIES), sg.Updates(8))
+
+
+@dataclass(frozen=True)
+class Eager(sg.AsyncSGD):
+    """Hands a job to who joins at once, also while the others' gradients are being summed."""
+
+    synchronous: ClassVar[bool] = True
+
+    def on_join(self, server, worker):
+        server.assign(worker)
+
+
+def test_who_is_asked_while_the_others_sum_takes_part_in_the_next():
+    """Workers 0 and 1 sum from 1 s to 2 s; worker 2 joins at 1.125 s and has its gradient at 1.375 s."""
+    law = sg.times.PerWorker([sg.times.Constant(1.0), sg.times.Constant(1.0), sg.times.Constant(0.25)])
+    cluster = sg.Cluster(3, law, sg.networks.Ring(sg.networks.Link(latency=0.5)), faults=(sg.faults.Join(2, at=1.125),))
+    tape = sg.record(Eager(), cluster, sg.Updates(5), message_bytes=0).check()
+    assert tape.worker.tolist() == [0, 1, 0, 1, 2]
+    assert tape.arrived.tolist() == [2.0, 2.0, 5.0, 5.0, 5.0]
+    assert (tape.assigned[4], tape.ended[4], tape.sent[4]) == (1.125, 1.375, 3.0)

@@ -19,6 +19,7 @@ from simsgd.support.bounds import bounds
 from simsgd.support.walks import check_parts
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
+from simsgd.times.stretching import follows_clock
 
 
 class Disturbance(NamedTuple):
@@ -30,6 +31,8 @@ class Disturbance(NamedTuple):
 
 UNDISTURBED = Disturbance()
 OUTAGES = (LinkDown, LinkOutages)
+CLOCKED = 10
+"""For so many of `simsgd.bounds.parts` counts an outage whose law follows the clock itself, as it takes so long to draw."""
 
 
 class MessageFaults:
@@ -112,6 +115,8 @@ class _Outages:
         self._coming = coming
         self._faults, self._worker = faults, worker
         self._known: deque[tuple[float, float]] = deque()
+        laws = [law for fault in faults if isinstance(fault, LinkOutages) for law in (fault.between, fault.lasting)]
+        self._parts = CLOCKED if any(map(follows_clock, laws)) else 1
 
     def over(self, moment: float, now: float) -> float:
         """Return the first moment, from `moment` on, at which the link is up; nobody will ask for one before `now` again.
@@ -127,7 +132,7 @@ class _Outages:
             if known and known[-1][1] < now:
                 known.clear()
             known.append(next(self._coming, (math.inf, math.inf)))
-            passed += 1
+            passed += self._parts
             if passed > bounds.parts:
                 self._refuse(since, known[-1][0], moment, passed)
         return next((end for start, end in reversed(known) if start <= moment < end), moment)

@@ -71,12 +71,12 @@ class Progress:
         if self.lost >= LOST_WITHOUT_DELIVERY * max(1, len(membership.present)):
             raise StuckError(
                 f"{where}, {self.lost} jobs have been lost to faults since the last gradient was delivered: workers do not "
-                "stay up for as long as a job takes"
+                "stay up for as long as a job takes, make Cluster.faults rarer or jobs shorter"
             )
         if self.faults > FAULTS_WITHOUT_DELIVERY * max(100, len(membership.present)):
             raise StuckError(
-                f"{where}, {self.faults} crashes and returns have come since the last gradient was delivered: make faults "
-                "rarer, or jobs shorter"
+                f"{where}, {self.faults} crashes and returns have come since the last gradient was delivered: make "
+                "Cluster.faults rarer, or jobs shorter"
             )
         owed_and_coming = not membership.expected.isdisjoint(asked)
         may_be_handed_one = membership.expected and self.idle_faults < FAULTS_WHILE_IDLE

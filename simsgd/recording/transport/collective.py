@@ -58,7 +58,7 @@ class Collective(Transport):
         super().drop(job)
         if self._ready.get(job.worker) is job:
             del self._ready[job.worker]
-            if self._finish is not None:
+            if self._finish is not None and job.worker in self._ranks:
                 self._loop.take_back(self._finish)
                 self._finish, self._not_before = None, self._loop.now
 
@@ -71,7 +71,7 @@ class Collective(Transport):
         """Begin when everybody who is asked for a gradient has one."""
         if self._finish is not None or not self._ready or len(self._ready) < self._ends.busy():
             return
-        ranks = sorted(self._ready)
+        self._ranks = ranks = sorted(self._ready)
         self._check_ranks(ranks)
         began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
         self._complete = max(self._not_before, float(ended.max()))
@@ -100,11 +100,12 @@ class Collective(Transport):
     def _done(self, event: Planned) -> None:
         """Let all gradients arrive together, in the order of their workers' numbers."""
         self._finish = None
-        for rank in sorted(self._ready):
-            job = self._ready[rank]
+        for rank in self._ranks:
+            job = self._ready.pop(rank)
             job.sent = self._complete
             self.arrives(job, self._loop.now)
-        self._ready.clear()
+        if self._ready:  # of workers that were asked while the others summed: they take part in the next
+            self._loop.at(self._loop.now, lambda event: self.settle(), None)
 
     def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, size: float, wire: Wire) -> np.ndarray:
         """Say when messages arrive that ranks start to send, of `size` bytes each: with jitter, losses and outages."""
