@@ -1,5 +1,7 @@
 """Slots by liveness, one compilation for many runs, extra arguments for optimizers, and refusals."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,3 +212,25 @@ def test_schedules_count_the_server_s_steps(cluster):
     optimizer = optax.sgd(lambda count: jnp.where(count == 0, 1.0, 0.0))
     run = sg.simulate(sg.MinibatchSGD(), problem, cluster, optimizer, sg.Updates(10))
     assert run.parameters.tolist() == [0.5]
+
+
+def test_a_weight_beyond_float32_lets_the_run_diverge():
+    """Found by a random simulation: NumPy warned of it."""
+
+    @dataclass(frozen=True)
+    class Heavy(sg.AsyncSGD):
+        def on_gradient(self, server, gradient):
+            server.apply(gradient, weight=1e50)
+            server.assign(gradient.worker)
+
+    cluster, sgd = sg.Cluster(1, sg.times.Constant(1.0)), sg.optimizers.sgd(0.1)
+    assert sg.simulate(Heavy(), sg.problems.quadratic(), cluster, sgd, sg.Updates(3)).status == "diverged"
+    assert sg.simulate(Heavy(), sg.problems.quadratic(), cluster, sgd, sg.Updates(1), dtype="float64").status == "completed"
+
+
+def test_a_line_search_is_refused_by_name():
+    cluster = sg.Cluster(1, sg.times.Constant(1.0))
+    with pytest.raises(TypeError, match=r"optimizer must ask for .* alone, but .*lbfgs.* leave line searches out"):
+        sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, optax.lbfgs(), sg.Updates(3))
+    run = sg.simulate(sg.AsyncSGD(), sg.problems.quadratic(), cluster, optax.lbfgs(0.1, linesearch=None), sg.Updates(3))
+    assert run.status == "completed"

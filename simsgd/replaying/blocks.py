@@ -117,11 +117,13 @@ def _blocks(rows: Rows, layout: Layout, version: int, reads: np.ndarray, writes:
     read_of_block = reads[layout.lane == 0]  # that of its first row, which its idle lanes read too
     read_slot = layout.spread(reads, np.int32, width, idle=read_of_block)
     staleness = version + layout.step - rows.read
+    with np.errstate(over="ignore"):  # a weight beyond float32 is infinite in it: the run diverges, and says so
+        weight = layout.spread(rows.weight, dtype, width)
     return Table(
         worker=layout.spread(rows.worker, np.int32, width),
         job=layout.spread(rows.job, np.int32, width),
         read_slot=read_slot,
-        weight=layout.spread(rows.weight, dtype, width),
+        weight=weight,
         shared=(read_slot == read_slot[:, :1]).all(axis=1),
         staleness=layout.on_last_blocks(np.bincount(layout.step, weights=staleness) / layout.sizes, dtype, elsewhere=0),
         write_slot=layout.on_last_blocks(writes[rows.step], np.int32, elsewhere=SPARE),

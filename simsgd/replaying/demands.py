@@ -59,8 +59,16 @@ def check_update(optimizer: Optimizer, recipe: Any, numbers: dict[str, jax.Array
     """Raise TypeError unless an optimizer's `update` returns a pair, updates like the parameters first; it is only traced."""
     update = optimizers.build(recipe, numbers).update
     staleness = jnp.zeros((), jax.tree.leaves(parameters)[0].dtype)
-    result = jax.eval_shape(lambda g, s, p: update(g, s, p, staleness=staleness), parameters, state, parameters)
     name = optimizers.describe(optimizer)
+    try:
+        result = jax.eval_shape(lambda g, s, p: update(g, s, p, staleness=staleness), parameters, state, parameters)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        raise TypeError(
+            f"optimizer must ask for gradients, parameters and staleness alone, but {name:.200} asks for more ({error}): leave "
+            "line searches out, as in optax.lbfgs(0.1, linesearch=None)"
+        ) from error
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
             f"optimizer's update must return a pair (updates, state), but that of {name} returned {_kind(result)}: "

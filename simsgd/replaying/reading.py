@@ -63,6 +63,8 @@ class Reading:
 
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
+        if "identity" not in self._tape.header:
+            return {"content": self._tape.content_hash, "until": dict(until)}
         whole = provenance.verified(self._tape.header, self._tape.header["content"])
         if until == {"seconds": self._tape.end} and "until" in whole:  # it may have ended with an update of that moment
             return whole
@@ -85,7 +87,12 @@ class Reading:
 
 
 def _known_by_what_it_says(tape: Tape) -> Tape:
-    """Return a tape whose header says who it is: what it was recorded from if that is true of its content, else the content."""
+    """Return a tape whose header says the truth of who it is: the content alone, if it says what is not true of the content.
+
+    One that says nothing is left as it is: it is known by its content anyway.
+    """
+    if "identity" not in tape.header:
+        return tape
     content = tape.content_hash
     header = {**tape.header, "identity": provenance.canonical(provenance.verified(tape.header, content)), "content": content}
     return dataclasses.replace(tape, header=header)
