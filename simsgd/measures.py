@@ -41,12 +41,17 @@ def bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.nda
 
     An all-reduce of n gradients moves 2(n−1) messages, whatever the algorithm, and no model; what is lost is not counted.
     """
+    with np.errstate(over="ignore"):  # what is beyond all floats is infinite
+        return message_bytes * _messages_moved(tape, moments)
+
+
+def _messages_moved(tape: Tape, moments: np.ndarray) -> np.ndarray:
     if tape.collective:
         arrivals, ranks = np.unique(tape.arrived, return_counts=True)
         moved = np.append(0.0, np.cumsum(2.0 * (ranks - 1)))
-        return message_bytes * moved[np.searchsorted(arrivals, moments, side="right")]
+        return moved[np.searchsorted(arrivals, moments, side="right")]
     arrivals = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])
-    return message_bytes * np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
+    return np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
 
 
 def versions() -> dict[str, str]:
