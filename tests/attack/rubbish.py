@@ -49,8 +49,10 @@ VALUES: dict[str, Any] = {
 """What rubbish returns, by name."""
 
 raised: list[BaseException] = []
-"""What was raised here, the last one last. It is reached through `sys.modules`, which no identity follows: a law whose code names
-a list that grows is another law each time."""
+"""What was raised here, the last one last.
+
+It is reached through `sys.modules`, which no identity follows: a law whose code names a list that grows is another law each time.
+"""
 
 
 class OwnError(Exception):
