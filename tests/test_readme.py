@@ -16,7 +16,7 @@ def test_scripts_run_as_they_stand(tmp_path, monkeypatch, capsys):
     """And print what the README says that they print, but for numbers in which devices differ in the last bits."""
     monkeypatch.chdir(tmp_path)
     scripts = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     names = {"__name__": "readme"}
     for script in scripts:
         exec(compile(script, "README.md", "exec"), names)
