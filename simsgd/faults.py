@@ -139,20 +139,18 @@ class _Recurring(Fault):
 
     def spells(self, seed: int, purpose: str, worker: int) -> Iterator[tuple[float, float]]:
         """Yield spells without end."""
-        between, lasting = (
-            checked(self, worker, sampler_of(law, rng.stream(seed, f"{of} {purpose}", worker), worker))
-            for law, of in ((self.between, "seconds between"), (self.lasting, "seconds of"))
-        )
         end = 0.0
-        while True:
-            try:
+        try:
+            between, lasting = [
+                checked(self, worker, sampler_of(law, rng.stream(seed, f"{of} {purpose}", worker), worker))
+                for law, of in ((self.between, "seconds between"), (self.lasting, "seconds of"))
+            ]
+            while True:
                 start = end + between(end)
                 end = start + lasting(start)
-            except StopIteration as ended:  # which would end this generator, and means the same in somebody's law
-                raise ValueError(
-                    f"{self!r} drew nothing for worker {worker} after {end:g} s: a law raised {ended!r}"
-                ) from ended
-            yield start, end
+                yield start, end
+        except StopIteration as ended:  # which would end this generator, and means the same in somebody's law
+            raise ValueError(f"{self!r} drew nothing for worker {worker} after {end:g} s: a law raised {ended!r}") from ended
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from simsgd.faults import KINDS, Crash, Crashes, Fault, Join, Leave
+from simsgd.faults import KINDS, Crash, Crashes, Fault, Join, Leave, LinkOutages
 from simsgd.support import checks
 from simsgd.support.bounds import bounds
 from simsgd.support.walks import check_parts
+from simsgd.times.stretching import follows_clock
 
 MOST_JOINED = 10_000
 """So many spells that overlap or touch are taken to have no end."""
+CLOCKED = 10
+"""For so many of `simsgd.bounds.parts` counts a spell whose laws follow the clock themselves, as it takes so long to draw."""
 Named = Sequence[tuple[str, Fault]]
 """Faults of one worker, each with the name of its random streams, which counts faults of its own kind only."""
 
@@ -93,6 +96,12 @@ def _checked(fault: Fault, worker: int, given: Iterable[tuple[float, float]]) ->
         yield start, end
 
 
+def parts_of_a_spell(faults: Iterable[Fault]) -> int:
+    """Return for how many of `simsgd.bounds.parts` each spell of some faults counts."""
+    recurring = [fault for fault in faults if isinstance(fault, Crashes | LinkOutages)]
+    return CLOCKED if any(follows_clock(law) for fault in recurring for law in (fault.between, fault.lasting)) else 1
+
+
 class Change(NamedTuple):
     """A change of what a worker is: it says what the worker is from then on.
 
@@ -128,12 +137,12 @@ def changes(named: Named, seed: int, worker: int) -> Iterator[Change]:
     joined = joins(named)
     yet_to_join, begins = joined is not None, -math.inf if joined is None else joined
     leaves = next((fault.at for _, fault in named if isinstance(fault, Leave)), math.inf)
-    for passed, (start, end) in enumerate(spells(named, (Crash, Crashes), seed, worker)):
+    passed, parts = 0, parts_of_a_spell(fault for _, fault in named)
+    for start, end in spells(named, (Crash, Crashes), seed, worker):
         if end <= begins:
-            if passed >= bounds.parts:
-                check_parts(
-                    passed + 1, end / begins, f"Cluster.faults: the way to worker {worker}, which joins at {begins:g} s,"
-                )
+            passed += parts
+            if passed > bounds.parts:
+                check_parts(passed, end / begins, f"Cluster.faults: the way to worker {worker}, which joins at {begins:g} s,")
             continue
         back = min(end, leaves) < math.inf
         if yet_to_join:

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from simsgd.faults import LinkDown, LinkOutages, LostMessages
-from simsgd.recording.fault_schedule import Named, spells
+from simsgd.recording.fault_schedule import Named, parts_of_a_spell, spells
 from simsgd.support import rng
 from simsgd.support.bounds import bounds
 from simsgd.support.walks import check_parts
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
-from simsgd.times.stretching import follows_clock
 
 
 class Disturbance(NamedTuple):
@@ -31,8 +30,6 @@ class Disturbance(NamedTuple):
 
 UNDISTURBED = Disturbance()
 OUTAGES = (LinkDown, LinkOutages)
-CLOCKED = 10
-"""For so many of `simsgd.bounds.parts` counts an outage whose law follows the clock itself, as it takes so long to draw."""
 
 
 class MessageFaults:
@@ -115,8 +112,7 @@ class _Outages:
         self._coming = coming
         self._faults, self._worker = faults, worker
         self._known: deque[tuple[float, float]] = deque()
-        laws = [law for fault in faults if isinstance(fault, LinkOutages) for law in (fault.between, fault.lasting)]
-        self._parts = CLOCKED if any(map(follows_clock, laws)) else 1
+        self._parts = parts_of_a_spell(faults)
 
     def over(self, moment: float, now: float) -> float:
         """Return the first moment, from `moment` on, at which the link is up; nobody will ask for one before `now` again.

@@ -51,7 +51,7 @@ VALUES: dict[str, Any] = {
 raised: list[BaseException] = []
 """What was raised here, the last one last.
 
-It is reached through `sys.modules`, which no identity follows: a law whose code names a list that grows is another law each time.
+It is reached through `sys.modules`, which no identity follows: a law whose code names a list that grows is another each time.
 """
 
 
