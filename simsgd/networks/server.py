@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from simsgd.networks.fabric import Fabric, Network, Way, Wire, jitter_of, latency_of, rate_of
 from simsgd.networks.links import Duplex, Link, PerWorker, together
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.times.law import Law
 from simsgd.times.stretching import follows_clock
 
@@ -58,6 +59,7 @@ class ParameterServer(Fabric):
         checks.instance("ParameterServer.link", self.link, (Wire, Duplex), "Link(latency=1e-3, bandwidth=1.25e9)")
         checks.one_of("ParameterServer.sharing", self.sharing, SHARING)
         checks.store(self, shards=checks.whole("ParameterServer.shards", self.shards, 1))
+        bounds.check("parts", self.shards, f"ParameterServer.shards={checks.shown(self.shards)}")
         if self.update is not None:
             checks.instance("ParameterServer.update", self.update, Law, "times.Constant(1e-3)")
             if follows_clock(self.update):
