@@ -19,7 +19,7 @@ _HOME = {
     "MinibatchSGD": "protocols",
     "Problem": "problems",
     "Protocol": "protocols",
-    "ProtocolError": "recording.server",
+    "ProtocolError": "recording.refusals",
     "Run": "run",
     "Seconds": "stopping",
     "StuckError": "recording.stuck",

@@ -15,7 +15,7 @@ from simsgd.protocols import AsyncSGD as AsyncSGD
 from simsgd.protocols import MinibatchSGD as MinibatchSGD
 from simsgd.protocols import Protocol as Protocol
 from simsgd.recording.recorder import record as record
-from simsgd.recording.server import ProtocolError as ProtocolError
+from simsgd.recording.refusals import ProtocolError as ProtocolError
 from simsgd.recording.stuck import StuckError as StuckError
 from simsgd.replaying.cache import compilation_cache as compilation_cache
 from simsgd.replaying.replay import replay as replay

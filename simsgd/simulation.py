@@ -12,7 +12,7 @@ from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import Recording
-from simsgd.recording.server import ProtocolError
+from simsgd.recording.refusals import ProtocolError
 from simsgd.replaying import demands
 from simsgd.replaying.follow import finish
 from simsgd.replaying.player import Player

@@ -22,6 +22,7 @@ from simsgd.recording.fault_schedule import Change
 from simsgd.recording.job import Job
 from simsgd.recording.log import Logs
 from simsgd.recording.membership import Membership, Workers, listed
+from simsgd.recording.refusals import Refusals
 from simsgd.recording.stuck import GRADIENTS_WITHOUT_STEP, Progress
 from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
@@ -32,10 +33,6 @@ EARLY_ROWS = 1_000
 HAPPENED = {"crash": "crashed", "return": "returned", "leave": "left", "join": "joined"}
 UNUSED, CANCELLED, CRASH, LEAVING = range(len(REASONS))
 HANDED_OUT_AFTER, THROWN_AWAY_AFTER, THROWN_AWAY_WITH_IT = range(len(TIES))
-
-
-class ProtocolError(RuntimeError):
-    """A protocol asked the server for something impossible; the message says what, and what would do."""
 
 
 class Fabric(Interface):
@@ -82,6 +79,7 @@ class Server:
         self.notes: dict[str, Any] = {}
         self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
         self._seed, self._observe, self._seconds = seed, observe, seconds
+        self._refusals = Refusals(protocol, loop)
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
         self._delivering: Gradient | None = None
@@ -145,34 +143,22 @@ class Server:
         try:
             return self._version - gradient.read
         except AttributeError:
-            raise ProtocolError(
-                f"{self._protocol!r} asked for staleness({checks.shown(gradient)}) at {self.now:g} s, which is no gradient: "
-                "give it what on_gradient was given"
-            ) from None
+            why = ", which is no gradient: give it what on_gradient was given"
+            raise self._refusals.error(f"asked for staleness({checks.shown(gradient)})", why) from None
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
     def assign(self, worker: int) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
         if type(worker) is not int:
-            worker = self._whole("assign", worker)
+            worker = self._refusals.worker("assign", worker)
         if worker in self._asked or worker not in self._members:
-            raise ProtocolError(
-                f"{self._protocol!r} called assign({checks.shown(worker)}) at {self.now:g} s, but {self._refusal(worker)}"
-            )
+            raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
         self._asked.add(worker)
         if worker not in self._are_down:
             self._begin(worker)
 
-    def _whole(self, verb: str, worker: object) -> int:
-        try:
-            return checks.whole("worker", worker, 0)
-        except ValueError as error:
-            raise ProtocolError(
-                f"{self._protocol!r} called {verb}({checks.shown(worker)}) at {self.now:g} s, but {error}"
-            ) from None
-
-    def _refusal(self, worker: int) -> str:
+    def _why_not(self, worker: int) -> str:
         if worker in self._jobs:
             return f"worker {worker} is still busy with job {self._jobs[worker].job}: cancel it first"
         if worker in self._asked:
@@ -199,11 +185,9 @@ class Server:
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
         if type(worker) is not int:
-            worker = self._whole("cancel", worker)
+            worker = self._refusals.worker("cancel", worker)
         if worker not in self._asked:
-            raise ProtocolError(
-                f"{self._protocol!r} called cancel({checks.shown(worker)}) at {self.now:g} s, but it has no job"
-            )
+            raise self._refusals.error(f"called cancel({checks.shown(worker)})", ", but it has no job")
         self._asked.discard(worker)
         self._lose(worker, CANCELLED)
         self._fabric.settle()
@@ -217,12 +201,10 @@ class Server:
         """Make a new version of `scale` times what was accumulated."""
         rows = self._logs.rows
         if not self._accumulated:
-            raise ProtocolError(
-                f"{self._protocol!r} called step() at {self.now:g} s with nothing accumulated since the last step: "
-                "accumulate at least one gradient"
-            )
+            why = " with nothing accumulated since the last step: accumulate at least one gradient"
+            raise self._refusals.error("called step()", why)
         if type(scale) is not float or scale != 1:
-            self._scale(self._number("stepped with the scale", scale))
+            self._scale(self._refusals.number("stepped with the scale", scale))
         rows.overwrite(rows.count - 1, True)  # the column step
         self._made_version()
 
@@ -231,10 +213,8 @@ class Server:
         rows, first = self._logs.rows, self._logs.stepped_rows
         greatest = float(np.abs(rows.column("weight", first)).max())
         if math.isinf(greatest * scale):
-            raise ProtocolError(
-                f"{self._protocol!r} stepped with the scale {scale!r} at {self.now:g} s, but it has accumulated a gradient "
-                f"with the weight {greatest:g}, and their product is no finite number: use smaller ones"
-            )
+            why = f", but it has accumulated a gradient with the weight {greatest:g}, and their product is no finite number"
+            raise self._refusals.error(f"stepped with the scale {scale!r}", f"{why}: use smaller ones")
         rows.multiply("weight", first, scale)
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
@@ -245,12 +225,13 @@ class Server:
     def _use(self, gradient: Gradient, weight: float, steps: bool) -> None:
         """Write the gradient being delivered down as a row, which ends a step or not."""
         if gradient is not self._delivering:
-            raise ProtocolError(
-                f"{self._protocol!r} accumulated {checks.shown(gradient, 200)} at {self.now:g} s, which is not the gradient "
-                "being delivered or was accumulated before: each can be used once, in the on_gradient call that delivers it"
+            raise self._refusals.error(
+                f"accumulated {checks.shown(gradient, 200)}",
+                ", which is not the gradient being delivered or was accumulated before: each can be used once, in the "
+                "on_gradient call that delivers it",
             )
         if type(weight) is not float or not math.isfinite(weight):
-            weight = self._number("gave a gradient the weight", weight)
+            weight = self._refusals.number("gave a gradient the weight", weight)
         self._delivering = None
         self._write_row(steps, self._loop.now, weight, *gradient)
 
@@ -271,19 +252,11 @@ class Server:
             bounds.check("rows", rows * self._seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")
         self._rows_to_check = bounds.rows + 1
 
-    def _number(self, did: str, value: object) -> float:
-        try:
-            return checks.number("it", value)
-        except ValueError as error:
-            raise ProtocolError(f"{self._protocol!r} {did} {checks.shown(value)} at {self.now:g} s: {error}") from None
-
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""
         if self._observe is None:
-            raise ProtocolError(
-                f"{self._protocol!r} observes {checks.shown(statistic)}, but a recording has no gradients to "
-                "observe: use simulate"
-            )
+            why = ", but a recording has no gradients to observe: use simulate"
+            raise self._refusals.error(f"observes {checks.shown(statistic)}", why)
         return self._observe(statistic)
 
     # --- what happens to it ----------------------------------------------------------------------------------------------
@@ -301,9 +274,10 @@ class Server:
         self._delivering = gradient = job.gradient()
         answer = self._protocol.on_gradient(self, gradient)
         if answer is not None:
-            raise ProtocolError(
-                f"{self._protocol!r}.on_gradient returned {checks.shown(answer)} at {self.now:g} s: what it decides it says by "
-                "calling the server, and it must return nothing (with yield, or as async, it does nothing either)"
+            raise self._refusals.error(
+                f"returned {checks.shown(answer)} from on_gradient",
+                ": what it decides it says by calling the server, and it must return nothing (with yield, or as async, it does "
+                "nothing either)",
             )
         if self._delivering is gradient:
             self._delivering = None

@@ -16,7 +16,7 @@ import numpy as np
 
 from simsgd import networks, times
 from simsgd.protocols import Protocol
-from simsgd.recording.server import ProtocolError
+from simsgd.recording.refusals import ProtocolError
 from simsgd.support.units import Drawn
 
 VALUES: dict[str, Any] = {

@@ -499,7 +499,7 @@ def test_what_a_protocol_returns():
             return 3
 
     for protocol in (Lazy(), Telling()):
-        refused(cluster(times.Constant(1.0)), "on_gradient returned", protocol=protocol, kinds=sg.ProtocolError)
+        refused(cluster(times.Constant(1.0)), "from on_gradient", protocol=protocol, kinds=sg.ProtocolError)
 
 
 def test_two_messages_beyond_the_clock():
