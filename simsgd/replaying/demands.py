@@ -66,8 +66,8 @@ def check_update(optimizer: Optimizer, recipe: Any, numbers: dict[str, jax.Array
         if "required keyword-only argument" not in str(error):
             raise
         raise TypeError(
-            f"optimizer must ask for gradients, parameters and staleness alone, but {name:.200} asks for more ({error}): leave "
-            "line searches out, as in optax.lbfgs(0.1, linesearch=None)"
+            f"optimizer must ask for gradients, parameters and staleness alone, but {name:.200} asks for "
+            f"{str(error).partition(': ')[2]} too: leave line searches out, as in optax.lbfgs(0.1, linesearch=None)"
         ) from error
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
