@@ -23,6 +23,8 @@ import numpy as np
 import simsgd as sg
 from simsgd import faults, networks, times
 
+from .limits import lowered
+
 MEMORY = 2_000_000_000
 """Bytes of address space that the child has; Python with NumPy takes half a gigabyte of it."""
 SECONDS = 10.0
@@ -219,10 +221,14 @@ def drawn(rng: np.random.Generator) -> Walk:
 def main(count: int, seed: int) -> int:
     """Play random ones, one for each seed; print those that hang or end in an error that is not one of simsgd's.
 
-    Tapes may have a hundred thousand rows, so that what takes long is no long tape.
+    Limits are lower than usual, so that what takes long is no long tape, and no long series of jobs that are lost.
     """
-    before, rows = signal.signal(signal.SIGPROF, signal.default_int_handler), sg.bounds.rows
-    sg.bounds.rows = 100_000
+    with lowered():
+        return _main(count, seed)
+
+
+def _main(count: int, seed: int) -> int:
+    before = signal.signal(signal.SIGPROF, signal.default_int_handler)
     failed, most, outcomes = 0, 0.0, Counter[str]()
     for number in range(seed, seed + count):
         walk = drawn(np.random.default_rng(number))
@@ -233,7 +239,6 @@ def main(count: int, seed: int) -> int:
             failed += 1
             call = f"{walk.protocol!r}, sg.{walk.cluster()!r}, sg.{walk.until!r}, message_bytes=1e8"
             print(f"# seed {number}: {outcome}\nsg.record({call})")
-    sg.bounds.rows = rows
     signal.signal(signal.SIGPROF, before)
     print(f"{count:,} walks from seed {seed}: {dict(outcomes)}, at most {most:.1f} processor seconds for one; {failed} failed")
     return failed
