@@ -31,6 +31,8 @@ from pathlib import Path, PurePath
 from random import gauss
 from scipy.stats import gamma
 from time import perf_counter, time as clock
+class READS:
+    loads = staticmethod(np.loadtxt)
 HERE = Path("somewhere")
 KINDS = {"slow", "fast", "x"}
 draw_read = Path("x").read_text
@@ -124,6 +126,9 @@ gamma.rvs(2.0)
 self.law.rvs()
 sg.Cluster.load(x)
 map(Path.read_text, x)
+functools.partial(open, x)()
+READS.loads(x)
+self.helper(np)
 """.strip().splitlines()
 KNOWN = """
 math.exp(x) + rng.exponential(x)
@@ -174,12 +179,26 @@ def test_so_is_what_is_imported_inside(code):
     assert Identity(describe(made(code))).unknown
 
 
+def closed_over(code):
+    """Return a function inside of one that imports."""
+    import os
+
+    import numpy
+
+    lines = {"os": lambda x: os.cpu_count(), "numpy": lambda x: numpy.load(x), "sine": lambda x: numpy.sin(x)}
+    return lines[code]
+
+
+def test_so_is_what_is_imported_around_it():
+    assert [bool(Identity(describe(closed_over(code))).unknown) for code in ("os", "numpy", "sine")] == [True, True, False]
+
+
 @pytest.mark.parametrize("code", [*KNOWN, "import numpy\nreturn numpy.exp(x)", "from math import exp\nreturn exp(x)"])
 def test_ordinary_code_is_known(code):
     assert Identity(describe(made(code))).unknown == ()
 
 
-ORDERED = """
+ORDERED = r"""
 next(iter({"slow", "fast", "x"} - {"x"}))
 [a for a in {"slow", "fast"}]
 list({x, "a"})
@@ -188,6 +207,15 @@ set(x).pop()
 next(iter(frozenset(x)))
 {x, "a"}
 self.helper({x, "a"})
+collections.defaultdict(set)
+list(map(set, x))
+dict.fromkeys({x, "a"})
+[s for s in [{x, "a"}]]
+[*sorted({x, "a"}), *{x, "b"}]
+f"{set(x)}"
+str({x, "a"} if x else 3)
+for a in {x, "b"}:\n    return a
+try:\n    s = {x, "b"}\nfinally:\n    print(x)\nreturn list(s)
 "".join({x, "b", "c"})
 max({x, "b"}, key=len)
 sorted({x, "b"}, key=len)
@@ -195,16 +223,16 @@ sorted({x, "b"}, key=len)
 list({a for a in x})
 next(iter(x.keys() & self.names.keys()))
 list(x.keys() - self.names)
-s = set()\\ns.add(x)\\nreturn list(s)
-s = {x, "b"}\\nfor a in s:\\n    x += a\\nreturn x
-s = t = {x, "b"}\\nfor a in s:\\n    t += a\\nreturn t
+s = set()\ns.add(x)\nreturn list(s)
+s = {x, "b"}\nfor a in s:\n    x += a\nreturn x
+s = t = {x, "b"}\nfor a in s:\n    t += a\nreturn t
 return list(t := {x, "b"})
-a, b = {x, "b"}\\nreturn a
-s = set()\\ndef inner():\\n    return s.pop()\\nreturn inner
-self.kept = {x, "b"}\\nreturn 1
-s = {x, "b"}\\nt = s | {"c"}\\nreturn enumerate(t)
+a, b = {x, "b"}\nreturn a
+s = set()\ndef inner():\n    return s.pop()\nreturn inner
+self.kept = {x, "b"}\nreturn 1
+s = {x, "b"}\nt = s | {"c"}\nreturn enumerate(t)
 """.strip().splitlines()
-ORDERLESS = """
+ORDERLESS = r"""
 x in {"a", "b", "c"}
 x in {"a", self.name}
 sorted({x, "b"} - {"c"})
@@ -213,10 +241,15 @@ len(set(x)) + len({a for a in x})
 max({x, 3}) + sum({x, 4}) + any({x})
 sorted(x.keys() & self.names.keys())
 [a for a in {1, 2, 3}]
-s = set()\\ns.add(x)\\nif x in s:\\n    return len(s)\\nreturn sorted(s)
-s = {x, "b"}\\nt = s | {"c"}\\nreturn sorted(t)
-s = set()\\ndef inner(y):\\n    if y in s:\\n        s.discard(y)\\n    s.add(y)\\n    return y\\nreturn inner
+s = set()\ns.add(x)\nif x in s:\n    return len(s)\nreturn sorted(s)
+s = {x, "b"}\nt = s | {"c"}\nreturn sorted(t)
+s = set()\ndef inner(y):\n    if y in s:\n        s.discard(y)\n    s.add(y)\n    return y\nreturn inner
 x.keys()
+type(x) is set or isinstance(x, set)
+[y for y in x if y not in {self.name, "b"}]
+len([y for y in x if y in ("a", "b")])
+for a in sorted({y for y in x}):\n    x += a\nreturn x
+s = set(x)\nwhile s:\n    s.remove(min(s))\nreturn x
 isinstance(x, (set, frozenset))
 x == {self.name, "b"}
 """.strip().splitlines()

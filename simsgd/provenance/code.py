@@ -95,7 +95,7 @@ def names_in(code: types.CodeType) -> Names:
             method = step.opname == "LOAD_METHOD" or (step.opname == "LOAD_ATTR" and bool((step.arg or 0) & 1))
             chain = _Chain(chain.root, (*chain.attributes, step.argval), method)
             continue
-        if step.opname in ("PUSH_NULL", "CACHE", "PRECALL"):
+        if step.opname in ("PUSH_NULL", "CACHE", "EXTENDED_ARG"):
             continue
         empty = ("()",) if step.opname == "CALL" and step.arg == 0 else ()
         called = chain.called or bool(empty)
@@ -194,7 +194,8 @@ def function(describer: Any, thing: types.FunctionType, place: str) -> Any:
     if known and (reason := of_library(thing)):
         return {"unknown": reason}
     if not known or "<locals>" in thing.__qualname__:
-        given = {"defaults": thing.__defaults__, "named defaults": thing.__kwdefaults__, "closure": dict(_closure(thing))}
+        closure = {name: value for name, value in _closure(thing) if not _is_library(value)}
+        given = {"defaults": thing.__defaults__, "named defaults": thing.__kwdefaults__, "closure": closure}
         attributes = {name: value for name, value in vars(thing).items() if name != "__wrapped__"}
         for name, value in (*given.items(), ("attributes", attributes)):
             if value and isinstance(value, dict):
@@ -224,12 +225,16 @@ def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str,
             reason = of_library(value, rest)
             if reason:
                 found[".".join(chain).removesuffix(".()")] = {"unknown": reason}
+            elif rest and _is_library(value):
+                found[shown] = {"module": value.__name__, "of": _owner(value.__name__)}
             elif shown not in found:
                 found[shown] = describer.of(value, f"{place}.globals.{shown}")
         elif reason := outside.builtin(chain[0]):
             found[chain[0]] = {"unknown": reason}
     for name in names.imported:
         found[f"import {name}"] = _imported(name, thing, names)
+    for name, value in _closure(thing):
+        found |= {name: _in_a_variable(value.__name__, names)} if _is_library(value) else {}
     return found | _asked(thing, names)
 
 
@@ -272,9 +277,8 @@ def _followed(value: Any, attributes: tuple[str, ...]) -> tuple[Any, tuple[str, 
 
 def of_library(thing: Any, attributes: tuple[str, ...] = ()) -> str:
     """Say that a library's module, class or function, or what follows it, is outside of what is described; or nothing."""
-    if isinstance(thing, types.ModuleType):
-        name = thing.__name__
-        return outside.outside(".".join((name, *attributes))) if attributes and _owner(name) is not None else ""
+    if _is_library(thing):
+        return outside.outside(".".join((thing.__name__, *attributes))) if attributes else ""
     if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
         module = getattr(thing, "__module__", None) or getattr(getattr(thing, "__self__", None), "__name__", None)
         if isinstance(module, str) and _owner(module) is not None and isinstance(getattr(thing, "__qualname__", None), str):
@@ -284,12 +288,21 @@ def of_library(thing: Any, attributes: tuple[str, ...] = ()) -> str:
 
 def _imported(name: str, thing: types.FunctionType, names: Names) -> Any:
     """Return a module that a function imports by itself: a library, a file, or unknown."""
-    if (owner := _owner(name)) is None:
+    if _owner(name) is None:
         return {"unknown": f"{name} is imported inside {thing.__qualname__}: import it at the top of the file"}
+    return _in_a_variable(name, names)
+
+
+def _in_a_variable(module: str, names: Names) -> Any:
+    """Return a library that code keeps in a variable: all that the code asks of variables may be asked of it."""
     for chain in ((), *(chain for chain, _ in names.asked)):
-        if reason := outside.outside(".".join((name, *chain))):
+        if reason := outside.outside(".".join((module, *chain))):
             return {"unknown": reason}
-    return {"module": name, "of": owner}
+    return {"module": module, "of": _owner(module)}
+
+
+def _is_library(thing: Any) -> bool:
+    return isinstance(thing, types.ModuleType) and _owner(thing.__name__) is not None
 
 
 def klass(describer: Any, thing: type, place: str) -> Any:
@@ -309,10 +322,7 @@ def klass(describer: Any, thing: type, place: str) -> Any:
 
 
 def module(describer: Any, thing: types.ModuleType, place: str) -> Any:
-    """Return a library by its version; another module as a whole is unknown."""
-    owner = _owner(thing.__name__)
-    if owner is not None:
-        return {"module": thing.__name__} | ({"of": owner} if owner else {})
+    """Return a module as a whole, which is unknown: what will be used of it cannot be seen."""
     return {"unknown": f"the module {thing.__name__} is used as a whole: name what you use of it, as {thing.__name__}.function"}
 
 

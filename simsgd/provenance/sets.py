@@ -28,6 +28,7 @@ METHODS = names(
 """Methods of a set that answer nothing or a truth value, whatever its order."""
 ENDS = ("CONTAINS_OP", "COMPARE_OP", "IS_OP", "POP_TOP", "POP_JUMP", "TO_BOOL", "UNARY_NOT", "SET_UPDATE")
 """Operations after which nothing of a set's order is left."""
+GLOBALS = "LOAD_GLOBAL", "LOAD_NAME"
 ATTRIBUTES = "LOAD_ATTR", "LOAD_METHOD"
 KEEPS = ("COPY", "SWAP", "PUSH_NULL", "NOP", "KW_NAMES", "CACHE", "RESUME", "EXTENDED_ARG", "NOT_TAKEN")
 """Operations that take nothing from the stack, beside those that load."""
@@ -84,11 +85,24 @@ class _Code:
 
     def __init__(self, code: types.CodeType) -> None:
         self.code, self.steps = code, list(_steps(code))
-        self.callee = dict(self._calls())
+        calls = list(self._calls())
+        self.callee = {end: name for _, end, name in calls}
+        self.calling = {start for start, *_ in calls}
         self.followed: set[str] = set()
 
     def seen(self) -> bool:
-        return any(not self.harmless(start) for start in self.made())
+        return any(not self.harmless(start) for start in self.made()) or any(
+            step.name in GLOBALS and step.about in MAKERS and at not in self.calling and not self._tests(at + 1)
+            for at, step in enumerate(self.steps)
+        )
+
+    def _tests(self, at: int) -> bool:
+        """Say whether a class on top of the stack only tells kinds apart, as in `isinstance(x, (set, list))`."""
+        taken = self._taken(at)
+        if taken is None:
+            return False
+        step = self.steps[taken]
+        return self._tests(taken + 1) if step.name == "BUILD_TUPLE" else self._uses(taken, step)
 
     def made(self) -> Iterator[int]:
         """Yield where each set that the code makes has come to lie on top of the stack."""
@@ -117,19 +131,21 @@ class _Code:
             at += 2
         return at
 
-    def _calls(self) -> Iterator[tuple[int, str]]:
-        """Yield where builtins are called that matter here, with one argument at most and none by name."""
+    def _calls(self) -> Iterator[tuple[int, int, str]]:
+        """Yield where builtins are loaded and called that matter here, with one argument at most and none by name."""
         for at, step in enumerate(self.steps):
-            if step.name not in ("LOAD_GLOBAL", "LOAD_NAME") or step.about not in ORDERLESS:
+            if step.name not in GLOBALS or step.about not in ORDERLESS:
                 continue
             depth = step.effect
             for end in range(at + 1, len(self.steps)):
                 depth += self.steps[end].effect
+                if depth < 1:
+                    break
                 if self.steps[end].name.startswith("CALL") and depth == 1:
                     plain = self.steps[end].name == "CALL" and self.steps[end - 1].name != "KW_NAMES"
                     several = step.about == "isinstance" and self.steps[end].argument == 2
                     if step.about in MAKERS or (plain and (self.steps[end].argument <= 1 or several)):
-                        yield end, step.about
+                        yield at, end, step.about
                     break
 
     def harmless(self, at: int) -> bool:
