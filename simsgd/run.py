@@ -335,13 +335,15 @@ class Run:
             quantiles = np.quantile(tape.staleness, [0.5, 0.95])
             spread = f"median {quantiles[0]:.0f}, 95% {quantiles[1]:.0f}, max {tape.staleness.max()}"
             rows.append(("staleness", f"mean {tape.staleness.mean():.3g}, {spread}"))
+        else:
+            rows.append(("", f"no gradient was used: nothing arrived in {tape.end:.4g} s, if the method throws nothing away"))
         usual = ("computing", "sending", "waiting")
         shown = [name for name in SHARES if name in usual or data[name].values.any()]
         shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in shown)
         rows.append(("workers", shares))
         rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
         made, hashes = self.configuration, self.hashes
-        found = f"tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}"
+        found = f"content of the tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}"
         identity = f"{self.identity.key[:12]}, {found}, {made['dtype']} on {made['device']}"
         rows.append(("identity", identity))
         return rows

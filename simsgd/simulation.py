@@ -19,7 +19,7 @@ from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import arguments, checks
+from simsgd.support import arguments, checks, interrupts
 from simsgd.support.bounds import bounds
 
 
@@ -56,7 +56,7 @@ def simulate(
     Returns:
         A `Run`. Its status is "diverged" if a metric stopped being finite; everything up to there is kept.
         If Ctrl-C or an error breaks it off, the exception has what was measured until then as its attribute `partial`: a `Run`
-        whose status is "interrupted".
+        whose status is "interrupted", or None before the first evaluation.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -83,12 +83,13 @@ def simulate(
     checks.one_of("dtype", dtype, ("float32", "float64"))
     schedule = planned(until, evaluate_every, problem.metric_names)
     if schedule.end[0] < math.inf:
-        bounds.check("rows", schedule.end[0], f"until={until!r}")
+        bounds.check("rows", schedule.end[0], f"until={checks.shown(until)}")
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
-    player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
-    recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
-    return finish(recording, player, schedule, progress)
+    with interrupts.listening():
+        player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
+        recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
+        return finish(recording, player, schedule, progress)
 
 
 def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:

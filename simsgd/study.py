@@ -22,7 +22,7 @@ from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates, bound
-from simsgd.support import checks, public, show
+from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 
@@ -170,7 +170,7 @@ def tune(
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
         KeyboardInterrupt, and any other error: with the `Tuning` of the step sizes that were tried as its attribute `partial`;
-            before the first was, with the `Tape` or the `Run` that had been begun.
+            before the first was, with the `Run` that had been begun, or the `Tape`.
 
     Example:
         >>> import simsgd as sg
@@ -199,7 +199,8 @@ def tune(
     def tuning() -> Tuning | None:
         return Tuning(sizes[: len(runs)], tuple(runs), interrupted=len(runs) < len(sizes)) if runs else None
 
-    with handing_back("a Tuning", tuning):
+    with handing_back("a Tuning", tuning), handing_back("a Tape", lambda: tape, last=True), interrupts.listening():
         for size in bar(sizes, "step sizes", progress):
+            interrupts.look()
             runs.append(replay(tape, problem, optimizer(size), **replaying))
     return Tuning(sizes, tuple(runs))

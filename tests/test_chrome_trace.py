@@ -544,5 +544,5 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
     tape = record("synchronous")
     with pytest.raises(FileNotFoundError, match=r"the folder .* does not exist"):
         tape.to_chrome_trace(tmp_path / "nowhere" / "run.json")
-    with pytest.raises(FileExistsError, match="is there already and is no file"):
+    with pytest.raises(FileExistsError, match="is there already and is a folder"):
         tape.to_chrome_trace(tmp_path)

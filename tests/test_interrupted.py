@@ -1,6 +1,8 @@
 """What is broken off: recordings refuse to go on, and exceptions hand back what was done, exactly as it was until then."""
 
+import contextlib
 import pickle
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -232,3 +234,53 @@ def test_a_stop_iteration_of_the_user_s_own_comes_out_too(noisy):
     assert raised.value is error
     with pytest.raises(StopIteration):
         sg.record(sg.AsyncSGD(), sg.Cluster(2, Raising(error, early=False)), sg.Updates(9))
+
+
+def test_an_interrupt_that_something_swallowed_is_raised_again(cluster, noisy):
+    """As callbacks of the garbage collector do it: exceptions are printed there, and the work goes on."""
+
+    @dataclass(frozen=True)
+    class Swallowing(sg.AsyncSGD):
+        def on_gradient(self, server, gradient):
+            if server.version == 30:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            super().on_gradient(server, gradient)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.simulate(Swallowing(), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
+    assert raised.value.partial.tape.updates in (20, 30, 40)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.record(Swallowing(), cluster, sg.Updates(100))
+    assert raised.value.partial.updates == 31
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_tune_hands_back_the_tape_before_the_first_run(cluster, noisy):
+    def failing(step_size):
+        raise KeyboardInterrupt
+
+    target = sg.Target("loss", at_most=0.3, within=sg.Seconds(20))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.study.tune(sg.AsyncSGD(), noisy, cluster, [0.1], until=target, optimizer=failing)
+    assert raised.value.partial == sg.record(sg.AsyncSGD(), cluster, sg.Seconds(20), message_bytes=noisy.message_bytes)
+
+
+def test_before_the_first_evaluation_there_is_none(cluster, noisy):
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.simulate(Failing(0), noisy, cluster, SGD, sg.Updates(10))
+    assert raised.value.partial is None
+
+
+def test_what_a_protocol_raises_says_when(cluster):
+    with pytest.raises(ZeroDivisionError) as raised:
+        sg.record(Failing(55, ZeroDivisionError), cluster, sg.Updates(100))
+    assert any("and version 55 of a recording of Failing(at=55" in note for note in raised.value.__notes__)
+
+
+def test_a_target_without_a_bound_is_given_the_tape_s_end(cluster, noisy):
+    until = sg.Target("loss", at_most=0.3, within=sg.Seconds(400), kept=sg.Seconds(5))
+    run = sg.simulate(sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(0.1), until, evaluate_every=sg.Seconds(1))
+    again = sg.replay(run.tape, noisy, sg.optimizers.sgd(0.1), until=run.target, evaluate_every=sg.Seconds(1))
+    assert (again.status, again.hashes) == (run.status, run.hashes)

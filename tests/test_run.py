@@ -135,7 +135,7 @@ def test_saving_goes_through_links_and_spares_what_is_no_file(run, tmp_path):
     run.save(tmp_path / "link.nc")
     assert (tmp_path / "link.nc").is_symlink()
     assert sg.Run.load(tmp_path / "real.nc") == run
-    with pytest.raises(FileExistsError, match="it is there already and is no file"):
+    with pytest.raises(FileExistsError, match="it is there already and is a folder"):
         run.save(tmp_path)
     run.save(tmp_path / ("n" * 250 + ".nc"))
 

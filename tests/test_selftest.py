@@ -1,7 +1,6 @@
 """A jaxlib that computes wrongly, or is too old, is refused loudly before anything is computed with it."""
 
 import jax
-import jax.extend.random
 import jax.numpy as jnp
 import pytest
 
@@ -54,7 +53,6 @@ def test_a_wrong_function_of_jax_numpy_is_refused(name, what, monkeypatch, trace
         (jax.lax.scatter_p, "rows moved in a loop"),
         (jax.lax.while_p, "rows moved in a loop"),
         (jax.lax.cond_p, "rows moved in a loop"),
-        (jax.extend.random.threefry2x32_p, "random bits"),
     ],
     ids=str,
 )

@@ -37,13 +37,14 @@ from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Change
 from simsgd.recording.log import Logs, table
 from simsgd.recording.membership import Membership
+from simsgd.recording.refusals import ProtocolError
 from simsgd.recording.server import Server
 from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport import transport
 from simsgd.recording.transport.base import Ends
 from simsgd.stopping import Seconds, Updates, limits
-from simsgd.support import arguments, checks
-from simsgd.support.bounds import bounds
+from simsgd.support import arguments, checks, interrupts
+from simsgd.support.bounds import BoundError, bounds
 from simsgd.support.memory import collection_paused
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -51,6 +52,8 @@ from simsgd.tape import Tape, prefix
 from simsgd.tape.schema import Discarded, Down, Jobs, Rows, Ties
 
 GIGABYTE = 1e9
+KNOWN = StuckError, ProtocolError, BoundError
+"""Errors that say themselves where they come from."""
 
 
 def record(
@@ -96,9 +99,10 @@ def record(
     updates, seconds = limits(until)
     recording = Recording(protocol, cluster, seed, message_bytes, seconds=seconds)
     if updates < math.inf:
-        bounds.check("rows", updates, f"until={until!r}")
-    with handing_back("a Tape", lambda: recording.tape() if recording.now else None):
+        bounds.check("rows", updates, f"until={checks.shown(until)}")
+    with handing_back("a Tape", lambda: recording.tape() if recording.now else None), interrupts.listening():
         for part in bar(range(1, 101), "recording", progress):
+            interrupts.look()
             recording.advance(updates * (part / 100), seconds * (part / 100))
         return recording.tape()
 
@@ -137,7 +141,7 @@ class Recording:
         protocols.check(protocol)
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
         _check_fabric(protocol, cluster, message_bytes)
-        self.cluster = cluster
+        self.cluster, self._protocol = cluster, protocol
         seed, size = checks.whole("seed", seed, 0), checks.not_negative("message_bytes", message_bytes or 0, "bytes")
         self.header: dict[str, Any] = {
             "protocol": _plainly(protocol),
@@ -196,6 +200,9 @@ class Recording:
             self._advance(updates, seconds)
         except BaseException as error:
             self._broken_off = error
+            if isinstance(error, Exception) and not isinstance(error, KNOWN):
+                where = f"at {self._loop.now:g} s and version {self.version}"
+                error.add_note(f"raised {where} of a recording of {self._protocol!r}")
             raise
 
     def _advance(self, updates: float, seconds: float) -> None:

@@ -55,6 +55,14 @@ def check_factory(optimizer: object) -> None:
         raise TypeError(f"optimizer must be an instance such as {EXAMPLE}, got {name} itself: call it, as in {name}(0.1)")
 
 
+def check_numbers(optimizer: Optimizer, numbers: dict[str, float], dtype: str) -> None:
+    """Raise ValueError for a finite number of an optimizer that is infinite in the run's dtype."""
+    largest = float(np.finfo(dtype).max)
+    beyond = [number for number in numbers.values() if largest < abs(number) < math.inf]
+    if beyond:
+        raise ValueError(f"optimizer {optimizers.describe(optimizer):.200} has the number {beyond[0]:g}, beyond all of {dtype}")
+
+
 def check_update(optimizer: Optimizer, recipe: Any, numbers: dict[str, jax.Array], parameters: Parameters, state: Any) -> None:
     """Raise TypeError unless an optimizer's `update` returns a pair, updates like the parameters first; it is only traced."""
     update = optimizers.build(recipe, numbers).update

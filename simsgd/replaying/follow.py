@@ -27,6 +27,7 @@ from simsgd.replaying.player import Evaluation, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
 from simsgd.stopping import Target, in_words
+from simsgd.support import interrupts
 from simsgd.support.bounds import bounds
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -196,6 +197,7 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
     """Go on to the next evaluation in pieces: the device plays one while the source goes on to the next."""
     while True:
         rows_of_an_update = player.width or player.workers
+        interrupts.look()
         piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
         source.advance(piece, seconds)
         player.play(source.rows(player.rows_played), source.live())

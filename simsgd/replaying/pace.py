@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import jax
 
+from simsgd.support import interrupts
+
 SHORT, WANTED, LONG = 0.03, 0.1, 0.3
 """Seconds: pieces that took less than the first become longer, and those that took more than the last become shorter."""
 GROWTH = 8
@@ -88,6 +90,7 @@ class Pace:
         self._marks.append((result, self._blocks, time.perf_counter()))
         self._blocks = 0
         if len(self._marks) >= IN_WAIT:
+            interrupts.look()
             earlier, played, since = self._marks.popleft()
             self._wait(earlier)
             now = time.perf_counter()

@@ -104,6 +104,7 @@ class Player:
         with self._precision():
             parameters = problem.start(seed, dtype)
             self._recipe, numbers = optimizers.split(optimizer, parameters)
+            demands.check_numbers(optimizer, numbers, dtype)
             self._numbers = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
             self._data, self._test_data = problem.arrays(dtype)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")

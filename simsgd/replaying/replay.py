@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from simsgd.optimizers import Optimizer
@@ -13,7 +14,7 @@ from simsgd.replaying.reading import Reading
 from simsgd.replaying.schedule import Schedule, planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import arguments
+from simsgd.support import arguments, interrupts
 from simsgd.tape import Tape
 
 
@@ -35,7 +36,7 @@ def replay(
         problem: what is learned.
         optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
         until: where to stop; by default the tape's end. A `Target` stops when it has been kept long enough; so a run's tape
-            can be replayed until the target at which the run itself stopped.
+            can be replayed until the target at which the run itself stopped. One without a bound is given the tape's end.
         seed: names the initial parameters and the batches; by default the seed that the tape was recorded with, or 0.
         evaluate_every: how far apart to evaluate the metrics; by default a hundredth of the whole.
         dtype: "float32" or "float64".
@@ -45,7 +46,9 @@ def replay(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; if `until` is beyond the tape's end, or
-            a target is not kept before it (then the exception has what was measured as its attribute `partial`).
+            a target is not kept before it.
+        KeyboardInterrupt, and all errors that come while it plays: with what was measured until then as their attribute
+            `partial`, a `Run` whose status is "interrupted", or None before the first evaluation.
         simsgd.TapeError: if the tape breaks one of its laws.
         simsgd.BoundError: for more evaluations, or more memory, than `simsgd.bounds` allow.
 
@@ -64,6 +67,8 @@ def replay(
         problem=(problem, Problem, "problems.digits()"),
         optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
     )
+    if isinstance(until, Target) and until.within is None:  # a tape has an end, where a recording may go on for ever
+        until = dataclasses.replace(until, within=Seconds(tape.end) if tape.end else Updates(1))
     if tape.end == 0 and not isinstance(until, Target):
         raise ValueError("tape is empty: it ends at 0 s, before anything happened; record for longer")
     schedule = planned(Seconds(tape.end) if until is None else until, evaluate_every, problem.metric_names)
@@ -71,7 +76,8 @@ def replay(
         _check_reached(tape, schedule)
     seed = int(tape.header.get("seed", 0)) if seed is None else seed
     source = Reading(tape, f"until={schedule.until!r} is never reached")
-    return finish(source, Player(problem, optimizer, tape.workers, seed, dtype, width), schedule, progress)
+    with interrupts.listening():
+        return finish(source, Player(problem, optimizer, tape.workers, seed, dtype, width), schedule, progress)
 
 
 def _check_reached(tape: Tape, schedule: Schedule) -> None:

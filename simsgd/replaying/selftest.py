@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.random
 import jax.numpy as jnp
 import numpy as np
 
@@ -98,7 +97,6 @@ def _inputs() -> Inputs:
         "stack": _whole(8, 32, 64),
         "picks": (np.arange(32) * 43 % 128).astype(np.int32),
         "rows": np.int32(ROWS),
-        "words": [np.uint32(word) for word in THREEFRY[0]],
     }
 
 
@@ -126,10 +124,6 @@ def _moved_one_by_one(inputs: Inputs) -> np.ndarray:
     return rows
 
 
-THREEFRY = ((0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0))
-"""A known answer of Threefry-2x32 with 20 rounds: (key, counter) and what they give; the digits of π, from Random123's tests
-(Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3")."""
-
 ARITHMETIC: Operations = {
     "sums": (lambda a: jnp.sum(jnp.broadcast_to(a["ones"], (2, 1024, 1024))), lambda a: np.float32(2 * 1024 * 1024)),
     "matrix products": (lambda a: a["samples"] @ a["weights"], lambda a: np.einsum("ij,jk->ik", a["samples"], a["weights"])),
@@ -153,8 +147,4 @@ ARITHMETIC: Operations = {
 MOVES: Operations = {
     "gathered rows": (lambda a: a["samples"][a["picks"]], lambda a: a["samples"][a["picks"]]),
     "rows moved in a loop": (_moved, _moved_one_by_one),
-    "random bits": (
-        lambda a: jax.extend.random.threefry2x32_p.bind(*a["words"]),  # type: ignore[no-untyped-call,unused-ignore]
-        lambda a: np.array(THREEFRY[1], np.uint32),
-    ),
 }

@@ -144,7 +144,8 @@ def _place(path: Path) -> tuple[pathlib.Path, int | None]:
     except OSError as error:
         raise _explained(path, error) from error
     if mode is not None and not stat.S_ISREG(mode):
-        raise FileExistsError(f"cannot save {path}: it is there already and is no file; choose another name")
+        kind = "is a folder" if stat.S_ISDIR(mode) else "is no file"
+        raise FileExistsError(f"cannot save {os.fspath(path)!r}: it is there already and {kind}; choose another name")
     if not place.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: the folder {place.parent} does not exist; make it first")
     return place, None if mode is None else stat.S_IMODE(mode)

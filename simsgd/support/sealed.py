@@ -100,8 +100,8 @@ def _unsealed(raw: bytes, kind: str) -> str:
     if b"simsgd " not in raw:
         return f"is not a simsgd {kind}: it is not a simsgd file"
     return (
-        f"has no seal at its end: it is damaged (cut short, or added to), or has format version 1 or 2 and this simsgd reads "
-        f"version {VERSION}: use the simsgd that wrote it, or record anew from its seed"
+        "has no seal at its end: it is damaged (cut short, or added to), another program wrote it, or it has format version 1 "
+        f"or 2 and this simsgd reads version {VERSION}: use the simsgd that wrote it, or record anew from its seed"
     )
 
 

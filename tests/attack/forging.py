@@ -131,8 +131,8 @@ def tree(chance: random.Random, body: bytearray, index: Any) -> None:
 
 
 def inner(chance: random.Random, body: bytearray, index: Any) -> None:
-    """Put something hostile into an attribute that is JSON itself."""
-    with contextlib.suppress(TypeError, AttributeError, KeyError, ValueError, IndexError):
+    """Put something hostile into an attribute that is JSON itself; one that is nested too deep already stays as it is."""
+    with contextlib.suppress(TypeError, AttributeError, KeyError, ValueError, IndexError, RecursionError):
         name = chance.choice([n for n, v in index["attributes"].items() if isinstance(v, str) and v[:1] in "[{n"])
         said = json.loads(index["attributes"][name])
         if isinstance(said, dict | list) and chance.random() < 0.9:
