@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import simsgd as sg
 from simsgd.provenance import Identity, describe
@@ -24,7 +26,7 @@ from datetime import date, datetime as moment, timedelta
 from io import open as also_open
 from json import load as json_load
 from numpy import load as numpy_load, loadtxt
-from numpy.random import default_rng, normal
+from numpy.random import PCG64, default_rng, normal
 from os import environ, getpid, listdir, path as paths
 from os.path import exists, join
 from pathlib import Path, PurePath
@@ -121,6 +123,7 @@ default_rng()
 np.random.default_rng()
 np.random.Generator(np.random.PCG64())
 np.random.SeedSequence().entropy
+np.random.Generator(PCG64())
 scipy.stats.gamma.rvs(2.0)
 gamma.rvs(2.0)
 self.law.rvs()
@@ -346,3 +349,25 @@ def test_the_cache_of_a_library_s_function_stays():
     kept(1.0)
     assert Identity(describe(kept)).unknown == ()
     assert kept.cache_info().currsize == 1
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """One that holds a distribution of scipy's and a path."""
+
+    law: object
+    path: pathlib.Path = pathlib.Path("a")
+
+
+def test_objects_of_libraries_are_known_by_what_they_hold():
+    held = [Frozen(scipy.stats.gamma(shape)) for shape in (2.0, 2.0, 3.0)]
+    one, same, other = (Identity(describe(each)) for each in held)
+    assert one == same != other
+    assert Identity(describe(scipy.stats.gamma)).unknown == ()
+    one, same, other = (Identity(describe(np.random.RandomState(seed))) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_held_sets_of_numbers_are_the_same_in_all_processes_and_those_of_texts_are_not():
+    assert "hash seed" not in describe({1, 2.5, None})
+    assert describe({"a"})["hash seed"] == describe({("b", 1)})["hash seed"]

@@ -44,7 +44,7 @@ def describe(thing: Any) -> Any:
         >>> describe({2, 1}), describe((0.1, [1]))
         ({'set': [1, 2]}, [0.1, {'list': [1]}])
         >>> describe(open)["unknown"]
-        'open reaches for what is not described'
+        '_io.open depends on what is not described'
     """
     try:
         return Describer().of(thing, "")
@@ -111,7 +111,7 @@ class Describer:
     def _object(self, thing: Any, place: str) -> Any:
         """Return an object as its class and what pickling would keep of it."""
         if reason := outside.shared(thing):  # which scipy's distributions hold, and use only if they are given no other
-            return {"name": reason} if place.endswith("._random_state") else unknown(reason)
+            return {"name": reason} if place.split(".")[-1] == "_random_state" else unknown(reason)
         kind = type(thing)
         if (reason := code.of_library(kind)) and kind.__module__.partition(".")[0] not in outside.HELD:
             return unknown(reason)

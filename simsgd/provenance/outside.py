@@ -43,12 +43,11 @@ NAMES = frozenset(
         f"numpy.{name}"
         for name in names("load loadtxt genfromtxt fromfile fromregex memmap geterr get_printoptions DataSource")
     ]
-    + [f"numpy.random.{name}.()" for name in ("SeedSequence", "PCG64", "Philox")]
     + [f"jax.{name}" for name in names("device_count devices local_device_count local_devices default_backend config")]
     + [f"jax.{name}" for name in names("process_count process_index live_arrays numpy.load numpy.fromfile")]
-    + ["numpy.random._generator.default_rng", "decimal.getcontext", "decimal.localcontext"]
+    + ["decimal.getcontext", "decimal.localcontext"]
 )
-"""Names of other modules that are outside; "()" is a call without arguments."""
+"""Names of other modules that are outside."""
 READERS = ("read_", "load", "fetch_", "open")
 """How the functions of packages begin that read files and the like."""
 OF_NUMPY = ("Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator")
@@ -62,7 +61,7 @@ ASKED = names("""
 """Attributes, of whatever object, that read what is outside."""
 ASKED_IF_CALLED = names("now today open exists stat cwd home glob walk resolve absolute owner")
 """Attributes with everyday names: as methods alone, and of others than `self`."""
-HELD = ("pathlib", "random", "uuid", "time")
+HELD = ("pathlib", "random", "uuid", "time", "numpy")
 """Modules whose objects are described by what they hold; what is asked of them is another matter."""
 
 
@@ -70,12 +69,14 @@ def outside(full: str) -> str:
     """Say that the name of something in a library, from its module on, stands for what no description holds; or nothing."""
     parts = full.split(".")
     beginnings = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    if full.startswith("numpy.random.") and parts[2] not in (*OF_NUMPY, "_generator", "_pcg64", "_philox", "bit_generator"):
-        return f"{full} has a state of its own: draw from the rng that you are given"
+    if full.startswith("numpy.random."):  # where private modules hold the classes of generators
+        stateless = parts[2] in OF_NUMPY or parts[2].startswith("_") or parts[2] == "bit_generator"
+        if not stateless or parts[-1] in ("()", "default_rng"):
+            return f"{full.removesuffix('.()')} has a state of its own: draw from the rng that you are given"
     if any(each in NAMES for each in beginnings):
-        return f"{full} answers differently each time"
+        return f"{full} depends on what is not described"
     if parts[0] in MODULES and not any(each in INNOCENT for each in beginnings) and full != "os.path":
-        return f"{full} answers differently each time"
+        return f"{full} depends on what is not described"
     if parts[0] not in sys.stdlib_module_names and any(part.startswith(READERS) for part in parts[1:]):
         return f"{full} reads what is not described"
     return ""
