@@ -132,6 +132,8 @@ map(Path.read_text, x)
 functools.partial(open, x)()
 READS.loads(x)
 self.helper(np)
+dataclasses.sys.argv
+self.helper(os.path)
 """.strip().splitlines()
 KNOWN = """
 math.exp(x) + rng.exponential(x)

@@ -278,6 +278,12 @@ def _followed(value: Any, attributes: tuple[str, ...]) -> tuple[Any, tuple[str, 
 def of_library(thing: Any, attributes: tuple[str, ...] = ()) -> str:
     """Say that a library's module, class or function, or what follows it, is outside of what is described; or nothing."""
     if _is_library(thing):
+        if (
+            attributes
+            and _is_library(inside := vars(thing).get(attributes[0]))
+            and (reason := of_library(inside, attributes[1:]))
+        ):
+            return reason  # as in dataclasses.sys.argv
         return outside.outside(".".join((thing.__name__, *attributes))) if attributes else ""
     if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
         module = getattr(thing, "__module__", None) or getattr(getattr(thing, "__self__", None), "__name__", None)

@@ -75,7 +75,7 @@ def outside(full: str) -> str:
             return f"{full.removesuffix('.()')} has a state of its own: draw from the rng that you are given"
     if any(each in NAMES for each in beginnings):
         return f"{full} depends on what is not described"
-    if parts[0] in MODULES and not any(each in INNOCENT for each in beginnings) and full != "os.path":
+    if parts[0] in MODULES and not any(each in INNOCENT for each in beginnings):
         return f"{full} depends on what is not described"
     if parts[0] not in sys.stdlib_module_names and any(part.startswith(READERS) for part in parts[1:]):
         return f"{full} reads what is not described"
