@@ -30,12 +30,15 @@ def identity(
     """Return the identity of the run that `simulate` would make of the same arguments: everything that its bits depend on.
 
     It is the `identity` of that run, and of the `replay` of such a tape. Its `tape` is the identity of the tape that is played,
-    which runs that differ in step size share; `record` until the bound of `until` makes it. (If the protocol observes the
-    model its tape depends on more than that, and is known by its content.)
+    which runs that differ in step size share; `record` until the bound of `until` makes it. It goes as far as that bound: the
+    tape of a run that ended before, at its target, has another (`run.tape.identity` differs by `until`). (If the protocol
+    observes the model its tape depends on more than that, and is known by its content.)
 
     Described are: protocol and cluster by their classes and fields, code of your own included; the problem by its data and
     by the programs that JAX makes of its functions, the optimizer likewise; `until` and the rest of the arguments; versions,
-    device, processor, C library, XLA_FLAGS and JAX's settings. See `Identity`.
+    device, processor, C library, XLA_FLAGS and JAX's settings. What cannot be seen is what code of yours reaches by names made
+    at run time, and a library's own state. Caches (`functools.cache`) around functions of yours that a protocol or law uses are
+    emptied, as their results may be older than the code. See `Identity`.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.

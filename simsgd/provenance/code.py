@@ -7,7 +7,6 @@ a clock, somebody else's random numbers) it says so: unknown.
 
 from __future__ import annotations
 
-import builtins
 import dis
 import functools
 import hashlib
@@ -20,6 +19,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from simsgd.provenance import outside, sets
+
 SLOTS = (
     types.WrapperDescriptorType,
     types.MethodDescriptorType,
@@ -29,6 +30,8 @@ SLOTS = (
     types.MemberDescriptorType,
 )
 """Kinds of what classes written in C are made of."""
+SELF = "(self)"
+"""Stands for a method's first argument: its own attributes are described with it."""
 NOT_OURS = frozenset(("site-packages", "dist-packages"))
 """Folders whose packages are named with their versions."""
 ABOUT = frozenset(
@@ -58,19 +61,26 @@ ABOUT = frozenset(
     ]
 )
 """Attributes of a class that say something about it, or that Python makes from the others."""
-REACHES_OUT = frozenset(("eval", "exec", "open", "input", "globals", "locals", "compile", "__import__", "id", "hash"))
-"""Builtins by which code comes to what no description holds."""
-OUTSIDE = ("random", "secrets", "time", "uuid", "socket", "subprocess", "os.environ", "os.getenv", "os.urandom", "sys.argv")
-"""Modules, and what is in them, that answer differently each time."""
-OF_NUMPY = ("Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator")
-"""What of `numpy.random` has no state of its own."""
 
 
 class Names(NamedTuple):
-    """What a function's code reaches by name: globals with the attributes that follow, modules imported inside."""
+    """What a function's code reaches by name: globals with the attributes that follow, modules imported inside, and more.
+
+    `asked` are the attributes of anything else, each chain with whether it is called; a "()" ends a chain that is called
+    without arguments.
+    """
 
     reached: tuple[tuple[str, ...], ...]
     imported: tuple[str, ...]
+    asked: tuple[tuple[tuple[str, ...], bool], ...]
+
+
+class _Chain(NamedTuple):
+    """A name and the attributes that follow it, while they are read."""
+
+    root: str = ""
+    attributes: tuple[str, ...] = ()
+    called: bool = False
 
 
 @functools.lru_cache(maxsize=4096)
@@ -78,19 +88,37 @@ def names_in(code: types.CodeType) -> Names:
     """Return what code, and the code inside of it, reaches by name."""
     reached: set[tuple[str, ...]] = set()
     imported: set[str] = set()
-    chain: tuple[str, ...] = ()
+    asked: set[tuple[tuple[str, ...], bool]] = set()
+    chain = _Chain()
     for step in dis.get_instructions(code):
-        follows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain
-        if chain and not follows:
-            reached.add(chain)
-        begun = (step.argval,) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") else ()
-        chain = (*chain, step.argval) if follows else begun
+        if step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+            method = step.opname == "LOAD_METHOD" or (step.opname == "LOAD_ATTR" and bool((step.arg or 0) & 1))
+            chain = _Chain(chain.root, (*chain.attributes, step.argval), method)
+            continue
+        if step.opname in ("PUSH_NULL", "CACHE", "EXTENDED_ARG"):
+            continue
+        empty = ("()",) if step.opname == "CALL" and step.arg == 0 else ()
+        called = chain.called or bool(empty)
+        if chain.root and chain.root != SELF:
+            reached.add((chain.root, *chain.attributes, *empty))
+        attributes = chain.attributes[1:] if chain.root == SELF else chain.attributes
+        if attributes:
+            asked.add(((*attributes, *empty), called))
+        chain = _Chain(_root(step))
         if step.opname == "IMPORT_NAME":
             imported.add(step.argval)
     for inner in (each for each in code.co_consts if isinstance(each, types.CodeType)):
         more = names_in(inner)
-        reached, imported = reached | set(more.reached), imported | set(more.imported)
-    return Names(tuple(sorted(reached)), tuple(sorted(imported)))
+        reached, imported, asked = reached | set(more.reached), imported | set(more.imported), asked | set(more.asked)
+    return Names(tuple(sorted(reached)), tuple(sorted(imported)), tuple(sorted(asked)))
+
+
+def _root(step: dis.Instruction) -> str:
+    """Return the name of the global that an instruction reads, `SELF` for self, or nothing."""
+    if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+        return str(step.argval)
+    last = step.argval[-1] if isinstance(step.argval, tuple) and step.argval else step.argval
+    return SELF if step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and last == "self" else ""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -145,6 +173,11 @@ def _owner(module: Any) -> str | None:
     return library(str(module).partition(".")[0])
 
 
+def library_of(thing: Any) -> bool:
+    """Say whether a class or function is a library's."""
+    return _owner(getattr(thing, "__module__", None) or "builtins") is not None
+
+
 def name_of(thing: Any) -> str:
     """Return a function's or class's module and name, the main module under one name in all processes."""
     module = str(getattr(thing, "__module__", None) or "builtins").replace("__mp_main__", "__main__")
@@ -158,8 +191,11 @@ def function(describer: Any, thing: types.FunctionType, place: str) -> Any:
     module = thing.__globals__.get("__name__", "")
     described: dict[str, Any] = {"function": name_of(thing), "code": digest_of(thing.__code__)}
     known = _owner(module) is not None
+    if known and (reason := of_library(thing)):
+        return {"unknown": reason}
     if not known or "<locals>" in thing.__qualname__:
-        given = {"defaults": thing.__defaults__, "named defaults": thing.__kwdefaults__, "closure": dict(_closure(thing))}
+        closure = {name: value for name, value in _closure(thing) if not _is_library(value)}
+        given = {"defaults": thing.__defaults__, "named defaults": thing.__kwdefaults__, "closure": closure}
         attributes = {name: value for name, value in vars(thing).items() if name != "__wrapped__"}
         for name, value in (*given.items(), ("attributes", attributes)):
             if value and isinstance(value, dict):
@@ -181,21 +217,53 @@ def _closure(thing: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str, Any]:
     """Return the description of each global that a function names, and of each module that it imports."""
-    names, found = names_in(thing.__code__), {}
+    names, found = names_in(thing.__code__), _ordered(thing)
     for chain in names.reached:
         if chain[0] in thing.__globals__:
             value, rest = _followed(thing.__globals__[chain[0]], chain[1:])
             shown = ".".join(chain[: len(chain) - len(rest)])
-            outside = isinstance(value, types.ModuleType) and _outside(value, rest)
-            if outside:
-                found[".".join(chain)] = {"unknown": outside}
+            reason = of_library(value, rest)
+            if reason:
+                found[".".join(chain).removesuffix(".()")] = {"unknown": reason}
+            elif rest and _is_library(value):
+                found[shown] = {"module": value.__name__, "of": _owner(value.__name__)}
             elif shown not in found:
                 found[shown] = describer.of(value, f"{place}.globals.{shown}")
-        elif chain[0] in REACHES_OUT and hasattr(builtins, chain[0]):
-            found[chain[0]] = {"unknown": f"{chain[0]} reaches for what is not described"}
+        elif reason := outside.builtin(chain[0]):
+            found[chain[0]] = {"unknown": reason}
     for name in names.imported:
-        found[f"import {name}"] = _imported(name, thing)
+        found[f"import {name}"] = _imported(name, thing, names)
+    for name, value in _closure(thing):
+        found |= {name: _in_a_variable(value.__name__, names)} if _is_library(value) else {}
+    return found | _asked(thing, names)
+
+
+def _ordered(thing: types.FunctionType) -> dict[str, Any]:
+    """Say so if a function depends on the order of a set that it makes: by the hash seed if that is fixed, else unknown."""
+    if not sets.order_is_seen(thing.__code__):
+        return {}
+    return {"order of sets": sets.hash_seed() if sets.fixed() else {"unknown": sets.ORDERED.format(thing.__qualname__)}}
+
+
+def _asked(thing: types.FunctionType, names: Names) -> dict[str, Any]:
+    """Return what a function asks of objects that are not known before it runs, where that may come from outside."""
+    found = {}
+    for chain, called in names.asked:
+        attributes = [name for name in chain if name != "()"]
+        for name in attributes:
+            if reason := outside.asked(name, called and name == attributes[-1]):
+                found[f"(…).{name}"] = {"unknown": reason}
+        if "rvs" in attributes and not _is_named("random_state", thing.__code__):
+            found["(…).rvs"] = {"unknown": "rvs draws from numpy's own state: give it random_state=rng"}
     return found
+
+
+def _is_named(argument: str, code: types.CodeType) -> bool:
+    """Say whether code names an argument in a call."""
+    return any(
+        _is_named(argument, each) if isinstance(each, types.CodeType) else isinstance(each, tuple) and argument in each
+        for each in code.co_consts
+    )
 
 
 def _followed(value: Any, attributes: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
@@ -207,28 +275,47 @@ def _followed(value: Any, attributes: tuple[str, ...]) -> tuple[Any, tuple[str, 
     return value, attributes
 
 
-def _outside(thing: types.ModuleType, attributes: tuple[str, ...]) -> str:
-    """Say that a library's answer depends on what is not described, or nothing."""
-    full = ".".join((thing.__name__, *attributes))
-    if full.startswith("numpy.random.") and full.split(".")[2] not in OF_NUMPY:
-        return f"{full} has a state of its own: draw from the rng that you are given"
-    if any(f"{full}.".startswith(f"{each}.") for each in OUTSIDE):
-        return f"{full} answers differently each time"
+def of_library(thing: Any, attributes: tuple[str, ...] = ()) -> str:
+    """Say that a library's module, class or function, or what follows it, is outside of what is described; or nothing."""
+    if _is_library(thing):
+        if (
+            attributes
+            and _is_library(inside := vars(thing).get(attributes[0]))
+            and (reason := of_library(inside, attributes[1:]))
+        ):
+            return reason  # as in dataclasses.sys.argv
+        return outside.outside(".".join((thing.__name__, *attributes))) if attributes else ""
+    if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
+        module = getattr(thing, "__module__", None) or getattr(getattr(thing, "__self__", None), "__name__", None)
+        if isinstance(module, str) and _owner(module) is not None and isinstance(getattr(thing, "__qualname__", None), str):
+            return outside.outside(".".join((module, thing.__qualname__, *attributes)))
     return ""
 
 
-def _imported(name: str, thing: types.FunctionType) -> Any:
+def _imported(name: str, thing: types.FunctionType, names: Names) -> Any:
     """Return a module that a function imports by itself: a library, a file, or unknown."""
-    if (owner := _owner(name)) is not None:
-        outside = any(f"{name}.".startswith(f"{each}.") for each in OUTSIDE)
-        return {"unknown": f"{name} answers differently each time"} if outside else {"module": name, "of": owner}
-    return {"unknown": f"{name} is imported inside {thing.__qualname__}: import it at the top of the file"}
+    if _owner(name) is None:
+        return {"unknown": f"{name} is imported inside {thing.__qualname__}: import it at the top of the file"}
+    return _in_a_variable(name, names)
+
+
+def _in_a_variable(module: str, names: Names) -> Any:
+    """Return a library that code keeps in a variable: all that the code asks of variables may be asked of it."""
+    for chain in ((), *(chain for chain, _ in names.asked)):
+        if reason := outside.outside(".".join((module, *chain))):
+            return {"unknown": reason}
+    return {"module": module, "of": _owner(module)}
+
+
+def _is_library(thing: Any) -> bool:
+    return isinstance(thing, types.ModuleType) and _owner(thing.__name__) is not None
 
 
 def klass(describer: Any, thing: type, place: str) -> Any:
     """Return a class: its name if it is a library's, else its bases and all its attributes too."""
     if _owner(thing.__module__) is not None:
-        return name_of(thing)
+        reason = of_library(thing)
+        return {"unknown": reason} if reason else name_of(thing)
     own = {name: value for name, value in vars(thing).items() if name not in ABOUT}
     slots = [name for name in own if isinstance(own[name], SLOTS)]
     return {
@@ -241,23 +328,20 @@ def klass(describer: Any, thing: type, place: str) -> Any:
 
 
 def module(describer: Any, thing: types.ModuleType, place: str) -> Any:
-    """Return a library by its version; another module as a whole is unknown."""
-    owner = _owner(thing.__name__)
-    if owner is not None:
-        return {"module": thing.__name__} | ({"of": owner} if owner else {})
+    """Return a module as a whole, which is unknown: what will be used of it cannot be seen."""
     return {"unknown": f"the module {thing.__name__} is used as a whole: name what you use of it, as {thing.__name__}.function"}
 
 
 def builtin(describer: Any, thing: Any, place: str) -> Any:
     """Return a function written in C by its name, with what it is bound to."""
     name, owner = getattr(thing, "__qualname__", thing.__name__), getattr(thing, "__self__", None)
-    if isinstance(thing, types.BuiltinFunctionType) and thing.__module__ in (None, "builtins", "_io") and name in REACHES_OUT:
-        return {"unknown": f"{name} reaches for what is not described"}
+    if isinstance(thing, types.BuiltinFunctionType) and (reason := of_library(thing)):
+        return {"unknown": reason}
     if isinstance(thing, SLOTS) and not isinstance(thing, types.MethodWrapperType):
-        return f"{name_of(thing.__objclass__)}.{thing.__name__}"
+        asked = outside.outside(f"{thing.__objclass__.__module__}.{thing.__objclass__.__qualname__}.{thing.__name__}")
+        return {"unknown": asked} if asked else f"{name_of(thing.__objclass__)}.{thing.__name__}"
     described: dict[str, Any] = {"function": name_of(thing) if hasattr(thing, "__module__") else f"numpy.{name}"}
-    if isinstance(owner, types.ModuleType) and _outside(owner, (name,)):
-        return {"unknown": _outside(owner, (name,))}
     if owner is not None and not isinstance(owner, types.ModuleType):
-        described["of"] = describer.of(owner, f"{place}.of")
+        reason = outside.asked(thing.__name__, called=True)
+        described["of"] = {"unknown": reason} if reason else describer.of(owner, f"{place}.of")
     return described

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from simsgd.provenance import code
+from simsgd.provenance import code, outside, sets
 from simsgd.provenance.identity import canonical, digest, unknowns
 
 LARGEST = 2**63
@@ -41,10 +41,10 @@ def describe(thing: Any) -> Any:
         >>> from simsgd.provenance import describe
         >>> describe(sg.times.Exponential(mean=0.1))
         {'class': 'simsgd.times.textbook.Exponential', 'mean': 0.1}
-        >>> describe({"b", "a"}), describe((0.1, [1]))
-        ({'set': ['a', 'b']}, [0.1, {'list': [1]}])
+        >>> describe({2, 1}), describe((0.1, [1]))
+        ({'set': [1, 2]}, [0.1, {'list': [1]}])
         >>> describe(open)["unknown"]
-        'open reaches for what is not described'
+        '_io.open depends on what is not described'
     """
     try:
         return Describer().of(thing, "")
@@ -89,6 +89,7 @@ class Describer:
         if top in ("jax", "jaxlib") and hasattr(thing, "__array__"):
             return _array(thing)
         if top in WRAPPING and callable(getattr(thing, "__wrapped__", None)):  # made faster, and nothing else
+            _forget(thing)
             return {"class": code.name_of(type(thing)), "wrapped": self.of(thing.__wrapped__, f"{place}.wrapped")}
         return self._object(thing, place)
 
@@ -109,6 +110,11 @@ class Describer:
 
     def _object(self, thing: Any, place: str) -> Any:
         """Return an object as its class and what pickling would keep of it."""
+        if reason := outside.shared(thing):  # which scipy's distributions hold, and use only if they are given no other
+            return {"name": reason} if place.split(".")[-1] == "_random_state" else unknown(reason)
+        kind = type(thing)
+        if (reason := code.of_library(kind)) and kind.__module__.partition(".")[0] not in outside.HELD:
+            return unknown(reason)
         try:
             reduced = thing.__reduce_ex__(2)
         except RecursionError:
@@ -116,13 +122,14 @@ class Describer:
         except Exception as error:
             return unknown(f"{code.name_of(type(thing))} does not say what it holds ({str(error)[:60]})")
         if isinstance(reduced, str):
-            return {"name": code.name_of(thing)}
+            reason = outside.outside(f"{getattr(thing, '__module__', '')}.{reduced}") if code.library_of(thing) else ""
+            return unknown(reason) if reason else {"name": code.name_of(thing)}
         maker, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-        described = {"class": self.of(type(thing), f"{place}.class")}
+        described = {"class": code.name_of(kind) if code.library_of(kind) else self.of(kind, f"{place}.class")}
         if maker is copyreg.__newobj__:  # type: ignore[attr-defined]
             arguments = arguments[1:]
         else:
-            described["by"] = self.of(maker, f"{place}.by")
+            described["by"] = code.name_of(maker) if code.library_of(maker) else self.of(maker, f"{place}.by")
         if arguments:
             described["made of"] = self.entries(arguments, f"{place}.made of")
         state = _without_caches(type(thing), state)
@@ -136,7 +143,9 @@ class Describer:
         return {"dict": self.entries(thing.items(), place)}
 
     def _set(self, thing: Iterable[Any], place: str) -> Any:
-        return {"set": sorted((self.of(each, place) for each in thing), key=canonical)}
+        thing = list(thing)
+        described = {"set": sorted((self.of(each, place) for each in thing), key=canonical)}
+        return described if sets.numbers(thing) else described | {"hash seed": sets.hash_seed()}
 
     def _wrapped(self, thing: Any, place: str) -> Any:
         names = ("fget", "fset", "fdel", "__func__", "func", "args", "keywords")
@@ -149,6 +158,12 @@ class Describer:
 
     def _enum(self, thing: enum.Enum, place: str) -> Any:
         return {"class": self.of(type(thing), f"{place}.class"), "member": thing.name}
+
+
+def _forget(thing: Any) -> None:
+    """Empty the cache around a function of the user's: its results may be older than what the code reads."""
+    if hasattr(thing, "cache_clear") and not code.library_of(thing.__wrapped__):
+        thing.cache_clear()
 
 
 def _without_caches(kind: type, state: Any) -> Any:

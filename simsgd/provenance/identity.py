@@ -36,6 +36,8 @@ class Identity:
 
     Two runs whose identities are equal computed the same bits. Two whose identities differ may have: `difference` says where.
     Where something could not be identified, `unknown` says what and the key begins with "?"; such an identity is equal to none.
+    Code of yours that reads files, clocks, the machine or the order of a set is unknown, as its names tell; what cannot be seen
+    is what code reaches by names made at run time (`getattr(os, "get" + "pid")`), and a library's own state.
 
     Attributes:
         description: nested, of plain texts, numbers, lists and dicts, as JSON has them.
@@ -79,7 +81,10 @@ class Identity:
 
     @property
     def tape(self) -> Identity:
-        """The identity of the tape that a run plays, as far as its `until`; a tape's own identity is itself."""
+        """The identity of the tape that a run plays, as far as the bound of its `until`; a tape's own identity is itself.
+
+        A run that ended earlier, at its target or interrupted, has a shorter tape: `run.tape.identity` differs by `until`.
+        """
         return Identity(self.description["tape"]) if "tape" in self.description else self
 
     def difference(self, other: Identity) -> dict[str, tuple[Any, Any]]:
