@@ -37,7 +37,7 @@ _HOME = {
 }
 _MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "times")
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [*_HOME, *_MODULES]
 
 
