@@ -59,3 +59,9 @@ def test_ci_runs_the_test_command():
     assert commands[1].endswith("python -m pytest")
     assert "python -m pytest" not in commands[0]
     assert "grep -m 1 'python -m pytest' README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_changelog_begins_with_this_version_and_keeps_the_others():
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == sg.__version__
+    assert headings[1:] == ["0.3.0", "0.2.0", "0.1.0"]
