@@ -905,3 +905,15 @@ def test_a_fault_of_one_s_own_is_refused():
 
     with pytest.raises(TypeError, match=r"Cluster\.faults\[0\] must be an instance such as .*Flood"):
         sg.Cluster(1, Constant(1.0), faults=(Flood(),))
+
+
+def test_who_queues_while_its_worker_crashes_is_cut_where_it_was_down_and_nowhere_else():
+    """The pieces grow with the jobs and the crashes, not with their product: a random recording took 3 s to look at."""
+    network = sg.networks.ParameterServer(update=sg.times.Constant(seconds=1.0))
+    crashes = sg.faults.Crashes(between=sg.times.Exponential(mean=2.0), lasting=sg.times.Constant(0.25))
+    cluster = sg.Cluster(4, sg.times.Constant(0.25), network, faults=(crashes,))
+    tape = sg.record(sg.AsyncSGD(), cluster, sg.Seconds(2000), message_bytes=0)
+    jobs = len(tape) + len(tape.discarded) + len(tape.in_flight)
+    assert len(tape.down) > 2000
+    assert len(tape.stretches()["queueing"][0]) < 4 * (jobs + len(tape.down))
+    assert sum(tape.shares().values()) == pytest.approx(np.ones(4))

@@ -70,9 +70,11 @@ def _while_up(tape: Tape, worker: np.ndarray, begin: np.ndarray, stop: np.ndarra
     down = downs(tape)
     cut = overlaps(worker, begin, stop, down) & (begin < stop)
     kept = [(worker[~cut], begin[~cut], stop[~cut])]
-    for number, moment, last in zip(worker[cut], begin[cut], stop[cut], strict=True):
-        own = down[0] == number
-        starts, ends = (np.clip(column[own], moment, last) for column in down[1:])
+    own = np.searchsorted(down[0], worker[cut]), np.searchsorted(down[0], worker[cut], side="right")
+    for number, moment, last, low, high in zip(worker[cut], begin[cut], stop[cut], *own, strict=True):
+        first = low + np.searchsorted(down[2][low:high], moment, side="right")  # those that it meets only: they may be many
+        after = low + np.searchsorted(down[1][low:high], last, side="left")
+        starts, ends = (np.clip(column[first:after], moment, last) for column in down[1:])
         edges = np.append(moment, ends), np.append(starts, last)
         kept.append((np.full(len(edges[0]), number), *edges))
     return _joined(kept)
