@@ -72,7 +72,7 @@ def case(seed: int) -> tuple[Case, list[Refusal]]:
         ),
         "message_bytes": draw.message_bytes(),
         "dtype": draw.random.choice(("'float64'", "'float16'", "None", "float")) if draw.likely(odd + 0.05) else "'float32'",
-        "width": draw.random.choice(("1", "2", "3", "0", "1.0", "10**4")) if draw.likely(odd + 0.05) else "None",
+        "width": draw.random.choice(("1", "2", "3", "0", "1.0", "10**3")) if draw.likely(odd + 0.05) else "None",
     }
     given |= {name: value for name, value in options.items() if value not in ("None", "'float32'")}
     return Case(seed, Call("sg.simulate", tuple(given.items()))), draw.refusals
