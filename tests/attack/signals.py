@@ -205,7 +205,7 @@ def attack(work: Work, took: float, chance: random.Random) -> str:
     work.examine(result, error)
     if error is None:
         return "done before" if alarm.heard != alarm.heard else "unheard"
-    return "handed back" if hasattr(error, "partial") else "interrupted"
+    return "interrupted" if getattr(error, "partial", None) is None else "handed back"
 
 
 @contextlib.contextmanager
@@ -245,9 +245,10 @@ def campaign(count: int, seed: int) -> tuple[collections.Counter[str], list[str]
                     outcome = "FAILED"
                     failed.append(f"seed {each}: {name}, examined: {error!r:.300}")
                 said = so_far()
-            outcome = LOST if outcome == "unheard" and said.startswith("Exception ignored in") else outcome
+            ignored = said.startswith("Exception ignored in")  # perhaps by a destructor of what was interrupted before
+            outcome = LOST if outcome == "unheard" and ignored else outcome
             seen[f"{name}: {outcome}"] += 1
-            if outcome == "unheard" or ("Traceback" in said and outcome not in (LOST, "FAILED")):
+            if outcome == "unheard" or ("Traceback" in said and not ignored and outcome != "FAILED"):
                 failed.append(f"seed {each}: {name}, {outcome}, printed: {said:.1500}")
     return seen, failed
 
