@@ -4,8 +4,8 @@ Laws of this package:
 
 1. Equal keys, equal bits: what could change a bit changes the key. The converse is not promised.
 2. What cannot be identified is called unknown, by its place; an identity with something unknown equals no other.
-3. A description has no memory address in it and depends on no process, and on no hash seed unless a set of texts is held. It is
-   plain JSON.
+3. A description has no memory address in it and depends on no process, and on no hash seed unless code holds a set of
+   texts, or makes a set. It is plain JSON.
 4. JAX is not needed.
 """
 

@@ -217,7 +217,10 @@ def _closure(thing: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str, Any]:
     """Return the description of each global that a function names, and of each module that it imports."""
-    names, found = names_in(thing.__code__), _ordered(thing)
+    names = names_in(thing.__code__)
+    found: dict[str, Any] = {}
+    if sets.makes_one(thing.__code__):
+        found["hash seed"] = sets.hash_seed()
     for chain in names.reached:
         if chain[0] in thing.__globals__:
             value, rest = _followed(thing.__globals__[chain[0]], chain[1:])
@@ -236,13 +239,6 @@ def _globals(describer: Any, thing: types.FunctionType, place: str) -> dict[str,
     for name, value in _closure(thing):
         found |= {name: _in_a_variable(value.__name__, names)} if _is_library(value) else {}
     return found | _asked(thing, names)
-
-
-def _ordered(thing: types.FunctionType) -> dict[str, Any]:
-    """Say so if a function depends on the order of a set that it makes: by the hash seed if that is fixed, else unknown."""
-    if not sets.order_is_seen(thing.__code__):
-        return {}
-    return {"order of sets": sets.hash_seed() if sets.fixed() else {"unknown": sets.ORDERED.format(thing.__qualname__)}}
 
 
 def _asked(thing: types.FunctionType, names: Names) -> dict[str, Any]:

@@ -36,8 +36,9 @@ class Identity:
 
     Two runs whose identities are equal computed the same bits. Two whose identities differ may have: `difference` says where.
     Where something could not be identified, `unknown` says what and the key begins with "?"; such an identity is equal to none.
-    Code of yours that reads files, clocks, the machine or the order of a set is unknown, as its names tell; what cannot be seen
-    is what code reaches by names made at run time (`getattr(os, "get" + "pid")`), and a library's own state.
+    Code of yours that reads files, clocks or the machine is unknown, as its names tell, and code that makes a set has the same
+    key only in processes of one PYTHONHASHSEED, on which the order of texts in it depends. What cannot be seen is what code
+    reaches by names made at run time (`getattr(os, "get" + "pid")`), and a library's own state.
 
     Attributes:
         description: nested, of plain texts, numbers, lists and dicts, as JSON has them.
