@@ -1,18 +1,16 @@
 """Damaged and forged files: each is refused by a `FileFormatError` that names it, or loads equal. Never silent, never a hang.
 
-`python -m tests.attack.damage --count 2000 --seed 0`; `--only SEED` repeats one and shows what it does.
+`python -m tests.attack damage --count 2000 --seed 0`; `--only SEED` repeats one.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import multiprocessing
 import pathlib
 import random
 import shutil
-import sys
 import tempfile
 import traceback
 import warnings
@@ -215,21 +213,3 @@ def main(count: int, seed: int) -> list[Outcome]:
         print(f"seed {each.seed}: {each.ending}\n{each.failure}")
     print(f"{len(failed)} failed: seeds {' '.join(str(each.seed) for each in failed[:50])}")
     return failed
-
-
-def only(seed: int) -> None:
-    """Attack one file in this process and show what comes out."""
-    with tempfile.TemporaryDirectory() as folder:
-        good, bad = pathlib.Path(folder, "good"), pathlib.Path(folder, "bad")
-        good.mkdir(), bad.mkdir()
-        samples.make(good)
-        print(attack(seed, good, bad))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.attack.damage", description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="SEED")
-    said = parser.parse_args()
-    sys.exit(only(said.only) if said.only is not None else bool(main(said.count, said.seed)))

@@ -1,12 +1,11 @@
 """Full disks: saving raises an OSError that names the file and the way out, keeps what was there, and leaves nothing behind.
 
 Files may grow to random sizes only (`ulimit -f`), in a process of its own that must end well afterwards; where a small
-filesystem in memory can be mounted, the same on that, full. `python -m tests.attack.disks --count 200 --seed 0`.
+filesystem in memory can be mounted, the same on that, full. `python -m tests.attack disks --count 200 --seed 0`.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import gc
 import multiprocessing
@@ -16,7 +15,6 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -156,11 +154,3 @@ def main(count: int, seed: int) -> list[str]:
     print(f"{count:,} saves under limits from seed {seed}: {dict(seen)}")
     print(*failed[:20], f"{len(failed)} failed", sep="\n")
     return failed
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.attack.disks", description=__doc__)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
-    sys.exit(bool(main(said.count, said.seed)))

@@ -2,12 +2,11 @@
 
 Each of them saves one kind of thing under one name, again and again in versions that differ, and says after each save which
 version stands; it is killed by SIGKILL. What stands then must load, as the version last said or the next one; the next save
-must sweep what was left. `python -m tests.attack.kills --count 1000 --seed 0`.
+must sweep what was left. `python -m tests.attack kills --count 1000 --seed 0`.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import dataclasses
 import functools
@@ -218,12 +217,3 @@ def main(count: int, seed: int, names: dict[str, Work] = WORKS) -> list[str]:
     print(f"{count:,} kills from seed {seed} in {time.monotonic() - began:.0f} s: {dict(seen)}")
     print(*failed[:20], f"{len(failed)} failed", sep="\n")
     return failed
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.attack.kills", description=__doc__)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--light", action="store_true", help="without processes that load JAX")
-    said = parser.parse_args()
-    sys.exit(bool(main(said.count, said.seed, LIGHT if said.light else WORKS)))

@@ -188,16 +188,22 @@ def handed_back(error: BaseException, given: dict[str, Any], chance: random.Rand
 
 
 def in_a_file(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
-    """A tape comes back from its file as it was; tried for some, as files take longer than all else together."""
-    if chance.random() > FILED:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "tape.nc"
-        tape.save(path)
-        loaded = sg.Tape.load(path)
+    """A tape comes back from its file as it was."""
+    loaded = loaded_again(tape, chance)
+    if loaded is not None:
         same("file", loaded, tape)
         if loaded.header != tape.header:
             raise Failure(f"file: header {loaded.header} is not {tape.header}")
+
+
+def loaded_again(saved: Any, chance: random.Random) -> Any:
+    """Return what comes back from the file of a tape or a run; None for most, as files take longer than all else together."""
+    if chance.random() > FILED:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "saved.nc"
+        saved.save(path)
+        return type(saved).load(path)
 
 
 def seen(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
 import random
-import tempfile
 from typing import Any
 
 import simsgd as sg
@@ -13,7 +11,7 @@ from simsgd.stopping import bound
 from .expressions import Call, Expression, make, text
 from .generate import Generator, Refusal
 from .judging import Failure, judge
-from .recordings import FILED, attempt, consult, recorded, same
+from .recordings import attempt, consult, loaded_again, recorded, same
 from .themes import Case
 
 COMPILING = 40.0
@@ -189,13 +187,10 @@ def handed_back(error: BaseException, given: dict[str, Any], chance: random.Rand
 
 
 def in_a_file(run: sg.Run, given: dict[str, Any], chance: random.Random) -> None:
-    """A run comes back from its file as it was; tried for some."""
-    if chance.random() > FILED:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "run.nc"
-        run.save(path)
-        same_run("file", sg.Run.load(path), run)
+    """A run comes back from its file as it was."""
+    loaded = loaded_again(run, chance)
+    if loaded is not None:
+        same_run("file", loaded, run)
 
 
 def seen(run: sg.Run, given: dict[str, Any], chance: random.Random) -> None:
