@@ -75,6 +75,8 @@ def mark_slow(ax: Axes, tape: sg.Tape, longer_than: float, stop: float) -> None:
     worker, began, ended = (np.concatenate([getattr(log, name) for log in logs]) for name in ("worker", "began", "ended"))
     ended = np.fmin(ended, tape.end)  # not a number for a job still under way
     slow = (ended - began > longer_than) & (began < stop)
+    if not slow.any():  # a legend shows no bars in a colour of its own
+        return
     bars = {"y": worker[slow] - 0.38, "width": np.minimum(ended, stop)[slow] - began[slow], "left": began[slow]}
     look = {"color": "#004D38", "edgecolor": "white", "linewidth": 0.5, "height": 0.76, "align": "edge"}
     ax.barh(**bars, **look, label=f"computing, for more than {longer_than:g} s")
