@@ -917,3 +917,10 @@ def test_who_queues_while_its_worker_crashes_is_cut_where_it_was_down_and_nowher
     assert len(tape.down) > 2000
     assert len(tape.stretches()["queueing"][0]) < 4 * (jobs + len(tape.down))
     assert sum(tape.shares().values()) == pytest.approx(np.ones(4))
+
+
+def test_a_tape_that_ends_at_the_largest_second_can_be_looked_at():
+    """Found by a random recording: NumPy warned of the sum of two moments."""
+    cluster = sg.Cluster(1, sg.times.Constant(1.0), faults=(LinkDown(0, start=0, end=1.7976931348623157e308),))
+    tape = sg.record(sg.AsyncSGD(), cluster, sg.Updates(1), message_bytes=0)
+    assert tape.queueing.tolist() == [tape.end]

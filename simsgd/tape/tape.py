@@ -163,7 +163,7 @@ class Tape(Jobs):
     def queueing(self) -> np.ndarray:
         """Seconds that each row's messages queued for the server's link, and its gradient at the server; shape (rows,)."""
         messages = self.departed - self.assigned + (0.0 if self.collective else self.sent - self.ended)
-        seconds: np.ndarray = messages + self.time - self.arrived
+        seconds: np.ndarray = messages + (self.time - self.arrived)
         return seconds
 
     @property
