@@ -10,6 +10,7 @@ from simsgd import study as study
 from simsgd import times as times
 from simsgd.cluster import Cluster as Cluster
 from simsgd.identifying import identity as identity
+from simsgd.method import Method as Method
 from simsgd.problems import Problem as Problem
 from simsgd.protocols import AsyncSGD as AsyncSGD
 from simsgd.protocols import MinibatchSGD as MinibatchSGD
@@ -31,5 +32,6 @@ from simsgd.support.files import writing as writing
 from simsgd.support.forked import ForkedProcessError as ForkedProcessError
 from simsgd.tape import Tape as Tape
 from simsgd.tape.rules import TapeError as TapeError
+from simsgd.work import Work as Work
 
 __version__: str

@@ -11,12 +11,27 @@ Laws of this package:
 
 from simsgd.optimizers.describing import describe, step_size_of
 from simsgd.optimizers.portable import Portable, portable
+from simsgd.optimizers.portable import comparable as comparable
 from simsgd.optimizers.recipes import Optimizer
 from simsgd.optimizers.recipes import build as build
 from simsgd.optimizers.recipes import split as split
 from simsgd.optimizers.staleness import scale_by_staleness
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
+from simsgd.optimizers.workers import among as among
+from simsgd.optimizers.workers import per_worker, worker_count
 from simsgd.support import public
 
-__all__ = ["Optimizer", "Portable", "Tunable", "describe", "portable", "scale_by_staleness", "sgd", "step_size_of", "tunable"]
+__all__ = [
+    "Optimizer",
+    "Portable",
+    "Tunable",
+    "describe",
+    "per_worker",
+    "portable",
+    "scale_by_staleness",
+    "sgd",
+    "step_size_of",
+    "tunable",
+    "worker_count",
+]
 __dir__ = public.names(__all__)

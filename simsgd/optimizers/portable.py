@@ -8,6 +8,7 @@ from typing import Any
 import optax
 
 from simsgd.optimizers import structure
+from simsgd.optimizers.tunable import Tunable
 from simsgd.support import checks
 
 
@@ -57,6 +58,21 @@ def portable(optimizer: optax.GradientTransformation) -> Portable:
             "it at the top level of a module, and use optimizers.tunable(that_function, learning_rate=0.1)"
         ) from error
     return made
+
+
+def comparable(name: str, optimizer: Any) -> Any:
+    """Return a part of a method, an optax transformation or a `tunable`, as one that is equal to those that do the same.
+
+    Raises:
+        TypeError: if it is neither; the message begins with the part's name.
+    """
+    if isinstance(optimizer, optax.MultiSteps):
+        raise TypeError(f"{name} must be an optax transformation: call .gradient_transformation() of the MultiSteps")
+    if callable(optimizer) and not isinstance(optimizer, (type, Tunable)):
+        made = getattr(optimizer, "__name__", repr(optimizer))
+        raise TypeError(f"{name} must be an optax transformation, got the function {made} itself: call it, as in {made}(...)")
+    checks.instance(name, optimizer, (optax.GradientTransformation, Tunable), "optimizers.sgd(0.1) or optax.adam(1e-3)")
+    return optimizer if isinstance(optimizer, Tunable | Portable) else Portable(*optax.with_extra_args_support(optimizer))
 
 
 def _structure(optimizer: Portable) -> structure.Node:

@@ -1,0 +1,143 @@
+"""A method in one object: who waits for whom, what a worker does, and what happens to each message and to the step's sum.
+
+Laws of this module:
+
+1. The three transformations are optax's, standing in three places: at the worker, on each message at the server, and on the
+   step's sum (the optimizer). What is left out costs nothing.
+2. Methods are equal when all their parts are, pickle when their parts do, and print as the code that makes them.
+3. JAX is loaded with the first method that is made, so protocols alone are recorded without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+from simsgd import work as works
+from simsgd.protocols import Protocol
+from simsgd.protocols import check as check_protocol
+from simsgd.support import checks
+from simsgd.work import OneGradient, Work
+
+if TYPE_CHECKING:
+    import optax
+
+    from simsgd.optimizers import Optimizer
+
+PARTS = ("optimizer", "at_worker", "on_message", "hand_out")
+"""The fields of a method that are optax transformations."""
+CRASHES = ("keep", "reset")
+
+
+@dataclass(frozen=True, repr=False)
+class Method:
+    """A whole method: protocol × work × worker transformation × message transformation × optimizer.
+
+    A gradient, or what else `work` computes, goes through `at_worker` before it is sent, through `on_message` when the server
+    uses it, is weighted and summed by the protocol, and goes through `optimizer` at the step:
+
+        message = at_worker(work(w_read)),  s = Σ weight · on_message(message),  w ← w + optimizer(s).
+
+    All of them are optax transformations, so whatever optax has, chained or not, fits any place. Extra arguments are offered to
+    those that take them (`update(updates, state, params, *, staleness, **others)`):
+
+    - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `key`. Its state is each worker's own.
+    - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`,
+      `version` (the number of the current one), `parameters_read`. One state, the server's; `optimizers.per_worker` gives a
+      transformation a state for each worker, and `optimizers.worker_count` says in an `init` how many workers there are.
+    - `optimizer`: `staleness`, the mean over the step's messages.
+
+    Args:
+        protocol: who waits for whom.
+        optimizer: what the server does with a step's sum.
+        work: what a worker does with a job; one gradient by default.
+        at_worker: what a worker does to its message before it sends it.
+        on_message: what the server does to each message that it uses, in the order of use.
+        hand_out: what the server hands out in place of the model: an optax transformation whose `update` is called with the
+            model as updates, and `message_state`, the state of `on_message`. It has no state of its own.
+        after_crash: whether a worker's state is "keep" or "reset" when it is back after a crash.
+        per_worker_data: whether the method is made for workers whose data differ; then a problem must be `partitioned`.
+        name: what figures call it; by default the protocol's name.
+        source: the paper and where in it.
+
+    Raises:
+        TypeError, ValueError: for parts that make no sense, named in the message.
+
+    Example:
+        >>> import optax, simsgd as sg
+        >>> clipped = sg.Method(sg.AsyncSGD(), optax.sgd(0.1), on_message=optax.clip_by_global_norm(1.0))
+        >>> clipped
+        Method(AsyncSGD(), sgd(learning_rate=0.1), on_message=clip_by_global_norm(max_norm=1.0))
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
+        >>> sg.simulate(clipped, sg.problems.quadratic(), cluster, until=sg.Updates(100)).final("loss") < 0.1
+        True
+    """
+
+    protocol: Protocol
+    optimizer: Optimizer
+    _: KW_ONLY
+    work: Work = OneGradient()
+    at_worker: optax.GradientTransformation | None = None
+    on_message: optax.GradientTransformation | None = None
+    hand_out: optax.GradientTransformation | None = None
+    after_crash: str = "keep"
+    per_worker_data: bool = False
+    name: str | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        from simsgd import optimizers
+
+        check_protocol(self.protocol)
+        works.check(self.work)
+        checks.one_of("after_crash", self.after_crash, CRASHES)
+        for part in PARTS:
+            given = getattr(self, part)
+            if given is not None or part == "optimizer":
+                checks.store(self, **{part: optimizers.comparable(part, given)})
+        for text in ("name", "source"):
+            if getattr(self, text) is not None:
+                checks.instance(f"Method.{text}", getattr(self, text), str, '"Ringmaster ASGD"')
+        if not isinstance(self.per_worker_data, bool):
+            raise TypeError(f"Method.per_worker_data must be True or False, got {self.per_worker_data!r:.60}")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is protocol and optimizer alone, so that the player has nothing else to do."""
+        return self.work == OneGradient() and all(getattr(self, part) is None for part in PARTS[1:])
+
+    @property
+    def title(self) -> str:
+        """The method's name, or its protocol's."""
+        return self.name or repr(self.protocol)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The method as plain nested JSON, by which two methods that could act differently differ: its canonical form."""
+        from simsgd.provenance import describe
+
+        return {field.name: describe(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def __repr__(self) -> str:
+        return f"Method({', '.join(self._arguments())})"
+
+    def _arguments(self) -> Iterable[str]:
+        from simsgd import optimizers
+
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("protocol", "optimizer") or value != field.default:
+                text = optimizers.describe(value) if field.name in PARTS else repr(value)
+                yield text if field.name in ("protocol", "optimizer") else f"{field.name}={text}"
+
+
+def protocol_of(method: Protocol | Method) -> Protocol:
+    """Return the protocol of a method; of a protocol, itself."""
+    return method.protocol if isinstance(method, Method) else method
+
+
+def work_of(method: Protocol | Method) -> Work:
+    """Return the work of a method; of a protocol alone, one gradient."""
+    return method.work if isinstance(method, Method) else OneGradient()

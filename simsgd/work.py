@@ -1,0 +1,125 @@
+"""What a worker does with a job: one gradient, unless the method says otherwise.
+
+Laws of this module:
+
+1. Work has two sides. Plain numbers tell the clock what a job costs: local steps and bytes. `init` and `run` tell the compiled
+   player what is computed. The first never needs JAX.
+2. What the clock charged stands on the tape, and a replay computes exactly that or refuses.
+3. A worker's own state moves with every job of it that arrives, used or not: the worker cannot know. A job that was cancelled,
+   or lost in a crash, leaves no trace.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Interface
+
+from simsgd.support import checks, frozen
+from simsgd.support.bounds import bounds
+
+if TYPE_CHECKING:
+    import jax
+
+Parameters = Any
+"""A pytree of arrays, as the problem's `init` returns."""
+
+
+class JobAtHand(Interface):
+    """What a work's `run` is told of its job, and what it can ask; everything may be traced by JAX.
+
+    Attributes:
+        worker: whose job.
+        number: which of the worker's jobs, from 0.
+        steps: local steps that the clock charged for it, a whole number (int32, traced).
+        key: a JAX random key of the job's own, by (worker, number).
+    """
+
+    worker: jax.Array
+    number: jax.Array
+    steps: jax.Array
+    key: jax.Array
+
+    def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
+        """Return the gradient of the loss on the batch of one local step; step 0 draws what the plain gradient draws."""
+
+    def full_gradient(self, parameters: Parameters) -> Parameters:
+        """Return the gradient of the mean loss over all samples, or over the worker's own where workers have shares."""
+
+
+@dataclass(frozen=True)
+class Work(ABC):
+    """What a worker does with a job: subclass it as a frozen dataclass with `run`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import jax, optax, simsgd as sg
+        >>> @dataclass(frozen=True)
+        ... class LocalSGD(sg.Work):
+        ...     '''H steps of SGD at home; the message is how far the model went.'''
+        ...     step_size: float = 0.1
+        ...     def run(self, parameters, state, job):
+        ...         def step(k, w):
+        ...             return optax.tree.add_scale(w, -self.step_size, job.gradient(w, k))
+        ...         end = jax.lax.fori_loop(0, job.steps, step, parameters)
+        ...         return optax.tree.sub(parameters, end), state
+        >>> LocalSGD(steps=8)
+        LocalSGD(steps=8, step_size=0.1)
+    """
+
+    steps: int = 1
+    """Local steps that the clock charges for a job, each as long as one draw of the compute times; `assign` may say another."""
+
+    def __post_init__(self) -> None:
+        name = f"{type(self).__name__}.steps"
+        if not isinstance(self.steps, bool) and self.steps == 0:
+            raise ValueError(f"{name} must be at least 1, got 0: work that charges no time is not simulated")
+        checks.store(self, steps=checks.whole(name, self.steps, 1))
+        bounds.check("parts", self.steps, f"{name}={self.steps}")
+
+    def bytes_down(self, message_bytes: float) -> float:
+        """Return the bytes of what a worker is sent; by default those of the model."""
+        return message_bytes
+
+    def bytes_up(self, message_bytes: float) -> float:
+        """Return the bytes of what it sends back; by default those of a gradient, which are the model's."""
+        return message_bytes
+
+    def init(self, parameters: Parameters) -> Any:
+        """Return what one worker remembers from job to job, a pytree of arrays; by default nothing."""
+        return ()
+
+    @abstractmethod
+    def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
+        """Return the message, a pytree like the parameters, and the worker's new state; compiled by JAX.
+
+        Args:
+            parameters: the version that the worker was sent.
+            state: what `init` or its job before returned.
+            job: the job.
+        """
+
+
+@dataclass(frozen=True, repr=False)
+class OneGradient(Work):
+    """The default: the gradient of the loss on one batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps != 1:
+            raise ValueError(f"OneGradient.steps must be 1, got {self.steps}: a single gradient is one local step")
+
+    def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
+        """Return the gradient."""
+        return job.gradient(parameters), state
+
+    def __repr__(self) -> str:
+        return "OneGradient()"
+
+
+def check(work: object) -> None:
+    """Raise TypeError unless `work` is an instance of a `Work`, and a frozen dataclass whose fields cannot change."""
+    checks.instance("work", work, Work, "OneGradient()")
+    frozen.check_class("work", work, "what a worker must remember into the state that init and run return")
+    frozen.check_fields("work", work)
