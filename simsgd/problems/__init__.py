@@ -20,6 +20,7 @@ from simsgd.problems.problem import Batch as Batch
 from simsgd.problems.problem import Metric as Metric
 from simsgd.problems.problem import Parameters as Parameters
 from simsgd.problems.problem import Problem
+from simsgd.problems.quadratics import quadratics, weighted_optimum
 from simsgd.problems.ready_made import accuracy, cross_entropy, digits, network, quadratic
 from simsgd.problems.settings import lenient as lenient
 from simsgd.problems.settings import settings as settings
@@ -38,5 +39,7 @@ __all__ = [
     "digits",
     "network",
     "quadratic",
+    "quadratics",
+    "weighted_optimum",
 ]
 __dir__ = public.names(__all__)

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from simsgd.problems.problem import Batch, Parameters, Problem
+from simsgd.problems.starts import Zeros
 from simsgd.stopping import Target
 from simsgd.support import checks, rng
 
@@ -140,22 +141,12 @@ def _quadratic(spectrum: tuple[float, ...], noise: float, samples: int, batch_si
     centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(spectrum)))
     return Problem(
         name=f"quadratic in {len(spectrum)} dimensions, noise {noise:g}",
-        init=_Zeros(len(spectrum)),
+        init=Zeros(len(spectrum)),
         loss=_Quadratic(spectrum),
         data=centred,
         batch_size=batch_size,
         metrics={"distance": _distance},
     )
-
-
-@dataclass(frozen=True)
-class _Zeros:
-    """Parameters that begin at the origin."""
-
-    dimensions: int
-
-    def __call__(self, key: jax.Array) -> jax.Array:
-        return jnp.zeros(self.dimensions)
 
 
 @dataclass(frozen=True)
