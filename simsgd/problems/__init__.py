@@ -13,6 +13,8 @@ from simsgd.problems.drawing import draw as draw
 from simsgd.problems.drawing import loss_key as loss_key
 from simsgd.problems.evaluating import evaluated as evaluated
 from simsgd.problems.evaluating import worker_losses as worker_losses
+from simsgd.problems.generated import least_squares, logistic_regression
+from simsgd.problems.networks import accuracy, cross_entropy, network
 from simsgd.problems.partitions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
 from simsgd.problems.problem import LOG_COLUMNS as LOG_COLUMNS
 from simsgd.problems.problem import RESERVED as RESERVED
@@ -21,7 +23,7 @@ from simsgd.problems.problem import Metric as Metric
 from simsgd.problems.problem import Parameters as Parameters
 from simsgd.problems.problem import Problem
 from simsgd.problems.quadratics import quadratics, weighted_optimum
-from simsgd.problems.ready_made import accuracy, cross_entropy, digits, network, quadratic
+from simsgd.problems.ready_made import digits, quadratic
 from simsgd.problems.settings import lenient as lenient
 from simsgd.problems.settings import settings as settings
 from simsgd.support import public
@@ -37,6 +39,8 @@ __all__ = [
     "accuracy",
     "cross_entropy",
     "digits",
+    "least_squares",
+    "logistic_regression",
     "network",
     "quadratic",
     "quadratics",

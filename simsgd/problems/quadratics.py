@@ -15,7 +15,7 @@ import numpy as np
 
 from simsgd.problems.partitions import GivenShares
 from simsgd.problems.problem import Batch, Problem
-from simsgd.problems.starts import Zeros
+from simsgd.problems.vectors import DistanceTo, Zeros
 from simsgd.support import checks
 
 
@@ -60,7 +60,7 @@ def quadratics(
         loss=_OneOfThem(noise),
         data={"optimum": where, "curvature": how_much},
         batch_size=batch_size,
-        metrics={"distance": _DistanceTo(optimum)},
+        metrics={"distance": DistanceTo(optimum)},
     )
     by = GivenShares([[worker] for worker in range(len(where))])
     return problem.partitioned(len(where), by, worker_losses=worker_losses)
@@ -121,14 +121,3 @@ class _OneOfThem:
         if not self.noise or key is None:
             return loss
         return loss + self.noise * jnp.mean(jax.random.normal(key, batch["optimum"].shape, w.dtype), axis=0) @ w
-
-
-@dataclass(frozen=True)
-class _DistanceTo:
-    """‖w − optimum‖."""
-
-    optimum: tuple[float, ...]
-
-    def __call__(self, w: jax.Array, batch: Batch) -> jax.Array:
-        distance: jax.Array = jnp.linalg.norm(w - jnp.asarray(np.array(self.optimum), w.dtype))
-        return distance
