@@ -80,6 +80,8 @@ ONLY_USERS = {
     "simpy": {"recording"},
     "jax": {"optimizers", "problems", "replaying"},
     "optax": {"optimizers", "problems", "replaying"},
+    "flax": {"problems"},
+    "equinox": {"problems"},
     "matplotlib": {"plots"},
     "sklearn": {"problems"},
     "tqdm": {"support"},
