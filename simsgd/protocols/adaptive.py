@@ -38,7 +38,7 @@ class AdaSyncSGD(Protocol):
         >>> import simsgd as sg
         >>> cluster = sg.Cluster(workers=8, compute=sg.times.Exponential(mean=1.0))
         >>> method = sg.protocols.AdaSyncSGD(every=1.0)
-        >>> run = sg.simulate(method, sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.05), until=sg.Seconds(30))
+        >>> run = sg.simulate(method, sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.2), until=sg.Seconds(60))
         >>> rows = run.tape.step.nonzero()[0]  # of the gradients that end a step
         >>> int(rows[0] + 1), int(rows[-1] - rows[-2])
         (1, 8)
