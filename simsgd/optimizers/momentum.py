@@ -93,6 +93,6 @@ def look_ahead(step_size: float, momentum: float) -> optax.GradientTransformatio
         total = optax.tree.get(message_state, "momentum_sum")
         if total is None:
             raise ValueError("hand_out=look_ahead(...) needs on_message=workers_momentum(...), whose sum it reads: give both")
-        return jax.tree.map(lambda w, v: w - step_size * momentum * v, updates, total), state
+        return jax.tree.map(lambda w, v: w - step_size * (momentum * v), updates, total), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
