@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from simsgd import protocols, provenance
+from simsgd import compatible, provenance
 from simsgd.cluster.cluster import Cluster
+from simsgd.method import Method, protocol_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.provenance import Identity
-from simsgd.replaying import demands
 from simsgd.replaying.identify import end_of_tape, identify
 from simsgd.replaying.schedule import planned
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import arguments, checks, forked
+from simsgd.support import checks, forked
 
 
 def identity(
-    protocol: Protocol,
+    protocol: Protocol | Method,
     problem: Problem,
     cluster: Cluster,
-    optimizer: Optimizer,
-    until: Updates | Seconds | Target,
+    optimizer: Optimizer | None = None,
+    until: Updates | Seconds | Target | None = None,
     seed: int = 0,
     evaluate_every: Updates | Seconds | None = None,
     message_bytes: float | None = None,
@@ -54,18 +54,11 @@ def identity(
         True
     """
     forked.check()
-    demands.check_factory(optimizer)
-    arguments.in_order(
-        "identity",
-        protocol=(protocol, Protocol, "AsyncSGD()"),
-        problem=(problem, Problem, "problems.digits()"),
-        cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
-        optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
-    )
-    protocols.check(protocol)
+    method = compatible.check("identity", protocol, problem, cluster, optimizer, until)
     checks.one_of("dtype", dtype, ("float32", "float64"))
     schedule = planned(until, evaluate_every, problem.metric_names)
     seed, width = checks.whole("seed", seed, 0), None if width is None else checks.whole("width", width, 1)
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
-    tape = provenance.recording(protocol, cluster, checks.not_negative("message_bytes", size, "bytes"), seed)
-    return identify({**tape, "until": end_of_tape(schedule)}, problem, optimizer, seed, dtype, width, schedule)
+    size = checks.not_negative("message_bytes", size, "bytes")
+    tape = provenance.recording(protocol_of(protocol), cluster, size, seed)
+    return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule)

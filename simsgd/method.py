@@ -141,3 +141,10 @@ def protocol_of(method: Protocol | Method) -> Protocol:
 def work_of(method: Protocol | Method) -> Work:
     """Return the work of a method; of a protocol alone, one gradient."""
     return method.work if isinstance(method, Method) else OneGradient()
+
+
+def check(name: str, method: object) -> None:
+    """Raise TypeError unless `method` is a protocol that can be recorded, or a method."""
+    if not isinstance(method, Method):
+        checks.instance(name, method, (Protocol, Method), "AsyncSGD()")
+        check_protocol(method)

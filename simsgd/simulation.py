@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import math
 
+from simsgd import compatible
 from simsgd.cluster.cluster import Cluster
+from simsgd.method import Method, protocol_of, work_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import Recording
 from simsgd.recording.refusals import ProtocolError
-from simsgd.replaying import demands
 from simsgd.replaying.follow import finish
 from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import planned
 from simsgd.run import Run
 from simsgd.stopping import Seconds, Target, Updates
-from simsgd.support import arguments, checks, interrupts
+from simsgd.support import checks, interrupts
 from simsgd.support.bounds import bounds
 
 
 def simulate(
-    protocol: Protocol,
+    protocol: Protocol | Method,
     problem: Problem,
     cluster: Cluster,
-    optimizer: Optimizer,
-    until: Updates | Seconds | Target,
+    optimizer: Optimizer | None = None,
+    until: Updates | Seconds | Target | None = None,
     seed: int = 0,
     evaluate_every: Updates | Seconds | None = None,
     message_bytes: float | None = None,
@@ -39,11 +40,12 @@ def simulate(
     """Run a method on a problem and a cluster: simulated time, real gradients, one result.
 
     Args:
-        protocol: who waits for whom, for example `AsyncSGD()`.
+        protocol: who waits for whom, for example `AsyncSGD()`; or a whole `Method`, which has its own optimizer.
         problem: what is learned, for example `problems.digits()`.
         cluster: workers, compute times and network.
-        optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
-        until: `Updates(n)`, `Seconds(s)`, or a `Target` with a bound.
+        optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`; to be left
+            out for a `Method`.
+        until: `Updates(n)`, `Seconds(s)`, or a `Target` with a bound; needed.
         seed: names all random draws: compute times by worker, batches by worker and job, initial parameters. Methods
             compared on one seed see the same draws.
         evaluate_every: how far apart to evaluate the metrics, `Updates(n)` or `Seconds(s)`; by default a hundredth of the
@@ -72,14 +74,7 @@ def simulate(
         target      accuracy ≥ 0.9, kept to the end: after ... s, ... updates, ... samples, ... MB
         ...
     """
-    demands.check_factory(optimizer)
-    arguments.in_order(
-        "simulate",
-        protocol=(protocol, Protocol, "AsyncSGD()"),
-        problem=(problem, Problem, "problems.digits()"),
-        cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
-        optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
-    )
+    method = compatible.check("simulate", protocol, problem, cluster, optimizer, until)
     checks.one_of("dtype", dtype, ("float32", "float64"))
     schedule = planned(until, evaluate_every, problem.metric_names)
     if schedule.end[0] < math.inf:
@@ -87,21 +82,22 @@ def simulate(
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
     with interrupts.listening():
-        player = Player(problem, optimizer, cluster.workers, seed, dtype, width)
+        player = Player(problem, method, cluster.workers, seed, dtype, width)
         recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
         return finish(recording, player, schedule, progress)
 
 
-def _recording_for(player: Player, protocol: Protocol, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:
+def _recording_for(player: Player, method: Protocol | Method, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
+    protocol = protocol_of(method)
 
     def observe(statistic: str) -> float:
         metrics = player.problem.metric_names
         if not isinstance(statistic, str) or statistic not in metrics:
             raise ProtocolError(f"{protocol!r} observes {statistic!r:.60}: it must be one of {', '.join(map(repr, metrics))}")
         recording.header.pop("identity", None)  # its tape now depends on the model: the content alone says who it is
-        player.play(recording.rows(player.rows_played), recording.live())
+        player.catch_up(recording)
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds, work_of(method))
     return recording

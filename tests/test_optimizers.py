@@ -77,7 +77,7 @@ def test_sharing_changes_no_bit(name, tape, monkeypatch):
     """The same parameters, bit for bit, as compiled for that object with its numbers written in, as optax means it."""
     make = (SHARED | APART)[name]
     run = sg.replay(tape, LINE, make(0.03))
-    monkeypatch.setattr(recipes, "share", lambda optimizer, parameters: None)
+    monkeypatch.setattr(recipes, "share", lambda optimizer, parameters, offered: None)
     assert sg.replay(tape, LINE, make(0.03)).hashes == run.hashes
     assert np.isfinite(run.parameters).all()
     assert not np.array_equal(run.parameters, [0.1, 0.3, 0.3, 0.3])

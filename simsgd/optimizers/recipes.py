@@ -7,9 +7,11 @@ numbers, a recipe makes the optimizer again, to the last bit.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from simsgd.optimizers.describing import describe, step_size_of
@@ -20,13 +22,16 @@ from simsgd.support import checks
 type Optimizer = optax.GradientTransformation | Tunable
 
 
-def split(optimizer: Optimizer, parameters: Any = None) -> tuple[Any, dict[str, float]]:
+def split(
+    optimizer: Optimizer, parameters: Any = None, offered: Mapping[str, Any] | None = None
+) -> tuple[Any, dict[str, float]]:
     """Return an optimizer as (a hashable recipe to compile for, numbers to pass at run time); `build` joins them again.
 
     Args:
         optimizer: an optax transformation, or a `tunable`.
         parameters: those that it will update, or others of their shapes and types; without them, a plain optax transformation
             is a recipe for itself alone.
+        offered: the extra arguments that it will be offered, or others of their shapes and types; by default the staleness.
 
     Raises:
         TypeError: if `optimizer` is neither.
@@ -46,7 +51,9 @@ def split(optimizer: Optimizer, parameters: Any = None) -> tuple[Any, dict[str, 
         )
     if isinstance(optimizer, Tunable):
         return (optimizer.factory, optimizer.settings), dict(optimizer.numbers)
-    shared = None if parameters is None else share(optimizer, parameters)
+    if offered is None and parameters is not None:
+        offered = {"staleness": jnp.zeros((), jnp.result_type(*jax.tree.leaves(parameters)))}
+    shared = None if parameters is None else share(optimizer, parameters, offered or {})
     if shared is None:
         return optimizer, {}
     return shared[0], {f"{place:03}": number for place, number in enumerate(shared[1])}

@@ -8,7 +8,7 @@ where the compiler's knowing it makes no difference (`EXACT`). So `learning_rate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,21 +44,24 @@ class Shared:
         return optax.GradientTransformationExtraArgs(self.original.init, structure.put_together(self.update, values))
 
 
-def share(optimizer: optax.GradientTransformation, parameters: Any) -> tuple[Shared, list[float]] | None:
+def share(
+    optimizer: optax.GradientTransformation, parameters: Any, offered: Mapping[str, Any]
+) -> tuple[Shared, list[float]] | None:
     """Return a transformation as (recipe, numbers to pass at run time), or None if it cannot be taken apart.
 
     Args:
         optimizer: the transformation.
         parameters: those that it will update, or others of their shapes and types.
+        offered: the extra arguments that it will be offered, or others of their shapes and types.
     """
     whole = optax.with_extra_args_support(optimizer)
-    leaves, tree = jax.tree.flatten(parameters)
-    shapes = (tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    leaves, tree = jax.tree.flatten((parameters, dict(offered)))
+    shapes = (tree, tuple((getattr(leaf, "shape", ()), getattr(leaf, "dtype", type(leaf))) for leaf in leaves))
     try:
         node, numbers = structure.take_apart(whole.update)
         places = _proven(node, numbers, shapes)
         if places is None:
-            places = _passed(whole, node, numbers, parameters)
+            places = _passed(whole, node, numbers, parameters, offered)
             _remember(node, numbers, shapes, places)
     except Exception:  # whatever goes wrong here, it may yet work as it is
         return None
@@ -93,14 +96,16 @@ def _with_inputs(node: Node, numbers: list[Any], places: list[int]) -> Node:
     )
 
 
-def _passed(whole: Any, node: Node, numbers: list[Any], parameters: Any) -> list[int]:
+def _passed(whole: Any, node: Node, numbers: list[Any], parameters: Any, offered: Mapping[str, Any]) -> list[int]:
     """Return the places of the numbers that may be passed at run time: all, or those that may one by one."""
     dtype = jnp.result_type(*jax.tree.leaves(parameters))
-    rest = (parameters, jax.eval_shape(whole.init, parameters), parameters, jnp.zeros((), dtype))
+    counts = {name: value for name, value in offered.items() if isinstance(value, int)}  # such as `workers`: never traced
+    traced = {name: value for name, value in offered.items() if name not in counts}
+    rest = (parameters, jax.eval_shape(whole.init, parameters), parameters, traced)
 
     def program(update: Any, values: tuple[Any, ...] = ()) -> Program:
-        def run(values: Any, gradients: Any, state: Any, now: Any, staleness: Any) -> Any:
-            return update(values)(gradients, state, now, staleness=staleness)
+        def run(values: Any, gradients: Any, state: Any, now: Any, traced: Any) -> Any:
+            return update(values)(gradients, state, now, **traced, **counts)
 
         return jax.make_jaxpr(run)(values, *rest)
 

@@ -39,6 +39,10 @@ class Log:
         """Return a copy of rows [start, stop) of one column."""
         return np.frombuffer(self._bytes, self._type)[name][start:stop].copy()
 
+    def first(self, name: str, value: float) -> int:
+        """Return the first row with at least this value in a column that never decreases."""
+        return int(np.searchsorted(np.frombuffer(self._bytes, self._type)[name], value))
+
     def columns(self) -> dict[str, np.ndarray]:
         """Return a copy of everything, column by column."""
         return {name: self.column(name) for name in self._type.names or ()}

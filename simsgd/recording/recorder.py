@@ -48,8 +48,8 @@ from simsgd.support.bounds import BoundError, bounds
 from simsgd.support.memory import collection_paused
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
-from simsgd.tape import Tape, prefix
-from simsgd.tape.schema import Discarded, Down, Jobs, Rows, Ties
+from simsgd.tape import Tape, messages, prefix
+from simsgd.tape.schema import REASONS, Discarded, Down, Jobs, Messages, Rows, Ties
 
 GIGABYTE = 1e9
 KNOWN = StuckError, ProtocolError, BoundError
@@ -227,16 +227,30 @@ class Recording:
         """Return the rows from `start` on, up to the last that ends a step."""
         return Rows(*(self._logs.rows.column(name, start, self._logs.stepped_rows) for name in Rows._fields))
 
+    def messages(self, row: int, version: int) -> Messages:
+        """Return the messages of the steps after `version`, whose rows are those from `row` on; see `simsgd.tape.messages`."""
+        rows, discarded, down = self._logs.rows, self._logs.discarded, self._logs.down
+        used = {name: rows.column(name, row, self._logs.stepped_rows) for name in messages.OF_ROWS}
+        span = discarded.first("version", version), discarded.first("version", self._server.version)
+        thrown_away = {name: discarded.column(name, *span) for name in messages.OF_UNUSED}
+        return messages.merged(used, thrown_away, Down(**down.columns()), version)
+
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
         return provenance.origin(self.header, until)
 
-    def live(self) -> set[int]:
-        """Return the versions that rows after those of `rows` may read.
+    def live(self, lost: bool = False) -> set[int]:
+        """Return the versions that rows after those of `rows` may read, or, with `lost`, messages after those of `messages`.
 
         They were read by jobs in flight, by the gradient being delivered, or by rows used but not yet stepped with.
         """
-        return self._server.live()
+        live = self._server.live()
+        if lost:
+            discarded = self._logs.discarded
+            since = discarded.first("version", self._server.version)
+            unused = discarded.column("reason", since) == REASONS.index("unused")
+            live.update(discarded.column("read", since)[unused].tolist())
+        return live
 
     def tape(self) -> Tape:
         """Return what has been recorded so far as a tape; see `tape.prefix` for what counts as having happened.

@@ -13,16 +13,28 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import numpy.typing as npt
 
 from simsgd.replaying.versions import SPARE
-from simsgd.tape.schema import Rows
+from simsgd.tape.schema import Messages, Rows
 
 TILE = 64
 """For how many blocks batches are drawn at once; tables hold a multiple of it."""
 TABLE_ROWS = 4096
 """About how many gradients one table holds."""
+
+
+class MessageColumns(NamedTuple):
+    """What composed methods read of each message besides; idle lanes come last, and are not played."""
+
+    used: Any  # (blocks, width) bool: not a job that arrived and was not used
+    staleness: Any  # (blocks, width) floating
+    steps: Any  # (blocks, width) int32: local steps charged
+    fresh: Any  # (blocks, width) bool: the worker has been down since its last message
+    version: Any  # (blocks,) int32: the current one
+    count: Any  # (blocks,) int32: lanes that are not idle
 
 
 class Table(NamedTuple):
@@ -36,6 +48,7 @@ class Table(NamedTuple):
     staleness: Any  # (blocks,) floating: mean over the step, on its last block
     write_slot: Any  # (blocks,) int32: where the step's version goes, on its last block
     last: Any  # (blocks,) bool: the block ends a step
+    message: MessageColumns | None = None  # for composed methods
 
 
 class Stretch(NamedTuple):
@@ -71,21 +84,38 @@ class Layout(NamedTuple):
         return column
 
 
-def stretches(rows: Rows, version: int, reads: np.ndarray, writes: np.ndarray, width: int, dtype: str) -> Iterator[Stretch]:
+def stretches(
+    rows: Rows | Messages,
+    version: int,
+    reads: np.ndarray,
+    writes: np.ndarray,
+    width: int,
+    dtype: str,
+    fresh: np.ndarray | None = None,
+    with_unused: bool = False,
+) -> Iterator[Stretch]:
     """Yield what the compiled loop has to play, one after the other.
 
     Args:
-        rows: whole steps.
+        rows: whole steps; `Messages` for composed methods.
         version: the version before them.
         reads, writes: the slots that each row reads from, and that the version it makes goes to, (rows,) int32.
         width: lanes of a block.
         dtype: of the weights, "float32" or "float64".
+        fresh: of messages, whether their worker has been down since its last one, (rows,).
+        with_unused: whether some of the tape's messages may be of jobs that were not used; then all steps are played as if they
+            had several blocks, so that one program plays them.
     """
     layout = lay_out(rows.step, width)
     blocks = _blocks(rows, layout, version, reads, writes, width, dtype)
+    if isinstance(rows, Messages):
+        assert fresh is not None
+        blocks = blocks._replace(message=_message_columns(rows, layout, version, width, dtype, fresh))
+    if with_unused:
+        layout = layout._replace(long=np.ones_like(layout.long))
     length = table_length(width)
     for first in range(0, len(layout.long), length):
-        table = Table(*(_padded(column[first : first + length], length) for column in blocks))
+        table = jax.tree.map(lambda column: _padded(column[first : first + length], length), blocks)  # noqa: B023
         long = layout.long[first : first + length]
         for start, stop in itertools.pairwise(_borders(long)):
             yield Stretch(table, start, stop, bool(long[start]))
@@ -112,11 +142,14 @@ def lay_out(ends: np.ndarray, width: int) -> Layout:
     )
 
 
-def _blocks(rows: Rows, layout: Layout, version: int, reads: np.ndarray, writes: np.ndarray, width: int, dtype: str) -> Table:
+def _blocks(rows: Rows | Messages, layout: Layout, version: int, reads: np.ndarray, writes: np.ndarray, width: int, dtype: str) -> Table:
     """Return the rows as blocks, in a table as long as there are blocks."""
     read_of_block = reads[layout.lane == 0]  # that of its first row, which its idle lanes read too
     read_slot = layout.spread(reads, np.int32, width, idle=read_of_block)
     staleness = version + layout.step - rows.read
+    sizes = layout.sizes
+    if isinstance(rows, Messages):  # the mean is over those that were used
+        staleness, sizes = staleness * rows.used, np.bincount(layout.step, weights=rows.used)
     with np.errstate(over="ignore"):  # a weight beyond float32 is infinite in it: the run diverges, and says so
         weight = layout.spread(rows.weight, dtype, width)
     return Table(
@@ -125,9 +158,24 @@ def _blocks(rows: Rows, layout: Layout, version: int, reads: np.ndarray, writes:
         read_slot=read_slot,
         weight=weight,
         shared=(read_slot == read_slot[:, :1]).all(axis=1),
-        staleness=layout.on_last_blocks(np.bincount(layout.step, weights=staleness) / layout.sizes, dtype, elsewhere=0),
+        staleness=layout.on_last_blocks(np.bincount(layout.step, weights=staleness) / sizes, dtype, elsewhere=0),
         write_slot=layout.on_last_blocks(writes[rows.step], np.int32, elsewhere=SPARE),
         last=layout.on_last_blocks(np.ones(len(layout.sizes), bool), bool, elsewhere=False),
+    )
+
+
+def _message_columns(
+    rows: Messages, layout: Layout, version: int, width: int, dtype: str, fresh: np.ndarray
+) -> MessageColumns:
+    """Return what composed methods read of each message besides."""
+    step_of_block = layout.step[layout.lane == 0]
+    return MessageColumns(
+        used=layout.spread(rows.used, bool, width),
+        staleness=layout.spread(version + layout.step - rows.read, dtype, width),
+        steps=layout.spread(rows.steps, np.int32, width),
+        fresh=layout.spread(fresh, bool, width),
+        version=(version + step_of_block).astype(np.int32),
+        count=np.bincount(layout.block, minlength=len(layout.long)).astype(np.int32),
     )
 
 

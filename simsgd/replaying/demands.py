@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,10 +12,14 @@ import numpy as np
 import optax
 
 from simsgd import optimizers
+from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Parameters, Problem
 from simsgd.replaying.blocks import TILE
+from simsgd.replaying.drawing import Data, Drawing, Job
+from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
+from simsgd.work import Work
 
 WORDS_OF_A_DRAW = 3
 """32-bit words that drawing one sample takes while it is drawn: two random ones and the result."""
@@ -55,39 +60,113 @@ def check_factory(optimizer: object) -> None:
         raise TypeError(f"optimizer must be an instance such as {EXAMPLE}, got {name} itself: call it, as in {name}(0.1)")
 
 
-def check_numbers(optimizer: Optimizer, numbers: dict[str, float], dtype: str) -> None:
-    """Raise ValueError for a finite number of an optimizer that is infinite in the run's dtype."""
+def check_data(method: object, problem: Problem, workers: int) -> None:
+    """Raise ValueError unless the problem's data are shared among so many workers, or among none where the method allows that."""
+    if problem.shares is not None:
+        problem.check_workers(workers)
+    elif isinstance(method, Method) and method.per_worker_data:
+        raise ValueError(
+            f"problem {problem.name!r} has the same data for all workers, but {method.title} is made for workers whose data "
+            f"differ: use problem.partitioned({workers}, by=…)"
+        )
+
+
+def check_numbers(method: Optimizer | Method, numbers: Mapping[str, Mapping[str, float]], dtype: str) -> None:
+    """Raise ValueError for a finite number of a method's part that is infinite in the run's dtype."""
     largest = float(np.finfo(dtype).max)
-    beyond = [number for number in numbers.values() if largest < abs(number) < math.inf]
-    if beyond:
-        raise ValueError(f"optimizer {optimizers.describe(optimizer):.200} has the number {beyond[0]:g}, beyond all of {dtype}")
+    for place, part in parts(method):
+        beyond = [number for number in numbers[place].values() if largest < abs(number) < math.inf]
+        if beyond:
+            raise ValueError(f"{place} {optimizers.describe(part):.200} has the number {beyond[0]:g}, beyond all of {dtype}")
 
 
-def check_update(optimizer: Optimizer, recipe: Any, numbers: dict[str, jax.Array], parameters: Parameters, state: Any) -> None:
-    """Raise TypeError unless an optimizer's `update` returns a pair, updates like the parameters first; it is only traced."""
-    update = optimizers.build(recipe, numbers).update
-    staleness = jnp.zeros((), jax.tree.leaves(parameters)[0].dtype)
-    name = optimizers.describe(optimizer)
+def check_updates(
+    method: Optimizer | Method,
+    recipe: Recipe,
+    numbers: Numbers,
+    parameters: Parameters,
+    drawing: Drawing,
+    data: Data,
+    key: jax.Array,
+) -> None:
+    """Raise TypeError or ValueError unless all parts of a method answer what the loop expects; they are only traced."""
+    with optimizers.among(recipe.workers or 1):
+        message = _check_work(recipe.work, parameters, drawing, data, key) if not recipe.is_plain else parameters
+        state: Any = None
+        for place, part in _in_order(method):
+            given = offered(place, parameters, recipe.workers, state)
+            made = recipe.build(place, numbers)
+            begun = () if place == "hand_out" else jax.eval_shape(made.init, parameters)
+            state = begun if place == "on_message" else state
+            updates = parameters if place in ("optimizer", "hand_out") else message
+            _check_update(place, optimizers.describe(part), made.update, updates, begun, parameters, given)
+
+
+def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
+    """Return the places of a method's transformations in the order in which a message passes them."""
+    there = dict(parts(method))
+    return [(place, there[place]) for place in ("at_worker", "on_message", "optimizer", "hand_out") if place in there]
+
+
+def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> Parameters:
+    """Return the forms of a work's message, or raise ValueError if it is not like the parameters, or the state changes its form."""
+    number = jnp.zeros((), jnp.int32)
+
+    def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        picks = drawing.picks(data, key, number, number)
+        return work.run(parameters, state, Job(drawing, data, key, number, number, number, picks))
+
+    begun = jax.eval_shape(work.init, parameters)
+    _check_answer(f"work={work!r:.200}: run", "message, state", jax.eval_shape(run, parameters, begun), parameters, begun)
+    return parameters
+
+
+def _check_update(
+    place: str, name: str, update: Any, updates: Any, state: Any, parameters: Parameters, given: Mapping[str, Any]
+) -> None:
+    """Raise TypeError or ValueError unless an `update` returns a pair: updates like the parameters, and a state as it was."""
+    counts = {key: value for key, value in given.items() if isinstance(value, int)}
+    traced = {key: value for key, value in given.items() if key not in counts}
     try:
-        result = jax.eval_shape(lambda g, s, p: update(g, s, p, staleness=staleness), parameters, state, parameters)
+        result = jax.eval_shape(
+            lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced
+        )
     except TypeError as error:
         if "required keyword-only argument" not in str(error):
             raise
+        offers = ", ".join(("gradients, parameters", *given))
+        hint = ": leave line searches out, as in optax.lbfgs(0.1, linesearch=None)" if place == "optimizer" else ""
         raise TypeError(
-            f"optimizer must ask for gradients, parameters and staleness alone, but {name:.200} asks for "
-            f"{str(error).partition(': ')[2]} too: leave line searches out, as in optax.lbfgs(0.1, linesearch=None)"
+            f"{place} must ask for {offers} alone, but {name:.200} asks for {str(error).partition(': ')[2]} too{hint}"
         ) from error
+    _check_answer(f"{place}'s update, that of {name:.200},", "updates, state", result, parameters, state)
+
+
+def _check_answer(whose: str, wanted: str, result: Any, parameters: Parameters, state: Any) -> None:
+    """Raise unless a result is a pair of something like the parameters, and a state of the form that it had."""
     if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{whose} must return a pair ({wanted}), but returned {_kind(result)}: end it with `return {wanted}`")
+    forms: Any = jax.tree.structure(parameters)
+    if jax.tree.structure(result[0]) != forms:
         raise TypeError(
-            f"optimizer's update must return a pair (updates, state), but that of {name} returned {_kind(result)}: "
-            "end it with `return updates, state`"
+            f"{whose} must return {wanted.split(',')[0]} like the parameters, {forms}, first, but returned "
+            f"{jax.tree.structure(result[0])}"
         )
-    wanted: Any = jax.tree.structure(parameters)
-    if jax.tree.structure(result[0]) != wanted:
-        raise TypeError(
-            f"optimizer's update must return updates like the parameters, {wanted}, first, but that of "
-            f"{name} returned {jax.tree.structure(result[0])}"
-        )
+    for path, leaf in jax.tree.leaves_with_path(result[0]):
+        like = dict(jax.tree.leaves_with_path(parameters))[path]
+        if leaf.shape != like.shape:
+            raise ValueError(f"{whose} must keep the shapes of the parameters, {like.shape}, but returned {leaf.shape}")
+    _check_state(whose, result[1], state)
+
+
+def _check_state(whose: str, after: Any, before: Any) -> None:
+    """Raise TypeError unless a state has the structure, shapes and types that it began with: the loop carries it on."""
+    said: list[Any] = [
+        (jax.tree.structure(each), [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(each)])
+        for each in (before, after)
+    ]
+    if said[0] != said[1]:
+        raise TypeError(f"{whose} must keep the form of its state, {said[0]!s:.300}, but returned {said[1]!s:.300}")
 
 
 def _kind(result: Any) -> str:

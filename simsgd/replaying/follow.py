@@ -32,7 +32,7 @@ from simsgd.support.bounds import bounds
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape
-from simsgd.tape.schema import Rows
+from simsgd.tape.schema import Messages, Rows
 
 
 class Source(Interface):
@@ -55,8 +55,11 @@ class Source(Interface):
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
 
-    def live(self) -> set[int]:
-        """Return the versions that later rows may read."""
+    def messages(self, row: int, version: int) -> Messages:
+        """Return the messages of the steps after `version`, whose rows are those from `row` on; see `simsgd.tape.messages`."""
+
+    def live(self, lost: bool = False) -> set[int]:
+        """Return the versions that later rows may read, or, with `lost`, later messages."""
 
     def tape(self) -> Tape:
         """Return what has happened so far."""

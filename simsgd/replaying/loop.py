@@ -12,7 +12,6 @@ Batches are drawn for a tile of 64 blocks at once: 1.2 to 2 times as fast as one
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,36 +19,48 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd import optimizers
-from simsgd.problems import Batch, Metric, Parameters, draw
+from simsgd.problems import Batch, Metric, Parameters
+from simsgd.replaying import composed
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.replaying.composed import Messages, States
+from simsgd.replaying.drawing import Data, Drawing, draw_tile
+from simsgd.replaying.parts import Numbers, Recipe
 from simsgd.replaying.programs import compiled
 from simsgd.replaying.work import weighted_sum
 
 
 class Carry(NamedTuple):
-    """What the loop carries: old versions, the current one, and the optimizer's state."""
+    """What the loop carries: old versions as they were handed out, the current one, and what the method remembers."""
 
     snapshots: Parameters  # each leaf (slots, ...)
     parameters: Parameters
     optimizer_state: Any
     sum: Parameters  # of a step's earlier blocks
+    states: States = States()  # noqa: RUF009 (immutable)
 
 
-def begin(parameters: Parameters, recipe: Any, numbers: dict[str, jax.Array]) -> Carry:
+def begin(parameters: Parameters, recipe: Recipe, numbers: Numbers) -> Carry:
     """Return what the loop begins with: version 0 as the current model and in slot 1, behind the spare slot.
 
     All of it copies, because an optimizer's state may hold the parameters themselves or arrays of the user's, and what is
     donated is gone.
     """
+    states = States() if recipe.is_plain else begin_states(parameters, numbers, recipe=recipe)
+    handed = composed.handed_out(recipe, numbers, parameters, states)
     carry = Carry(
-        snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), parameters),
+        snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), handed),
         parameters=parameters,
-        optimizer_state=optimizers.build(recipe, numbers).init(parameters),
+        optimizer_state=recipe.build("optimizer", numbers).init(parameters),
         sum=jax.tree.map(jnp.zeros_like, parameters),
     )
     copy: Carry = jax.tree.map(jnp.copy, carry)
-    return copy
+    return copy._replace(states=states)
+
+
+@compiled("recipe")
+def begin_states(parameters: Parameters, numbers: Numbers, *, recipe: Recipe) -> States:
+    """Return what a composed method remembers at first; compiled, so that states of many workers are made in place."""
+    return composed.begin(recipe, numbers, parameters)
 
 
 def with_slots(carry: Carry, slots: int) -> Carry:
@@ -74,19 +85,18 @@ def copied(parameters: Parameters) -> Parameters:
     return jax.tree.map(jnp.copy, parameters)
 
 
-@compiled("loss", "recipe", "batch_size", "long", donated="carry")
+@compiled("drawing", "recipe", "long", donated="carry")
 def play(
     carry: Carry,
     table: Table,
     start: int,
     stop: int,
-    data: Batch,
+    data: Data,
     key: jax.Array,
-    numbers: dict[str, jax.Array],
+    numbers: Numbers,
     *,
-    loss: Metric,
-    recipe: Any,
-    batch_size: int,
+    drawing: Drawing,
+    recipe: Recipe,
     long: bool,
 ) -> tuple[Carry, jax.Array]:
     """Play blocks [start, stop) of a table; `long` when their steps have several blocks each.
@@ -95,21 +105,23 @@ def play(
         What is carried on, and a number that is computed when that is: it tells that this is done when the rest has been given
         away.
     """
-    optimizer = optimizers.build(recipe, numbers)
-    draw_tile = _drawing(batch_size, len(jax.tree.leaves(data)[0]))
+    messages = Messages(recipe, numbers, drawing, data, key)
 
     def play_block(block: Table, picks: jax.Array, carry: Carry) -> Carry:
-        batches = jax.tree.map(lambda a: a[picks], data)
-        message = weighted_sum(loss, carry.snapshots, block, batches)
+        if recipe.is_plain:
+            batches = drawing.batches(data, key, picks, block.worker, block.job)
+            message = weighted_sum(drawing.of_batch, carry.snapshots, block, batches)
+        else:
+            states, message = messages.play(carry.snapshots, carry.parameters, carry.states, block, picks)
+            carry = carry._replace(states=states)
         if not long:
-            return _stepped(optimizer, carry, message, block)
+            return _stepped(recipe, numbers, carry, message, block)
         carry = carry._replace(sum=jax.tree.map(jnp.add, carry.sum, message))
-        return _if(block.last, lambda c: _emptied(_stepped(optimizer, c, c.sum, block)), carry)
+        return _if(block.last, lambda c: _emptied(_stepped(recipe, numbers, c, c.sum, block)), carry)
 
     def play_tile(tile: jax.Array, carry: Carry) -> Carry:
         first = tile * TILE
-        worker, job = (jax.lax.dynamic_slice_in_dim(c, first, TILE) for c in (table.worker, table.job))
-        picks = draw_tile(key, worker, job)
+        picks = draw_tile(drawing, data, key, table, first)
 
         def body(i: jax.Array, carry: Carry) -> Carry:
             return play_block(jax.tree.map(lambda column: column[i], table), picks[i - first], carry)
@@ -131,19 +143,14 @@ def _if(condition: jax.Array, then: Callable[[Carry], Carry], carry: Carry) -> C
     return result
 
 
-def _drawing(batch_size: int, samples: int) -> Any:
-    """Return what draws the batches of a tile: (key, worker, job), both (TILE, width), to (TILE, width, batch_size) int32."""
-    one = functools.partial(draw, batch_size=batch_size, samples=samples)
-    block = jax.vmap(one, in_axes=(None, 0, 0))
-    return jax.vmap(block, in_axes=(None, 0, 0))
-
-
-def _stepped(optimizer: optax.GradientTransformationExtraArgs, carry: Carry, gradient: Parameters, block: Table) -> Carry:
-    """Return the carry after a step: a new version, in its slot and as the current one."""
+def _stepped(recipe: Recipe, numbers: Numbers, carry: Carry, gradient: Parameters, block: Table) -> Carry:
+    """Return the carry after a step: a new version as the current one, and what is handed out of it in its slot."""
+    optimizer = recipe.build("optimizer", numbers)
     updates, state = optimizer.update(gradient, carry.optimizer_state, carry.parameters, staleness=block.staleness)
     parameters = optax.apply_updates(carry.parameters, updates)
-    snapshots = jax.tree.map(lambda s, p: s.at[block.write_slot].set(p), carry.snapshots, parameters)
-    return Carry(snapshots, parameters, state, carry.sum)
+    handed = composed.handed_out(recipe, numbers, parameters, carry.states)
+    snapshots = jax.tree.map(lambda s, p: s.at[block.write_slot].set(p), carry.snapshots, handed)
+    return Carry(snapshots, parameters, state, carry.sum, carry.states)
 
 
 def _emptied(carry: Carry) -> Carry:

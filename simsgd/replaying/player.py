@@ -14,23 +14,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from typing import Protocol as Interface
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from simsgd import optimizers
+from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Parameters, Problem, lenient, settings
 from simsgd.provenance import Identity
-from simsgd.replaying import demands, loop, selftest
+from simsgd.replaying import demands, loop, parts, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
+from simsgd.replaying.drawing import Data, Drawing
 from simsgd.replaying.identify import identify
 from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, forked, rng
-from simsgd.tape.schema import Rows
+from simsgd.tape.schema import Messages, Rows
 
 LARGEST_WIDTH = 128
 """Steps of more gradients than this are played in several blocks, so that memory does not grow with the batch."""
@@ -62,12 +65,25 @@ class Evaluation(NamedTuple):
         return _flat(self.parameters)
 
 
+class Source(Interface):
+    """What a player plays; see `simsgd.replaying.follow.Source`."""
+
+    def rows(self, start: int = 0) -> Rows:
+        """Return the rows from `start` on, up to the last that ends a step."""
+
+    def messages(self, row: int, version: int, unused: bool) -> Messages:
+        """Return the messages of the steps after `version`, whose first row is `row`, with the unused ones or without."""
+
+    def live(self, unused: bool = False) -> set[int]:
+        """Return the versions that later rows, or messages, may read."""
+
+
 class Player:
     """Plays rows of a tape for one problem and optimizer, remembering where it is.
 
     Args:
         problem: what is learned.
-        optimizer: an optax transformation, or a `tunable` one.
+        method: a `Method`, or an optimizer alone: an optax transformation, or a `tunable` one.
         workers: how many workers the tape has.
         seed: names the initial parameters and, with worker and job, each batch.
         dtype: "float32" or "float64".
@@ -83,7 +99,7 @@ class Player:
     def __init__(
         self,
         problem: Problem,
-        optimizer: Optimizer,
+        method: Optimizer | Method,
         workers: int,
         seed: int = 0,
         dtype: str = "float32",
@@ -100,26 +116,36 @@ class Player:
         self.version = 0
         self.slots = Slots()
         self._pace, self._wait = Pace(), Wait()
-        self._optimizer = optimizer
+        self._method, self._lives = method, np.zeros(workers, np.int32)
+        self._drawing = Drawing.of(problem)
         with self._precision():
             parameters = problem.start(seed, dtype)
-            self._recipe, numbers = optimizers.split(optimizer, parameters)
-            demands.check_numbers(optimizer, numbers, dtype)
-            self._numbers = {name: jnp.asarray(number, dtype) for name, number in numbers.items()}
-            self._data, self._test_data = problem.arrays(dtype)
+            self._recipe, numbers = parts.split(method, parameters, workers)
+            demands.check_numbers(method, numbers, dtype)
+            self._numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
+            samples, self._test_data = problem.arrays(dtype)
+            self._data = Data(samples)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
+            demands.check_updates(method, self._recipe, self._numbers, parameters, self._drawing, self._data, self._key)
             self._carry = loop.begin(parameters, self._recipe, self._numbers)
-            demands.check_update(optimizer, self._recipe, self._numbers, self._carry.parameters, self._carry.optimizer_state)
             metrics = tuple(problem.metrics.values())
             model = self._carry.parameters
-            self._evaluate = loop.evaluate.program(model, self._data, self._test_data, loss=problem.loss, metrics=metrics)
+            self._evaluate = loop.evaluate.program(model, samples, self._test_data, loss=problem.loss, metrics=metrics)
             self._copy = loop.copied.program(model)
 
-    def play(self, rows: Rows, live: set[int]) -> None:
+    def catch_up(self, source: Source) -> None:
+        """Play what a source has, and was not played yet, up to its last step."""
+        if self._recipe.is_plain:
+            self.play(source.rows(self.rows_played), source.live())
+        else:
+            unused = self._recipe.remembers
+            self.play(source.messages(self.rows_played, self.version, unused), source.live(unused))
+
+    def play(self, rows: Rows | Messages, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.
 
         Args:
-            rows: the rows after those played before.
+            rows: the rows after those played before; `Messages` for a composed method.
             live: the versions that rows after these may still read.
         """
         if not len(rows.step):
@@ -128,38 +154,49 @@ class Player:
             raise ValueError("rows must end with a step, and the last of these does not: hold back a step's first rows")
         if self.width is None:
             self.width = min(LARGEST_WIDTH, int(np.argmax(rows.step)) + 1)
+        fresh = self._fresh(rows) if isinstance(rows, Messages) else None
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
-            self._play_piece(Rows(*(column[first:last] for column in rows)), reads, writes, self.width)
+            piece = type(rows)(*(column[first:last] for column in rows))
+            self._play_piece(piece, reads, writes, self.width, None if fresh is None else fresh[first:last])
 
-    def _play_piece(self, rows: Rows, reads: np.ndarray, writes: np.ndarray, width: int) -> None:
+    def _fresh(self, rows: Messages) -> np.ndarray:
+        """Say of each message whether its worker has been down since the one before."""
+        order = np.argsort(rows.worker, kind="stable")
+        worker, life = rows.worker[order], rows.life[order]
+        first = np.diff(worker, prepend=-1) != 0
+        fresh = np.empty(len(order), bool)
+        fresh[order] = life != np.where(first, self._lives[worker], np.roll(life, 1))
+        self._lives[worker] = life  # the last of several assignments stays
+        return fresh
+
+    def _play_piece(
+        self, rows: Rows | Messages, reads: np.ndarray, writes: np.ndarray, width: int, fresh: np.ndarray | None
+    ) -> None:
         """Play rows whose slots are known. The device plays on while the host prepares the next piece."""
         slots = self._slots_wanted(width)
         demands.check_memory(self.problem, self.dtype, width, slots)
+        recipe = self._recipe
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)
-            for table, start, stop, long in stretches(rows, self.version, reads, writes, width, self.dtype):
+            pieces = stretches(rows, self.version, reads, writes, width, self.dtype, fresh, recipe.remembers)
+            for table, start, stop, long in pieces:
                 for first, last in self._pace.pieces(start, stop):
                     self._carry, done = loop.play(
-                        self._carry,
-                        table,
-                        first,
-                        last,
-                        self._data,
-                        self._key,
-                        self._numbers,
-                        loss=self.problem.loss,
-                        recipe=self._recipe,
-                        batch_size=self.problem.batch_size,
+                        *(self._carry, table, first, last, self._data, self._key, self._numbers),
+                        drawing=self._drawing,
+                        recipe=recipe,
                         long=long,
                     )
                     self._pace.handed(last - first, done)
-        self.rows_played += len(rows.step)
+        self.rows_played += int(np.count_nonzero(rows.used)) if isinstance(rows, Messages) else len(rows.step)
         self.version += int(np.count_nonzero(rows.step))
 
     def _slots_wanted(self, width: int) -> int:
         """Return how many slots there should be: more if a method that began like a synchronous one turns out to need them."""
         begins_synchronous = self.workers > 1 and width >= min(self.workers, LARGEST_WIDTH)
-        return FEW_SLOTS if begins_synchronous and self.slots.size <= FEW_SLOTS else self.workers + 2
+        if begins_synchronous and self.slots.size <= FEW_SLOTS:
+            return FEW_SLOTS
+        return max(self.workers + 2, self.slots.size)  # jobs that were not used may hold more, until the next step
 
     def evaluation(self) -> Evaluation:
         """Return the current model and its metrics, without waiting for them."""
@@ -173,7 +210,7 @@ class Player:
         return _as_floats(values, self._wait)
 
     def _values(self) -> dict[str, jax.Array]:
-        values = self._evaluate(self._carry.parameters, self._data, self._test_data)
+        values = self._evaluate(self._carry.parameters, self._data.samples, self._test_data)
         return dict(zip(self.problem.metric_names, values, strict=True))
 
     @property
@@ -187,17 +224,22 @@ class Player:
         return {
             "problem": self.problem.name,
             "batch_size": self.problem.batch_size,
-            "optimizer": optimizers.describe(self._optimizer),
-            "step_size": optimizers.step_size_of(self._optimizer),
+            **self._described(),
             "data_seed": self.seed,
             "dtype": self.dtype,
             "width": self.width,
             "device": f"{device.platform}: {device.device_kind}",
         }
 
+    def _described(self) -> dict[str, Any]:
+        """Return what the configuration says of the method and its optimizer."""
+        method, optimizer = self._method, getattr(self._method, "optimizer", self._method)
+        said = {"optimizer": optimizers.describe(optimizer), "step_size": optimizers.step_size_of(optimizer)}
+        return {"method": repr(method), "name": method.title, **said} if isinstance(method, Method) else said
+
     def identity(self, tape: Mapping[str, Any], schedule: Schedule) -> Identity:
         """Return the identity of the run that it is about to play; see `simsgd.replaying.identify`."""
-        return identify(tape, self.problem, self._optimizer, self.seed, self.dtype, self.width, schedule)
+        return identify(tape, self.problem, self._method, self.seed, self.dtype, self.width, schedule)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:

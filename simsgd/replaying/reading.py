@@ -11,8 +11,8 @@ import numpy as np
 
 from simsgd import provenance
 from simsgd.support import checks
-from simsgd.tape import Tape, prefix
-from simsgd.tape.schema import Rows
+from simsgd.tape import Tape, messages, prefix
+from simsgd.tape.schema import REASONS, Messages, Rows
 
 
 class Reading:
@@ -33,6 +33,9 @@ class Reading:
         self._last_reader = np.full(tape.updates + 1, -1)
         self._last_reader[tape.read] = np.arange(len(tape))  # the last of several assignments stays
         self._last_reader[tape.in_flight.read] = len(tape)
+        unused = tape.discarded.reason == REASONS.index("unused")
+        self._last_lost = np.full(tape.updates + 1, -1)  # the version at which the last unused gradient of each was discarded
+        self._last_lost[tape.discarded.read[unused]] = tape.discarded.version[unused]
         self._alive = np.zeros(1, np.int64)
         self._by_time = True
         self.version = 0
@@ -51,7 +54,7 @@ class Reading:
         self._by_time = self.version < updates
         self.now = seconds if self._by_time else float(self._tape.update_times[self.version - 1]) if self.version else 0.0
         alive = np.concatenate([self._alive, np.arange(before + 1, self.version + 1)])
-        self._alive = alive[self._last_reader[alive] >= self._rows_read]
+        self._alive = alive[(self._last_reader[alive] >= self._rows_read) | (self._last_lost[alive] >= self.version)]
 
     @property
     def _rows_read(self) -> int:
@@ -70,9 +73,18 @@ class Reading:
             return whole
         return provenance.origin(self._tape.header, until)
 
-    def live(self) -> set[int]:
-        """Return the versions that later rows, or the jobs in flight at the tape's end, read."""
-        return set(self._alive.tolist())
+    def messages(self, row: int, version: int) -> Messages:
+        """Return the messages of the steps after `version`, whose rows are those from `row` on; see `simsgd.tape.messages`."""
+        tape, discarded = self._tape, self._tape.discarded
+        used = {name: getattr(tape, name)[row : self._rows_read] for name in messages.OF_ROWS}
+        span = slice(*np.searchsorted(discarded.version, [version, self.version]))
+        thrown_away = {name: getattr(discarded, name)[span] for name in messages.OF_UNUSED}
+        return messages.merged(used, thrown_away, tape.down, version)
+
+    def live(self, lost: bool = False) -> set[int]:
+        """Return the versions that later rows (with `lost`, messages) or the jobs in flight at the tape's end read."""
+        alive = self._alive if lost else self._alive[self._last_reader[self._alive] >= self._rows_read]
+        return set(alive.tolist())
 
     def tape(self) -> Tape:
         """Return the tape up to here: the whole one if it was read to its end, else as if recording had stopped here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.replaying import demands
@@ -21,7 +22,7 @@ from simsgd.tape import Tape
 def replay(
     tape: Tape,
     problem: Problem,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Method,
     until: Updates | Seconds | Target | None = None,
     seed: int | None = None,
     evaluate_every: Updates | Seconds | None = None,
@@ -34,7 +35,8 @@ def replay(
     Args:
         tape: what happened, from `record`, `Tape.load` or a run's `tape`.
         problem: what is learned.
-        optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`.
+        optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`; or a whole
+            `Method`, whose protocol and work must be those that the tape was recorded with.
         until: where to stop; by default the tape's end. A `Target` stops when it has been kept long enough; so a run's tape
             can be replayed until the target at which the run itself stopped. One without a bound is given the tape's end.
         seed: names the initial parameters and the batches; by default the seed that the tape was recorded with, or 0.
@@ -65,8 +67,10 @@ def replay(
         "replay",
         tape=(tape, Tape, "record(AsyncSGD(), cluster, until=Updates(1000))"),
         problem=(problem, Problem, "problems.digits()"),
-        optimizer=(optimizer, demands.OPTIMIZERS, demands.EXAMPLE),
+        optimizer=(optimizer, (*demands.OPTIMIZERS, Method), demands.EXAMPLE),
     )
+    demands.check_data(optimizer, problem, tape.workers)
+    demands.check_tape(optimizer, tape, problem.message_bytes_in(dtype))
     if isinstance(until, Target) and until.within is None:  # a tape has an end, where a recording may go on for ever
         until = dataclasses.replace(until, within=Seconds(tape.end) if tape.end else Updates(1))
     if tape.end == 0 and not isinstance(until, Target):

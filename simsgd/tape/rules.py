@@ -35,6 +35,7 @@ def check(tape: Tape) -> None:
         _check_lives(tape, name, log)
         _check_reads(name, log, made_at)
     _check_updates(tape)
+    _check_discarded(tape, made_at)
     version = tape.version
     _law(3, "row", tape, tape.read > version, "read is not a version that existed when the row was used")
     _check_one_job_at_a_time(tape)
@@ -116,6 +117,14 @@ def _check_reads(name: str, log: Any, made_at: np.ndarray) -> None:
     _law(3, name, log, (log.read < 0) | (log.read > newest), f"read is not a version that existed: they are 0 to {newest}")
     _law(3, name, log, made_at[log.read] > log.assigned, "read was made only after its job was assigned")
     _law(4, name, log, made_at[log.read + 1] < log.assigned, "read was not the newest version when its job was assigned")
+
+
+def _check_discarded(tape: Tape, made_at: np.ndarray) -> None:
+    """Law 6: what was thrown away was so at the version that there was at that moment."""
+    log = tape.discarded
+    there = (made_at[log.version] <= log.time) & (log.time <= made_at[log.version + 1])
+    wrong = ~there | (np.diff(log.version, prepend=0) < 0)
+    _law(6, "discarded", log, wrong, "version was not the newest at that time, or is below that of the row before it")
 
 
 def _check_one_job_at_a_time(tape: Tape) -> None:

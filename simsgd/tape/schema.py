@@ -90,6 +90,31 @@ class Rows(NamedTuple):
     step: np.ndarray
 
 
+class Messages(NamedTuple):
+    """What a player with state for each worker reads: used and unused gradients together, in the order in which they arrived.
+
+    Columns of shape (messages,); see `simsgd.tape.messages`.
+
+    Attributes:
+        worker, job, read: as on the tape (int32).
+        weight: the gradient's weight in the server's sum (float64), 0 for one that was not used.
+        step: whether it is the last of its step (bool), be it used or not.
+        used: whether it was used (bool).
+        steps: the local steps that the clock charged for it (int32).
+        life: how many times the worker had been down before the job was assigned (int32): another number than that of the
+            worker's message before says that it was down between them.
+    """
+
+    worker: np.ndarray
+    job: np.ndarray
+    read: np.ndarray
+    weight: np.ndarray
+    step: np.ndarray
+    used: np.ndarray
+    steps: np.ndarray
+    life: np.ndarray
+
+
 class Jobs(_JobColumns):
     """A log of jobs, one row each: the fields of `Gradient` as columns, each of shape (rows,)."""
 
