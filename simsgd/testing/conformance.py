@@ -31,7 +31,8 @@ from simsgd.run import Run
 from simsgd.simulation import simulate
 from simsgd.stopping import Updates
 from simsgd.support import checks, rng
-from simsgd.tape import Tape, TapeError
+from simsgd.tape import Tape
+from simsgd.tape.rules import TapeError
 from simsgd.testing.reference import play_slowly
 from simsgd.times.answers import sampler_of
 from simsgd.times.stretching import Stretched
