@@ -99,5 +99,5 @@ def _recording_for(player: Player, method: Protocol | Method, cluster: Cluster, 
         player.catch_up(recording)
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds, work_of(method))
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
     return recording

@@ -61,15 +61,15 @@ def per_worker(transformation: optax.GradientTransformation) -> optax.GradientTr
         >>> method = sg.Method(sg.AsyncSGD(), optax.sgd(0.1), on_message=momentum_of_each)
     """
     checks.instance("transformation", transformation, optax.GradientTransformation, "optax.trace(decay=0.9)")
-    inner = optax.with_extra_args_support(transformation)
+    transformation = optax.with_extra_args_support(transformation)
 
     def init(params: Any) -> Any:
         workers = worker_count()
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (workers, *jnp.shape(leaf))), inner.init(params))
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (workers, *jnp.shape(leaf))), transformation.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, **others: Any) -> tuple[Any, Any]:
         own = jax.tree.map(lambda leaf: leaf[worker], state)
-        updates, own = inner.update(updates, own, params, worker=worker, **others)
+        updates, own = transformation.update(updates, own, params, worker=worker, **others)
         return updates, jax.tree.map(lambda leaf, new: leaf.at[worker].set(new), state, own)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -19,7 +19,8 @@ from simsgd.replaying.blocks import TILE
 from simsgd.replaying.drawing import Data, Drawing, Job
 from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
-from simsgd.work import Work
+from simsgd.tape import Tape
+from simsgd.work import OneGradient, Work
 
 WORDS_OF_A_DRAW = 3
 """32-bit words that drawing one sample takes while it is drawn: two random ones and the result."""
@@ -68,6 +69,28 @@ def check_data(method: object, problem: Problem, workers: int) -> None:
         raise ValueError(
             f"problem {problem.name!r} has the same data for all workers, but {method.title} is made for workers whose data "
             f"differ: use problem.partitioned({workers}, by=…)"
+        )
+
+
+def check_tape(method: object, tape: Tape, message_bytes: float) -> None:
+    """Raise ValueError unless a tape was recorded with the method's protocol, and charged what the method's work costs.
+
+    Args:
+        method: a `Method`, or an optimizer, which computes single gradients for any protocol.
+        tape: what is to be played.
+        message_bytes: of the model.
+    """
+    work = method.work if isinstance(method, Method) else OneGradient()
+    name = method.title if isinstance(method, Method) else "an optimizer alone"
+    if isinstance(method, Method):
+        recorded, wanted = tape.header.get("protocol"), plainly(method.protocol)
+        if recorded is not None and recorded != wanted:
+            raise ValueError(f"tape was recorded with {recorded}, but {name} has {wanted}: record it with the method")
+    wrong = tape.steps != work.steps
+    if wrong.any() and isinstance(work, OneGradient):
+        raise ValueError(
+            f"tape charges {int(tape.steps[wrong][0])} local steps for a job, but {name} computes one gradient: replay it with the "
+            "Method that it was recorded with, whose work computes them"
         )
 
 

@@ -203,6 +203,6 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
         interrupts.look()
         piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
         source.advance(piece, seconds)
-        player.play(source.rows(player.rows_played), source.live())
+        player.catch_up(source)
         if source.version < piece or piece == updates:
             return

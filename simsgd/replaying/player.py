@@ -33,6 +33,7 @@ from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, forked, rng
+from simsgd.tape.messages import used_only
 from simsgd.tape.schema import Messages, Rows
 
 LARGEST_WIDTH = 128
@@ -71,10 +72,10 @@ class Source(Interface):
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
 
-    def messages(self, row: int, version: int, unused: bool) -> Messages:
-        """Return the messages of the steps after `version`, whose first row is `row`, with the unused ones or without."""
+    def messages(self, row: int, version: int) -> Messages:
+        """Return the messages of the steps after `version`, whose rows are those from `row` on, unused ones included."""
 
-    def live(self, unused: bool = False) -> set[int]:
+    def live(self, lost: bool = False) -> set[int]:
         """Return the versions that later rows, or messages, may read."""
 
 
@@ -138,8 +139,8 @@ class Player:
         if self._recipe.is_plain:
             self.play(source.rows(self.rows_played), source.live())
         else:
-            unused = self._recipe.remembers
-            self.play(source.messages(self.rows_played, self.version, unused), source.live(unused))
+            remembers, messages = self._recipe.remembers, source.messages(self.rows_played, self.version)
+            self.play(messages if remembers else used_only(messages), source.live(remembers))
 
     def play(self, rows: Rows | Messages, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.
@@ -239,7 +240,7 @@ class Player:
 
     def identity(self, tape: Mapping[str, Any], schedule: Schedule) -> Identity:
         """Return the identity of the run that it is about to play; see `simsgd.replaying.identify`."""
-        return identify(tape, self.problem, self._method, self.seed, self.dtype, self.width, schedule)
+        return identify(tape, self.problem, self._method, self.seed, self.dtype, self.width, schedule, self.workers)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
