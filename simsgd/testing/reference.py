@@ -19,7 +19,7 @@ import optax
 
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable, among
-from simsgd.problems import Parameters, Problem
+from simsgd.problems import Parameters, Problem, draw
 from simsgd.protocols import AsyncSGD
 from simsgd.support import rng
 from simsgd.tape import Tape
@@ -28,6 +28,8 @@ from simsgd.work import Work
 
 OF_JOBS = 1 << 31
 """Folded into the key of the batches for the keys that jobs have of their own; no worker has this number."""
+LOSS = 0x6C6F7373
+"""Folded into the key of a local step for what a loss draws."""
 
 
 class Played(NamedTuple):
@@ -194,12 +196,36 @@ class JobAtHand:
         """Return the gradient on the batch of one local step."""
         first = self._folded(self._batches)
         key = jax.lax.cond(step == 0, lambda: first, lambda: jax.random.fold_in(first, step))
-        picks = jax.random.randint(key, (self._problem.batch_size,), 0, self._problem.samples, jnp.int32)
-        return jax.grad(self._problem.loss)(parameters, jax.tree.map(lambda leaf: leaf[picks], self._data))
+        batch = jax.tree.map(lambda leaf: leaf[self._picks(key, step)], self._data)
+        return self._gradient(parameters, batch, jax.random.fold_in(key, LOSS))
+
+    def _picks(self, key: jax.Array, step: Any) -> jax.Array:
+        """Return the numbers of the samples of a local step's batch, whose key is given."""
+        problem, shares = self._problem, self._problem.shares
+        if shares is None:
+            return jax.random.randint(key, (problem.batch_size,), 0, problem.samples, jnp.int32)
+        if not problem.replacement:  # the shuffle of an epoch is one that only its own definition can tell
+            own = (problem.batch_size, problem.samples, jax.tree.map(jnp.asarray, shares), False)
+            return draw(self._batches, self.worker, self.number, *own, step, self.steps)
+        places = jax.random.randint(key, (problem.batch_size,), 0, jnp.asarray(shares.sizes)[self.worker], jnp.int32)
+        return jnp.asarray(shares.indices)[jnp.asarray(shares.starts)[self.worker] + places]
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient on all samples, or on the worker's own."""
-        return jax.grad(self._problem.loss)(parameters, self._data)
+        shares = self._problem.shares
+        if shares is None:
+            return self._gradient(parameters, self._data, None)
+
+        def of_share(start: int, size: int) -> Any:
+            mine = jax.tree.map(lambda leaf: leaf[shares.indices[start : start + size]], self._data)
+            return lambda: self._gradient(parameters, mine, None)
+
+        workers = zip(shares.starts.tolist(), shares.sizes.tolist(), strict=True)
+        return jax.lax.switch(self.worker, [of_share(start, size) for start, size in workers])
+
+    def _gradient(self, parameters: Parameters, batch: Any, key: jax.Array | None) -> Parameters:
+        loss = self._problem.loss
+        return jax.grad(loss)(parameters, batch, key) if self._problem.loss_draws else jax.grad(loss)(parameters, batch)
 
 
 def _transformation(part: Optimizer | None) -> Any:
