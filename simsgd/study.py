@@ -222,7 +222,9 @@ def _method(protocol: object, optimizer: Callable[[float], Optimizer], step_size
         )
     method = protocol(step_size)
     if not isinstance(method, Method):
-        raise TypeError(f"protocol, a function of the step size, must return a Method, but for {step_size:g} returned {method!r:.60}")
+        raise TypeError(
+            f"protocol, a function of the step size, must return a Method, but for {step_size:g} returned {method!r:.60}"
+        )
     if optimizer is not optimizers.sgd:
         raise TypeError(f"optimizer must be left out where protocol is a function that returns methods, got {optimizer!r:.60}")
     return method

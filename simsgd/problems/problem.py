@@ -26,6 +26,7 @@ RESERVED = frozenset(
         *(
             "evaluation",
             "worker",
+            "worker_loss",
             "quantile",
             "parameter",
             "row",

@@ -27,6 +27,7 @@ import simpy
 
 from simsgd import protocols, provenance
 from simsgd.cluster import Cluster
+from simsgd.method import Method, protocol_of
 from simsgd.networks import AllReduce, Network
 from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
@@ -57,7 +58,7 @@ KNOWN = StuckError, ProtocolError, BoundError
 
 
 def record(
-    protocol: Protocol,
+    protocol: Protocol | Method,
     cluster: Cluster,
     until: Updates | Seconds,
     seed: int = 0,
@@ -92,12 +93,12 @@ def record(
     """
     arguments.in_order(
         "record",
-        protocol=(protocol, Protocol, "AsyncSGD()"),
+        protocol=(protocol, (Protocol, Method), "AsyncSGD()"),
         cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
         until=(until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate"),
     )
     updates, seconds = limits(until)
-    recording = Recording(protocol, cluster, seed, message_bytes, seconds=seconds)
+    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=seconds)
     if updates < math.inf:
         bounds.check("rows", updates, f"until={checks.shown(until)}")
     with handing_back("a Tape", lambda: recording.tape() if recording.now else None), interrupts.listening():

@@ -95,6 +95,7 @@ class Messages(NamedTuple):
             picks: the samples of the first steps, (width, batch_size).
         """
         more, width = block.message, len(block.weight)
+        assert more is not None  # tables of composed methods have these columns
         version = jnp.broadcast_to(more.version, (width,))
         lanes = Lane(
             *(block.worker, block.job, block.read_slot, block.weight),

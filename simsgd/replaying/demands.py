@@ -19,6 +19,7 @@ from simsgd.replaying.blocks import TILE
 from simsgd.replaying.drawing import Data, Drawing, Job
 from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
+from simsgd.support.show import plainly
 from simsgd.tape import Tape
 from simsgd.work import OneGradient, Work
 
@@ -72,25 +73,25 @@ def check_data(method: object, problem: Problem, workers: int) -> None:
         )
 
 
-def check_tape(method: object, tape: Tape, message_bytes: float) -> None:
+def check_tape(method: object, tape: Tape) -> None:
     """Raise ValueError unless a tape was recorded with the method's protocol, and charged what the method's work costs.
 
     Args:
         method: a `Method`, or an optimizer, which computes single gradients for any protocol.
-        tape: what is to be played.
-        message_bytes: of the model.
+        tape: what is to be played; one whose header says nothing may be anybody's.
     """
-    work = method.work if isinstance(method, Method) else OneGradient()
-    name = method.title if isinstance(method, Method) else "an optimizer alone"
-    if isinstance(method, Method):
-        recorded, wanted = tape.header.get("protocol"), plainly(method.protocol)
-        if recorded is not None and recorded != wanted:
-            raise ValueError(f"tape was recorded with {recorded}, but {name} has {wanted}: record it with the method")
-    wrong = tape.steps != work.steps
-    if wrong.any() and isinstance(work, OneGradient):
+    work, name = (method.work, method.title) if isinstance(method, Method) else (OneGradient(), "an optimizer alone")
+    said = {"work": plainly(work)} | ({"protocol": plainly(method.protocol)} if isinstance(method, Method) else {})
+    for part, wanted in said.items():
+        recorded = tape.header.get(part, wanted)
+        if recorded != wanted:
+            raise ValueError(
+                f"tape was recorded with the {part} {recorded}, but {name} has {wanted}: replay it with that method"
+            )
+    if not work.takes_steps and hasattr(tape, "steps") and (tape.steps != work.steps).any():
         raise ValueError(
-            f"tape charges {int(tape.steps[wrong][0])} local steps for a job, but {name} computes one gradient: replay it with the "
-            "Method that it was recorded with, whose work computes them"
+            f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with the "
+            "Method that it was recorded with"
         )
 
 
@@ -151,9 +152,7 @@ def _check_update(
     counts = {key: value for key, value in given.items() if isinstance(value, int)}
     traced = {key: value for key, value in given.items() if key not in counts}
     try:
-        result = jax.eval_shape(
-            lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced
-        )
+        result = jax.eval_shape(lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced)
     except TypeError as error:
         if "required keyword-only argument" not in str(error):
             raise

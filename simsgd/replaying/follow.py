@@ -87,9 +87,10 @@ class Evaluated:
     width: int | None
     evaluation: Evaluation
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, Any]:
         """Return "time", "updates", "gradients" and the problem's metrics, when the device has computed them."""
-        return {"time": self.time, "updates": self.updates, "gradients": self.gradients, **self.evaluation.metrics}
+        counted = {"time": self.time, "updates": self.updates, "gradients": self.gradients}
+        return {**counted, **self.evaluation.metrics, **self.evaluation.worker_losses}
 
 
 def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Problem, settings
+from simsgd.problems import evaluated as evaluated_loss
 from simsgd.provenance import Identity, describe
 from simsgd.provenance.identity import canonical
 from simsgd.replaying import machine, parts
@@ -64,6 +66,8 @@ def end_of_tape(schedule: Schedule) -> dict[str, Any]:
     return dataclasses.asdict(rule) if not isinstance(rule, Updates) else {"updates": rule.count}
 
 
+KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
+"""A random key as a shape, which takes no device."""
 _KNOWN: weakref.WeakKeyDictionary[Problem, dict[tuple[str, str], dict[str, Any]]] = weakref.WeakKeyDictionary()
 """Descriptions of problems, whose data cannot be changed, by dtype and JAX's settings."""
 
@@ -81,12 +85,14 @@ def _described(problem: Problem, dtype: str) -> dict[str, Any]:
         init = program(problem.init, jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
     with settings(dtype):
         parameters = _parameters(problem, dtype)
-        batch, whole = _shapes(problem.data, dtype, problem.batch_size), _shapes(problem.data, dtype)
+        whole = _shapes(problem.data, dtype)
+        batch = (_shapes(problem.data, dtype, problem.batch_size), *([KEY] if problem.loss_draws else []))
         tests = whole if problem.test_data is None else _shapes(problem.test_data, dtype)
-        evaluated = {"loss": program(problem.loss, parameters, whole)}
-        evaluated |= {} if problem.test_data is None else {"test_loss": program(problem.loss, parameters, tests)}
+        over = functools.partial(evaluated_loss, problem.loss)
+        evaluated = {"loss": program(over, parameters, whole)}
+        evaluated |= {} if problem.test_data is None else {"test_loss": program(over, parameters, tests)}
         evaluated |= {name: program(metric, parameters, tests) for name, metric in problem.metrics.items()}
-        loss = program(jax.value_and_grad(problem.loss), parameters, batch)
+        loss = program(jax.value_and_grad(problem.loss), parameters, *batch)
     return {
         "name": problem.name,
         "batch_size": problem.batch_size,
@@ -97,12 +103,24 @@ def _described(problem: Problem, dtype: str) -> dict[str, Any]:
         "loss and its gradient": loss,
         "evaluated": evaluated,
         "target": describe(problem.target),
+        **({} if problem.partition is None else {"partition": _partition(problem.partition)}),
+    }
+
+
+def _partition(partition: Any) -> dict[str, Any]:
+    """Return who has which samples, and how workers draw from them."""
+    return {
+        "by": describe(partition.by),
+        "shares": _by_place(partition.shares),
+        "replacement": partition.replacement,
+        "worker_losses": partition.worker_losses,
     }
 
 
 def _parts(method: Optimizer | Method, problem: Problem, dtype: str, workers: int) -> dict[str, Any]:
     """Return a method's parts by their places; a method of an optimizer alone is that optimizer."""
-    described, state = {}, None
+    described: dict[str, Any] = {}
+    state = None
     with optimizers.among(workers):
         for place, part in parts.parts(method):
             described[place], begun = _transformation(place, part, problem, dtype, workers, state)

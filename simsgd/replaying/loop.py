@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd.problems import Batch, Metric, Parameters
+from simsgd.problems import Batch, Metric, Parameters, evaluated
+from simsgd.problems import worker_losses as of_workers
 from simsgd.replaying import composed
 from simsgd.replaying.blocks import TILE, Table
 from simsgd.replaying.composed import Messages, States
@@ -36,7 +37,7 @@ class Carry(NamedTuple):
     parameters: Parameters
     optimizer_state: Any
     sum: Parameters  # of a step's earlier blocks
-    states: States = States()  # noqa: RUF009 (immutable)
+    states: States = States()
 
 
 def begin(parameters: Parameters, recipe: Recipe, numbers: Numbers) -> Carry:
@@ -157,11 +158,18 @@ def _emptied(carry: Carry) -> Carry:
     return carry._replace(sum=jax.tree.map(jnp.zeros_like, carry.sum))
 
 
-@compiled("loss", "metrics")
+@compiled("loss", "metrics", "worker_losses")
 def evaluate(
-    parameters: Parameters, data: Batch, test_data: Batch | None, *, loss: Metric, metrics: tuple[Metric, ...]
-) -> list[jax.Array]:
-    """Return the values of a problem's metrics in the order of its `metric_names`."""
-    held_out = data if test_data is None else test_data
-    tests = [] if test_data is None else [loss(parameters, test_data)]
-    return [loss(parameters, data), *tests, *(metric(parameters, held_out) for metric in metrics)]
+    parameters: Parameters,
+    data: Data,
+    test_data: Batch | None,
+    *,
+    loss: Metric,
+    metrics: tuple[Metric, ...],
+    worker_losses: bool,
+) -> tuple[list[jax.Array], jax.Array | None]:
+    """Return the values of a problem's metrics in the order of its `metric_names`, and the loss of each worker if asked for."""
+    held_out = data.samples if test_data is None else test_data
+    tests = [] if test_data is None else [evaluated(loss, parameters, test_data)]
+    values = [evaluated(loss, parameters, data.samples), *tests, *(metric(parameters, held_out) for metric in metrics)]
+    return values, of_workers(loss, parameters, data.samples, data.shares) if worker_losses and data.shares else None

@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
     at_worker: Any = None
     on_message: Any = None
     hand_out: Any = None
-    work: Work = OneGradient()  # noqa: RUF009 (frozen)
+    work: Work = OneGradient()
     workers: int = 0
     resets: bool = False
     remembers: bool = False
