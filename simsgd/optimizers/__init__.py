@@ -18,7 +18,7 @@ from simsgd.optimizers.recipes import split as split
 from simsgd.optimizers.staleness import scale_by_staleness
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
 from simsgd.optimizers.workers import among as among
-from simsgd.optimizers.workers import per_worker, worker_count
+from simsgd.optimizers.workers import per_worker, row, with_row, worker_count
 from simsgd.support import public
 
 __all__ = [
@@ -28,10 +28,12 @@ __all__ = [
     "describe",
     "per_worker",
     "portable",
+    "row",
     "scale_by_staleness",
     "sgd",
     "step_size_of",
     "tunable",
+    "with_row",
     "worker_count",
 ]
 __dir__ = public.names(__all__)
