@@ -16,9 +16,7 @@ from simsgd.stopping import Seconds, Target, Updates
 from simsgd.support import arguments
 
 
-def check(
-    call: str, method: object, problem: object, cluster: object, optimizer: object, until: object
-) -> Optimizer | Method:
+def check(call: str, method: object, problem: object, cluster: object, optimizer: object, until: object) -> Optimizer | Method:
     """Return what the numbers are computed with, a `Method` or an optimizer.
 
     Args:
@@ -34,10 +32,12 @@ def check(
     whole = isinstance(method, Method)
     if isinstance(method, Method) and optimizer is not None:
         if isinstance(optimizer, Updates | Seconds | Target):
-            raise TypeError(f"until must be given by name after a Method: {call}(method, problem, cluster, until={optimizer!r})")
+            raise TypeError(
+                f"until must be given by name after a Method: {call}(method, problem, cluster, until={optimizer!r})"
+            )
         own = optimizers.describe(method.optimizer)
         raise TypeError(
-            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {optimizer!r:.60} besides: "
+            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {optimizer!r:.60} too: "
             "to change it use dataclasses.replace(method, optimizer=…)"
         )
     demands.check_factory(optimizer)
@@ -49,7 +49,8 @@ def check(
     if not whole:
         given["optimizer"] = (optimizer, demands.OPTIMIZERS, demands.EXAMPLE)
     arguments.in_order(call, **given)
-    assert isinstance(problem, Problem) and isinstance(cluster, Cluster)
+    assert isinstance(problem, Problem)
+    assert isinstance(cluster, Cluster)
     check_method("protocol", method)
-    demands.check_data(method, problem, cluster.workers)  # type: ignore[arg-type]
-    return method if whole else optimizer  # type: ignore[return-value]
+    demands.check_data(method, problem, cluster.workers)
+    return method if whole else optimizer

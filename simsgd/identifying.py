@@ -61,4 +61,4 @@ def identity(
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
     size = checks.not_negative("message_bytes", size, "bytes")
     tape = provenance.recording(protocol_of(protocol), cluster, size, seed)
-    return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule)
+    return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule, cluster.workers)

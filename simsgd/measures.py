@@ -13,6 +13,9 @@ from simsgd.tape import Tape
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Which quantiles of each worker's staleness a run keeps: a share q of its gradients is at most that stale."""
 
+OF_WORKERS = ("worker_loss",)
+"""What an evaluation may have for each worker."""
+
 
 def per_worker(tape: Tape) -> dict[str, np.ndarray]:
     """Return what is known of each worker, arrays of shape (workers,)."""

@@ -53,7 +53,8 @@ class Run:
 
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
-            `bytes`, and each metric of the problem. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
+            `bytes`, and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
+            `partitioned(..., worker_losses=True)`. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
             (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
             `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight`, `down_spell` and
             `tie`: the tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common,
@@ -94,6 +95,7 @@ class Run:
         import xarray
 
         table = {name: np.array([e[name] for e in evaluations]) for name in evaluations[0]}
+        of_workers = {name: table.pop(name) for name in measures.OF_WORKERS if name in table}
         time, updates = table.pop("time"), table.pop("updates").astype(np.int64)
         along = {
             "time": ("evaluation", time),
@@ -104,6 +106,7 @@ class Run:
         measured = xarray.Dataset(
             {
                 **{name: ("evaluation", values) for name, values in table.items()},
+                **{name: (("evaluation", "worker"), values) for name, values in of_workers.items()},
                 **{name: ("worker", values) for name, values in measures.per_worker(tape).items()},
                 "staleness": (("worker", "quantile"), measures.staleness_quantiles(tape)),
                 "parameters": ("parameter", parameters),

@@ -9,7 +9,7 @@ import math
 
 from simsgd import compatible
 from simsgd.cluster.cluster import Cluster
-from simsgd.method import Method, protocol_of, work_of
+from simsgd.method import Method, protocol_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
@@ -87,7 +87,9 @@ def simulate(
         return finish(recording, player, schedule, progress)
 
 
-def _recording_for(player: Player, method: Protocol | Method, cluster: Cluster, message_bytes: float, seconds: float) -> Recording:
+def _recording_for(
+    player: Player, method: Protocol | Method, cluster: Cluster, message_bytes: float, seconds: float
+) -> Recording:
     """Return a recording whose protocol may observe the model: then the player plays up to now."""
     protocol = protocol_of(method)
 
@@ -99,5 +101,5 @@ def _recording_for(player: Player, method: Protocol | Method, cluster: Cluster, 
         player.catch_up(recording)
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds, work_of(method))
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
     return recording

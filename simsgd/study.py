@@ -15,16 +15,20 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.cluster.cluster import Cluster
+from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
+from simsgd.simulation import simulate
 from simsgd.stopping import Seconds, Target, Updates, bound
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
+from simsgd.tape import Tape
+from simsgd.work import Work
 
 __all__ = ["Tuning", "tune"]
 __dir__ = public.names(__all__)
@@ -145,7 +149,7 @@ def _distance(run: Run) -> float:
 
 
 def tune(
-    protocol: Protocol,
+    protocol: Protocol | Callable[[float], Method],
     problem: Problem,
     cluster: Cluster,
     step_sizes: Sequence[float],
@@ -160,10 +164,13 @@ def tune(
     """Try a method at several step sizes on one tape, each until the target has been reached and kept.
 
     Args:
-        protocol, problem, cluster, seed, evaluate_every, message_bytes: as in `simulate`. The protocol must not observe.
+        protocol: who waits for whom; or a function of the step size that returns a whole `Method`, such as
+            `methods.dc_asgd`, which has its own optimizer.
+        problem, cluster, seed, evaluate_every, message_bytes: as in `simulate`.
         step_sizes: those to try, each above 0.
         until: the target, with a bound; by default it is to be kept for a tenth of the bound.
-        optimizer: a function that makes the optimizer of a step size, for example `optax.adam`; SGD by default.
+        optimizer: a function that makes the optimizer of a step size, for example `optax.adam`; SGD by default. Not for a
+            function that returns methods.
         progress: show a progress bar; by default on a terminal and in a notebook only.
         replaying: further arguments of `replay`, for example `dtype`.
 
@@ -190,17 +197,63 @@ def tune(
     sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size) for i, size in enumerate(step_sizes)))
     if not sizes:
         raise ValueError("step_sizes must hold at least one step size, got none")
-    if message_bytes is None:
-        message_bytes = problem.message_bytes_in(replaying.get("dtype", "float32"))
-    tape = record(protocol, cluster, bound(until), seed, message_bytes, progress=False)
-    replaying |= {"until": until, "evaluate_every": evaluate_every, "progress": False}
+    methods = [_method(protocol, optimizer, size) for size in sizes]
+    played = _Playing(problem, cluster, until, seed, message_bytes, {"evaluate_every": evaluate_every, **replaying})
     runs: list[Run] = []
 
     def tuning() -> Tuning | None:
         return Tuning(sizes[: len(runs)], tuple(runs), interrupted=len(runs) < len(sizes)) if runs else None
 
-    with handing_back("a Tuning", tuning), handing_back("a Tape", lambda: tape, last=True), interrupts.listening():
-        for size in bar(sizes, "step sizes", progress):
+    with handing_back("a Tuning", tuning), handing_back("a Tape", lambda: played.tape, last=True), interrupts.listening():
+        for method in bar(methods, "step sizes", progress):
             interrupts.look()
-            runs.append(replay(tape, problem, optimizer(size), **replaying))
+            runs.append(played.run(method))
     return Tuning(sizes, tuple(runs))
+
+
+def _method(protocol: object, optimizer: Callable[[float], Optimizer], step_size: float) -> Method:
+    """Return the method of a step size."""
+    if isinstance(protocol, Protocol):
+        return Method(protocol, optimizer(step_size))
+    if isinstance(protocol, Method) or not callable(protocol):
+        raise TypeError(
+            "protocol must be a Protocol such as AsyncSGD(), or a function of the step size that returns a Method such as "
+            f"lambda step_size: Method(AsyncSGD(), optax.sgd(step_size)), got {protocol!r:.100}"
+        )
+    method = protocol(step_size)
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"protocol, a function of the step size, must return a Method, but for {step_size:g} returned {method!r:.60}"
+        )
+    if optimizer is not optimizers.sgd:
+        raise TypeError(f"optimizer must be left out where protocol is a function that returns methods, got {optimizer!r:.60}")
+    return method
+
+
+class _Playing:
+    """Plays one method after the other, on one tape as long as it is the same.
+
+    A tape depends on the protocol and on what the work costs, and, where the protocol observes the model, on everything.
+    """
+
+    def __init__(
+        self, problem: Problem, cluster: Cluster, until: Target, seed: int, message_bytes: float | None, further: dict[str, Any]
+    ) -> None:
+        self._problem, self._cluster, self._until, self._seed, self._bytes = problem, cluster, until, seed, message_bytes
+        self._further = further
+        self._recorded: tuple[Protocol, Work] | None = None
+        self.tape: Tape | None = None
+
+    def run(self, method: Method) -> Run:
+        """Return the run of a method."""
+        given: dict[str, Any] = {"until": self._until, "progress": False, **self._further}
+        if method.protocol.observes:
+            return simulate(method, self._problem, self._cluster, seed=self._seed, message_bytes=self._bytes, **given)
+        if self._recorded != (method.protocol, method.work):
+            size = self._bytes
+            if size is None:
+                size = self._problem.message_bytes_in(given.get("dtype", "float32"))
+            self.tape = record(method, self._cluster, bound(self._until), self._seed, size, progress=False)
+            self._recorded = method.protocol, method.work
+        assert self.tape is not None
+        return replay(self.tape, self._problem, method, **given)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
 from simsgd.support import checks, frozen
@@ -27,19 +27,23 @@ Parameters = Any
 
 
 class JobAtHand(Interface):
-    """What a work's `run` is told of its job, and what it can ask; everything may be traced by JAX.
+    """What a work's `run` is told of its job, and what it can ask; everything may be traced by JAX."""
 
-    Attributes:
-        worker: whose job.
-        number: which of the worker's jobs, from 0.
-        steps: local steps that the clock charged for it, a whole number (int32, traced).
-        key: a JAX random key of the job's own, by (worker, number).
-    """
+    @property
+    def worker(self) -> jax.Array:
+        """Whose job."""
 
-    worker: jax.Array
-    number: jax.Array
-    steps: jax.Array
-    key: jax.Array
+    @property
+    def number(self) -> jax.Array:
+        """Which of the worker's jobs, from 0."""
+
+    @property
+    def steps(self) -> jax.Array:
+        """Local steps that the clock charged for it, int32."""
+
+    @property
+    def key(self) -> jax.Array:
+        """A JAX random key of the job's own, by (worker, number)."""
 
     def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
         """Return the gradient of the loss on the batch of one local step; step 0 draws what the plain gradient draws."""
@@ -68,6 +72,8 @@ class Work(ABC):
         LocalSGD(steps=8, step_size=0.1)
     """
 
+    takes_steps: ClassVar[bool] = True
+    """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
     steps: int = 1
     """Local steps that the clock charges for a job, each as long as one draw of the compute times; `assign` may say another."""
 
@@ -104,6 +110,8 @@ class Work(ABC):
 @dataclass(frozen=True, repr=False)
 class OneGradient(Work):
     """The default: the gradient of the loss on one batch."""
+
+    takes_steps: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,6 +28,27 @@ def check_function(name: str, function: object, wanted: str, arguments: int) -> 
         return
 
 
+def takes_key(loss: Callable[..., Any]) -> bool:
+    """Say whether a loss takes a random key: its third argument must be given, or has the name key.
+
+    So a loss with a setting of its own, as in `def loss(parameters, batch, scale=1.0)`, takes none.
+    """
+    try:
+        parameters = list(inspect.signature(loss).parameters.values())
+    except ValueError:  # a builtin that does not tell
+        return False
+    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return len(places) > 2 and (places[2].default is inspect.Parameter.empty or places[2].name == "key")
+
+
+def check_loss(loss: object) -> None:
+    """Raise TypeError unless a loss is a function of (parameters, batch), or of (parameters, batch, key)."""
+    draws = callable(loss) and takes_key(loss)
+    check_function(
+        "loss", loss, "the parameters, a batch and a random key" if draws else "the parameters and a batch", 2 + draws
+    )
+
+
 def shapes_of_parameters(init: Callable[[jax.Array], Any]) -> Any:
     """Return what parameters a problem starts from, as shapes, or raise TypeError if some are no arrays."""
     try:
@@ -91,3 +112,16 @@ def check_scalar(name: str, result: Any) -> None:
             + (f"shape {shape} of {dtype}" if dtype is not None else repr(result))
             + ": take the batch's mean, for example with jnp.mean"
         )
+
+
+def check_drawing(loss: Callable[..., Any], parameters: Any, batch: Any) -> None:
+    """Raise unless a loss that draws returns one floating-point number with a key, and without one where it is evaluated."""
+    check_scalar("loss", jax.eval_shape(loss, parameters, batch, KEY))
+    try:
+        result = jax.eval_shape(lambda p, b: loss(p, b, None), parameters, batch)
+    except Exception as error:
+        raise TypeError(
+            f"Problem.loss takes a key, so it must work without one too, as the model is evaluated with key None, but it "
+            f"raised {type(error).__name__}: {str(error)[:200]}; draw only if key is not None"
+        ) from error
+    check_scalar("loss", result)

@@ -1,7 +1,8 @@
-"""A learning problem: parameters, a loss, data, and the rule by which a job draws its batch."""
+"""A learning problem: parameters, a loss, data, and who has which of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems import checking
+from simsgd.problems.drawing import Shares
+from simsgd.problems.partitions import Division, EqualShares, Partition, partition
 from simsgd.problems.settings import settings
 from simsgd.stopping import Target
 from simsgd.support import checks, forked, rng, show
@@ -23,6 +26,7 @@ RESERVED = frozenset(
         *(
             "evaluation",
             "worker",
+            "worker_loss",
             "quantile",
             "parameter",
             "row",
@@ -52,15 +56,17 @@ class Problem:
     Args:
         name: what summaries and figures call it.
         init: `init(key) -> parameters`, a pytree of floating-point arrays.
-        loss: `loss(parameters, batch) -> scalar`, the batch's mean loss; a function defined once (at a module's top level)
-            lets runs share one compiled player, and problems be sent to other processes (as do frozen dataclasses that can be
-            called; lambdas cannot be pickled).
+        loss: `loss(parameters, batch) -> scalar`, the batch's mean loss, or `loss(parameters, batch, key)` of one that draws
+            random numbers: each step of a job has a key of its own, and where the model is evaluated key is None. A function
+            defined once (at a module's top level) lets runs share one compiled player, and problems be sent to other
+            processes (as do frozen dataclasses that can be called; lambdas cannot be pickled).
         data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
         batch_size: samples in one worker's batch, at least 1.
         test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
         metrics: further functions of (parameters, data), by name, evaluated on the held-out samples. Every problem has
             "loss", the mean over the training samples, and "test_loss" where there are test data.
         target: what summaries count the way to, for example `Target("accuracy", at_least=0.9)`.
+        partition: who has which samples; `partitioned` makes it. Without one every worker draws from all of them.
 
     Raises:
         TypeError: if `init`, `loss` or a metric is no function of its arguments, `init` returns other things than arrays, or
@@ -82,12 +88,13 @@ class Problem:
 
     name: str
     init: Callable[[jax.Array], Parameters]
-    loss: Metric
+    loss: Callable[..., jax.Array]
     data: Batch
     batch_size: int = 32
     test_data: Batch | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     target: Target | None = None
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
         forked.check()
@@ -95,7 +102,9 @@ class Problem:
         if not isinstance(self.name, str):
             raise TypeError(f"Problem.name must be a text, got {self.name!r:.60}: the order is name, init, loss, data")
         checking.check_function("init", self.init, "one argument, a random key, such as lambda key: jnp.zeros(3)", 1)
-        checking.check_function("loss", self.loss, "the parameters and a batch", 2)
+        checking.check_loss(self.loss)
+        if self.partition is not None:
+            checks.instance("Problem.partition", self.partition, Partition, "that of problem.partitioned(8)")
         self._check_metrics()
         if self.target is not None:
             checks.instance("Problem.target", self.target, Target, 'Target("accuracy", at_least=0.9)')
@@ -119,7 +128,11 @@ class Problem:
                     "jnp.zeros(3) or .astype(jnp.float32)"
                 )
         batch = jax.tree.map(self._batch_of, self.data)
-        for name, metric in {"loss": self.loss, **self.metrics}.items():
+        if self.loss_draws:
+            checking.check_drawing(self.loss, parameters, batch)
+        else:
+            checking.check_scalar("loss", jax.eval_shape(self.loss, parameters, batch))
+        for name, metric in self.metrics.items():
             checking.check_scalar(name, jax.eval_shape(metric, parameters, batch))
         if self.target is not None:
             checks.one_of("Problem.target.metric", self.target.metric, self.metric_names)
@@ -169,9 +182,68 @@ class Problem:
             ("parameters", f"{self.parameter_count:,}"),
             ("samples", f"{self.samples:,}{tests}"),
             ("batch size", str(self.batch_size)),
+            *([("shares", str(self.partition))] if self.partition else []),
             ("metrics", " ".join(self.metric_names)),
             *([("target", str(self.target))] if self.target else []),
         ]
+
+    @functools.cached_property
+    def loss_draws(self) -> bool:
+        """Whether the loss draws random numbers: it is called as loss(parameters, batch, key), with key None to evaluate."""
+        return checking.takes_key(self.loss)
+
+    @property
+    def shares(self) -> Shares | None:
+        """Which samples each worker has, as NumPy arrays; None where every worker draws from all of them."""
+        return None if self.partition is None else self.partition.shares
+
+    @property
+    def replacement(self) -> bool:
+        """Whether a worker draws from its share with replacement, or goes through it in shuffled epochs."""
+        return self.partition is None or self.partition.replacement
+
+    @property
+    def worker_losses(self) -> bool:
+        """Whether the loss over each worker's own share is evaluated too."""
+        return self.partition is not None and self.partition.worker_losses
+
+    def partitioned(
+        self, workers: int, by: Division | None = None, replacement: bool = True, worker_losses: bool = False
+    ) -> Problem:
+        """Return the problem with its training samples divided between workers: a job draws from its worker's own share.
+
+        The loss that is evaluated stays the mean over all samples.
+
+        Args:
+            workers: how many workers; the cluster must have as many.
+            by: how the samples are divided, such as `problems.LabelSkew(alpha=0.1)`; by default `problems.EqualShares()`.
+            replacement: whether batches are drawn from the share with replacement; otherwise each worker goes through its
+                share in shuffled epochs, and a batch at their border holds the end of one and the beginning of the next.
+            worker_losses: whether the mean loss over each worker's share is evaluated too, sample by sample.
+
+        Raises:
+            TypeError: if `by` is no `Division`, or a switch is not True or False.
+            ValueError: if a worker would have no sample, or the shares do not fit the workers or the samples.
+
+        Example:
+            >>> import simsgd as sg
+            >>> problem = sg.problems.digits().partitioned(4, by=sg.problems.LabelsPerWorker(3), replacement=False)
+            >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(0.1))
+            >>> run = sg.simulate(sg.MinibatchSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(100))
+            >>> run.final("loss") < 1
+            True
+        """
+        way = EqualShares() if by is None else by
+        made = partition(self.data, self.samples, self.batch_size, workers, way, replacement, worker_losses)
+        return dataclasses.replace(self, partition=made)
+
+    def check_workers(self, workers: int) -> None:
+        """Raise ValueError unless the problem can be learned by so many workers: by any number, if it is not partitioned."""
+        if self.partition is not None and self.partition.workers != workers:
+            raise ValueError(
+                f"problem is partitioned between {self.partition.workers} workers, and the cluster has {workers}: use "
+                f"problem.partitioned({workers}, by={self.partition.by!r}), or a cluster of {self.partition.workers} workers"
+            )
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -228,13 +300,3 @@ class Problem:
         shapes, structure = jax.tree.flatten(self._shapes)
         parts = np.split(np.asarray(vector), np.cumsum([leaf.size for leaf in shapes])[:-1])
         return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(parts, shapes, strict=True)])
-
-
-def draw(key: jax.Array, worker: jax.Array, job: jax.Array, batch_size: int, samples: int) -> jax.Array:
-    """Return which samples, shape (batch_size,), int32, a worker's job uses: uniform, with replacement, by key.
-
-    The key is folded with the worker, then with the job, so the batch depends on nothing else: not on the method, the
-    timing or the order of arrival.
-    """
-    job_key = jax.random.fold_in(jax.random.fold_in(key, worker), job)
-    return jax.random.randint(job_key, (batch_size,), 0, samples, jnp.int32)

@@ -123,6 +123,9 @@ class Protocol(ABC):
     A promise, which nobody checks: a protocol that makes it and then steps with some of them only is simulated as if it could.
     """
 
+    observes: ClassVar[bool] = False
+    """Whether it calls `server.observe`, so that its tape depends on the gradients and cannot be recorded without them."""
+
     def start(self, server: Server) -> None:
         """Hand out the first jobs; unless overridden, one to each worker in the order of their numbers."""
         for worker in server.workers:

@@ -142,7 +142,9 @@ def lay_out(ends: np.ndarray, width: int) -> Layout:
     )
 
 
-def _blocks(rows: Rows | Messages, layout: Layout, version: int, reads: np.ndarray, writes: np.ndarray, width: int, dtype: str) -> Table:
+def _blocks(
+    rows: Rows | Messages, layout: Layout, version: int, reads: np.ndarray, writes: np.ndarray, width: int, dtype: str
+) -> Table:
     """Return the rows as blocks, in a table as long as there are blocks."""
     read_of_block = reads[layout.lane == 0]  # that of its first row, which its idle lanes read too
     read_slot = layout.spread(reads, np.int32, width, idle=read_of_block)
@@ -164,9 +166,7 @@ def _blocks(rows: Rows | Messages, layout: Layout, version: int, reads: np.ndarr
     )
 
 
-def _message_columns(
-    rows: Messages, layout: Layout, version: int, width: int, dtype: str, fresh: np.ndarray
-) -> MessageColumns:
+def _message_columns(rows: Messages, layout: Layout, version: int, width: int, dtype: str, fresh: np.ndarray) -> MessageColumns:
     """Return what composed methods read of each message besides."""
     step_of_block = layout.step[layout.lane == 0]
     return MessageColumns(

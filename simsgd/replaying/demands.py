@@ -19,7 +19,9 @@ from simsgd.replaying.blocks import TILE
 from simsgd.replaying.drawing import Data, Drawing, Job
 from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
-from simsgd.work import Work
+from simsgd.support.show import plainly
+from simsgd.tape import Tape
+from simsgd.work import OneGradient, Work
 
 WORDS_OF_A_DRAW = 3
 """32-bit words that drawing one sample takes while it is drawn: two random ones and the result."""
@@ -61,13 +63,35 @@ def check_factory(optimizer: object) -> None:
 
 
 def check_data(method: object, problem: Problem, workers: int) -> None:
-    """Raise ValueError unless the problem's data are shared among so many workers, or among none where the method allows that."""
+    """Raise ValueError unless the problem's data are shared among so many workers, or not shared and the method allows that."""
     if problem.shares is not None:
         problem.check_workers(workers)
     elif isinstance(method, Method) and method.per_worker_data:
         raise ValueError(
             f"problem {problem.name!r} has the same data for all workers, but {method.title} is made for workers whose data "
             f"differ: use problem.partitioned({workers}, by=…)"
+        )
+
+
+def check_tape(method: object, tape: Tape) -> None:
+    """Raise ValueError unless a tape was recorded with the method's protocol, and charged what the method's work costs.
+
+    Args:
+        method: a `Method`, or an optimizer, which computes single gradients for any protocol.
+        tape: what is to be played; one whose header says nothing may be anybody's.
+    """
+    work, name = (method.work, method.title) if isinstance(method, Method) else (OneGradient(), "an optimizer alone")
+    said = {"work": plainly(work)} | ({"protocol": plainly(method.protocol)} if isinstance(method, Method) else {})
+    for part, wanted in said.items():
+        recorded = tape.header.get(part, wanted)
+        if recorded != wanted:
+            raise ValueError(
+                f"tape was recorded with the {part} {recorded}, but {name} has {wanted}: replay it with that method"
+            )
+    if not work.takes_steps and hasattr(tape, "steps") and (tape.steps != work.steps).any():
+        raise ValueError(
+            f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
+            "the Method that it was recorded with"
         )
 
 
@@ -109,7 +133,7 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 
 
 def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> Parameters:
-    """Return the forms of a work's message, or raise ValueError if it is not like the parameters, or the state changes its form."""
+    """Return the parameters, whose form a work's message has, or raise if it has not, or the state changes its form."""
     number = jnp.zeros((), jnp.int32)
 
     def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
@@ -128,9 +152,7 @@ def _check_update(
     counts = {key: value for key, value in given.items() if isinstance(value, int)}
     traced = {key: value for key, value in given.items() if key not in counts}
     try:
-        result = jax.eval_shape(
-            lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced
-        )
+        result = jax.eval_shape(lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced)
     except TypeError as error:
         if "required keyword-only argument" not in str(error):
             raise

@@ -6,20 +6,30 @@ Law of this module: what is drawn depends on the run's key, the worker, the job 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from simsgd.problems import Batch, Metric, Parameters, Problem, draw
+from simsgd.problems import Batch, Parameters, Problem, Shares, draw, evaluated, loss_key
 from simsgd.replaying.blocks import TILE, Table
+
+type Drawn = Any
+"""A batch, or (a batch, a key) of a loss that draws."""
 
 
 class Data(NamedTuple):
-    """The training samples on the device, and whose they are."""
+    """The training samples on the device, and which of them each worker has, if they are shared out."""
 
     samples: Batch
-    shares: Any = None
+    shares: Shares | None = None
+
+    @staticmethod
+    def of(samples: Batch, problem: Problem) -> Data:
+        """Return the samples, which are on the device, with the shares of a problem."""
+        return Data(samples, None if problem.shares is None else Shares(*map(jnp.asarray, problem.shares)))
 
 
 class Drawing(NamedTuple):
@@ -28,31 +38,51 @@ class Drawing(NamedTuple):
     Attributes:
         loss: of the problem.
         batch_size: samples of a batch.
+        draws: whether the loss takes a key.
+        replacement: whether a worker draws from its share with replacement.
+        largest: samples of the largest share; 0 where there are none.
     """
 
-    loss: Metric
+    loss: Callable[..., jax.Array]
     batch_size: int
+    draws: bool
+    replacement: bool
+    largest: int
 
     @staticmethod
     def of(problem: Problem) -> Drawing:
         """Return that of a problem."""
-        return Drawing(problem.loss, problem.batch_size)
+        largest = 0 if problem.shares is None else int(np.max(problem.shares.sizes))
+        return Drawing(problem.loss, problem.batch_size, problem.loss_draws, problem.replacement, largest)
 
     def picks(self, data: Data, key: jax.Array, worker: Any, job: Any, steps: Any = 1, step: Any = 0) -> jax.Array:
         """Return which samples a local step of a job uses, (batch_size,) int32."""
-        return draw(key, worker, job, self.batch_size, len(jax.tree.leaves(data.samples)[0]))
+        samples = len(jax.tree.leaves(data.samples)[0])
+        return draw(key, worker, job, self.batch_size, samples, data.shares, self.replacement, step, steps)
 
-    def batch(self, data: Data, key: jax.Array, picks: jax.Array, worker: Any, job: Any, step: Any = 0) -> Batch:
-        """Return the samples picked, and the loss's key if it draws: what `of_batch` takes."""
-        return jax.tree.map(lambda a: a[picks], data.samples)
+    def batch(self, data: Data, key: jax.Array, picks: jax.Array, worker: Any, job: Any, step: Any = 0) -> Drawn:
+        """Return what `of_batch` takes: the samples picked, with the loss's key if it draws."""
+        samples = at(data.samples, picks)
+        return (samples, loss_key(key, worker, job, step)) if self.draws else samples
 
-    def batches(self, data: Data, key: jax.Array, picks: jax.Array, worker: jax.Array, job: jax.Array) -> Batch:
-        """Return those of several jobs, each leaf (width, batch, ...)."""
-        return jax.tree.map(lambda a: a[picks], data.samples)
+    def batches(self, data: Data, key: jax.Array, picks: jax.Array, worker: jax.Array, job: jax.Array) -> Drawn:
+        """Return those of several jobs, each leaf (width, ...)."""
+        samples = at(data.samples, picks)
+        return (samples, jax.vmap(functools.partial(loss_key, key))(worker, job)) if self.draws else samples
 
-    def of_batch(self, parameters: Parameters, batch: Batch) -> jax.Array:
+    def of_batch(self, parameters: Parameters, batch: Drawn) -> jax.Array:
         """Return the loss of a batch."""
-        return self.loss(parameters, batch)
+        return self.loss(parameters, *batch) if self.draws else self.loss(parameters, batch)
+
+    def of_share(self, parameters: Parameters, data: Data, worker: jax.Array) -> jax.Array:
+        """Return the mean loss over a worker's samples, which are all there are if they are not shared out."""
+        if data.shares is None:
+            return evaluated(self.loss, parameters, data.samples)
+        size, place = data.shares.sizes[worker], jnp.arange(self.largest)
+        own = data.shares.indices[data.shares.starts[worker] + jnp.minimum(place, size - 1)]
+        one_by_one = jax.vmap(lambda i: evaluated(self.loss, parameters, at(data.samples, i[None])))(own)
+        mean: jax.Array = jnp.sum(jnp.where(place < size, one_by_one, 0)) / size.astype(one_by_one.dtype)
+        return mean
 
 
 class Job(NamedTuple):
@@ -83,7 +113,7 @@ class Job(NamedTuple):
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""
-        return jax.grad(self.drawing.of_batch)(parameters, self.data.samples)
+        return jax.grad(self.drawing.of_share)(parameters, self.data, self.worker)
 
 
 def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array) -> jax.Array:
@@ -98,8 +128,3 @@ def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first:
 def at(tree: Any, place: Any) -> Any:
     """Return what is kept at a place, or at several, of every leaf's first axis."""
     return jax.tree.map(lambda leaf: leaf[place], tree)
-
-
-def put(tree: Any, place: Any, values: Any) -> Any:
-    """Return a tree whose leaves hold other values at a place of their first axis."""
-    return jax.tree.map(lambda leaf, value: leaf.at[place].set(jnp.asarray(value, leaf.dtype)), tree, values)

@@ -86,9 +86,9 @@ class Evaluated:
     width: int | None
     evaluation: Evaluation
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, Any]:
         """Return "time", "updates" and the problem's metrics, when the device has computed them."""
-        return {"time": self.time, "updates": self.updates, **self.evaluation.metrics}
+        return {"time": self.time, "updates": self.updates, **self.evaluation.metrics, **self.evaluation.worker_losses}
 
 
 def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None) -> Run:
@@ -202,6 +202,6 @@ def _play_until(source: Source, player: Player, updates: float, seconds: float) 
         interrupts.look()
         piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
         source.advance(piece, seconds)
-        player.play(source.rows(player.rows_played), source.live())
+        player.catch_up(source)
         if source.version < piece or piece == updates:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd import optimizers
+from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Problem, settings
+from simsgd.problems import evaluated as evaluated_loss
 from simsgd.provenance import Identity, describe
 from simsgd.provenance.identity import canonical
-from simsgd.replaying import machine
+from simsgd.replaying import machine, parts
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.written import program
 from simsgd.stopping import Updates, bound
@@ -26,25 +29,27 @@ from simsgd.stopping import Updates, bound
 def identify(
     tape: Mapping[str, Any],
     problem: Problem,
-    optimizer: Optimizer,
+    method: Optimizer | Method,
     seed: int,
     dtype: str,
     width: int | None,
     schedule: Schedule,
+    workers: int,
 ) -> Identity:
     """Return the identity of a run.
 
     Args:
         tape: of what it plays, see `provenance.tapes`.
-        problem, optimizer, seed, dtype, width: as `replay` is given them.
+        problem, method, seed, dtype, width: as `replay` is given them; the method may be an optimizer alone.
         schedule: when it evaluates the model, and when it stops.
+        workers: how many there are.
     """
     with settings(dtype):
         environment = machine.here()
     described = {
         "tape": dict(tape),
         "problem": _problem(problem, dtype, environment),
-        "optimizer": _optimizer(optimizer, problem, dtype),
+        **_parts(method, problem, dtype, workers),
         "until": describe(schedule.until),
         "evaluate_every": describe(schedule.every),
         "seed": describe(seed),
@@ -61,6 +66,8 @@ def end_of_tape(schedule: Schedule) -> dict[str, Any]:
     return dataclasses.asdict(rule) if not isinstance(rule, Updates) else {"updates": rule.count}
 
 
+KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
+"""A random key as a shape, which takes no device."""
 _KNOWN: weakref.WeakKeyDictionary[Problem, dict[tuple[str, str], dict[str, Any]]] = weakref.WeakKeyDictionary()
 """Descriptions of problems, whose data cannot be changed, by dtype and JAX's settings."""
 
@@ -78,12 +85,14 @@ def _described(problem: Problem, dtype: str) -> dict[str, Any]:
         init = program(problem.init, jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
     with settings(dtype):
         parameters = _parameters(problem, dtype)
-        batch, whole = _shapes(problem.data, dtype, problem.batch_size), _shapes(problem.data, dtype)
+        whole = _shapes(problem.data, dtype)
+        batch = (_shapes(problem.data, dtype, problem.batch_size), *([KEY] if problem.loss_draws else []))
         tests = whole if problem.test_data is None else _shapes(problem.test_data, dtype)
-        evaluated = {"loss": program(problem.loss, parameters, whole)}
-        evaluated |= {} if problem.test_data is None else {"test_loss": program(problem.loss, parameters, tests)}
+        over = functools.partial(evaluated_loss, problem.loss)
+        evaluated = {"loss": program(over, parameters, whole)}
+        evaluated |= {} if problem.test_data is None else {"test_loss": program(over, parameters, tests)}
         evaluated |= {name: program(metric, parameters, tests) for name, metric in problem.metrics.items()}
-        loss = program(jax.value_and_grad(problem.loss), parameters, batch)
+        loss = program(jax.value_and_grad(problem.loss), parameters, *batch)
     return {
         "name": problem.name,
         "batch_size": problem.batch_size,
@@ -94,35 +103,66 @@ def _described(problem: Problem, dtype: str) -> dict[str, Any]:
         "loss and its gradient": loss,
         "evaluated": evaluated,
         "target": describe(problem.target),
+        **({} if problem.partition is None else {"partition": _partition(problem.partition)}),
     }
 
 
-def _optimizer(optimizer: Optimizer, problem: Problem, dtype: str) -> dict[str, Any]:
-    """Return an optimizer: its name, and what it computes of the problem's parameters; a tunable one's numbers beside that."""
+def _partition(partition: Any) -> dict[str, Any]:
+    """Return who has which samples, and how workers draw from them."""
+    return {
+        "by": describe(partition.by),
+        "shares": _by_place(partition.shares),
+        "replacement": partition.replacement,
+        "worker_losses": partition.worker_losses,
+    }
+
+
+def _parts(method: Optimizer | Method, problem: Problem, dtype: str, workers: int) -> dict[str, Any]:
+    """Return a method's parts by their places; a method of an optimizer alone is that optimizer."""
+    described: dict[str, Any] = {}
+    state = None
+    with optimizers.among(workers):
+        for place, part in parts.parts(method):
+            described[place], begun = _transformation(place, part, problem, dtype, workers, state)
+            state = begun if place == "on_message" else state
+    if isinstance(method, Method) and not method.is_plain:
+        described |= {"work": describe(method.work), "after_crash": method.after_crash}
+    return described
+
+
+def _transformation(
+    place: str, part: Optimizer, problem: Problem, dtype: str, workers: int, message_state: Any
+) -> tuple[dict[str, Any], Any]:
+    """Return a part of a method, and the form of its state.
+
+    It is its name, and what it computes of the problem's parameters; a tunable one's numbers beside that.
+    """
     with warnings.catch_warnings(), settings(dtype):
         warnings.simplefilter("ignore")  # the player has warned already
-        recipe, numbers = optimizers.split(optimizer)
+        recipe, numbers = optimizers.split(part)
         parameters = _parameters(problem, dtype)
         values = {name: _shape((), dtype) for name in numbers}
+        given = parts.offered(place, parameters, workers, message_state)
+        counts = {name: value for name, value in given.items() if isinstance(value, int)}
+        traced = {name: value for name, value in given.items() if name not in counts}
 
         def begin(values: Any, parameters: Any) -> Any:
-            return optimizers.build(recipe, values).init(parameters)
+            return () if place == "hand_out" else optimizers.build(recipe, values).init(parameters)
 
-        def update(values: Any, gradient: Any, state: Any, parameters: Any, staleness: Any) -> Any:
-            return optimizers.build(recipe, values).update(gradient, state, parameters, staleness=staleness)
+        def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:
+            return optimizers.build(recipe, values).update(gradient, state, parameters, **traced, **counts)
 
         try:
             state = jax.eval_shape(begin, values, parameters)
         except Exception as error:
-            return {"unknown": f"its state cannot be written down ({type(error).__name__}: {str(error)[:60]})"}
-        scalar = _shape((), dtype)
+            return {"unknown": f"its state cannot be written down ({type(error).__name__}: {str(error)[:60]})"}, None
         return {
-            "name": optimizers.describe(optimizer),
-            "kind": "tunable" if isinstance(optimizer, Tunable) else "ready-made",
+            "name": optimizers.describe(part),
+            "kind": "tunable" if isinstance(part, Tunable) else "ready-made",
             "numbers": numbers,
             "init": program(begin, values, parameters),
-            "update": program(update, values, parameters, state, parameters, scalar),
-        }
+            "update": program(update, values, parameters, state, parameters, traced),
+        }, state
 
 
 def _parameters(problem: Problem, dtype: str) -> Any:

@@ -33,6 +33,7 @@ from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, forked, rng
+from simsgd.tape.messages import used_only
 from simsgd.tape.schema import Messages, Rows
 
 LARGEST_WIDTH = 128
@@ -47,17 +48,25 @@ class Evaluation(NamedTuple):
     Attributes:
         parameters: a copy of the model.
         values: the metrics by name.
+        of_workers: the loss over each worker's own samples, (workers,), if the problem asks for it.
         wait: waits for one of them.
     """
 
     parameters: Parameters
     values: dict[str, jax.Array]
+    of_workers: jax.Array | None
     wait: Wait
 
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics by name."""
         return _as_floats(self.values, self.wait)
+
+    @property
+    def worker_losses(self) -> dict[str, np.ndarray]:
+        """The loss over each worker's own samples, by its name in a run, or nothing."""
+        with lenient():
+            return {} if self.of_workers is None else {"worker_loss": np.asarray(self.of_workers, np.float64)}
 
     @property
     def flat_parameters(self) -> np.ndarray:
@@ -71,10 +80,10 @@ class Source(Interface):
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
 
-    def messages(self, row: int, version: int, unused: bool) -> Messages:
-        """Return the messages of the steps after `version`, whose first row is `row`, with the unused ones or without."""
+    def messages(self, row: int, version: int) -> Messages:
+        """Return the messages of the steps after `version`, whose rows are those from `row` on, unused ones included."""
 
-    def live(self, unused: bool = False) -> set[int]:
+    def live(self, lost: bool = False) -> set[int]:
         """Return the versions that later rows, or messages, may read."""
 
 
@@ -124,13 +133,14 @@ class Player:
             demands.check_numbers(method, numbers, dtype)
             self._numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
             samples, self._test_data = problem.arrays(dtype)
-            self._data = Data(samples)
+            self._data = Data.of(samples, problem)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             demands.check_updates(method, self._recipe, self._numbers, parameters, self._drawing, self._data, self._key)
             self._carry = loop.begin(parameters, self._recipe, self._numbers)
-            metrics = tuple(problem.metrics.values())
+            metrics, each = tuple(problem.metrics.values()), problem.worker_losses
             model = self._carry.parameters
-            self._evaluate = loop.evaluate.program(model, samples, self._test_data, loss=problem.loss, metrics=metrics)
+            given: dict[str, Any] = {"loss": problem.loss, "metrics": metrics, "worker_losses": each}
+            self._evaluate = loop.evaluate.program(model, self._data, self._test_data, **given)
             self._copy = loop.copied.program(model)
 
     def catch_up(self, source: Source) -> None:
@@ -138,8 +148,8 @@ class Player:
         if self._recipe.is_plain:
             self.play(source.rows(self.rows_played), source.live())
         else:
-            unused = self._recipe.remembers
-            self.play(source.messages(self.rows_played, self.version, unused), source.live(unused))
+            remembers, messages = self._recipe.remembers, source.messages(self.rows_played, self.version)
+            self.play(messages if remembers else used_only(messages), source.live(remembers))
 
     def play(self, rows: Rows | Messages, live: set[int]) -> None:
         """Play further rows of the tape, which must end with a step.
@@ -201,17 +211,17 @@ class Player:
     def evaluation(self) -> Evaluation:
         """Return the current model and its metrics, without waiting for them."""
         with self._precision():
-            return Evaluation(self._copy(self._carry.parameters), self._values(), self._wait)
+            return Evaluation(self._copy(self._carry.parameters), *self._values(), self._wait)
 
     def evaluate(self) -> dict[str, float]:
         """Return the problem's metrics for the current model, when the device has computed them."""
         with self._precision():
-            values = self._values()
+            values, _ = self._values()
         return _as_floats(values, self._wait)
 
-    def _values(self) -> dict[str, jax.Array]:
-        values = self._evaluate(self._carry.parameters, self._data.samples, self._test_data)
-        return dict(zip(self.problem.metric_names, values, strict=True))
+    def _values(self) -> tuple[dict[str, jax.Array], jax.Array | None]:
+        values, of_workers = self._evaluate(self._carry.parameters, self._data, self._test_data)
+        return dict(zip(self.problem.metric_names, values, strict=True)), of_workers
 
     @property
     def flat_parameters(self) -> np.ndarray:
@@ -235,11 +245,14 @@ class Player:
         """Return what the configuration says of the method and its optimizer."""
         method, optimizer = self._method, getattr(self._method, "optimizer", self._method)
         said = {"optimizer": optimizers.describe(optimizer), "step_size": optimizers.step_size_of(optimizer)}
-        return {"method": repr(method), "name": method.title, **said} if isinstance(method, Method) else said
+        if not isinstance(method, Method):
+            return said
+        named = {} if method.name is None else {"name": method.name}
+        return said | named | ({} if method.is_plain else {"method": repr(method)})
 
     def identity(self, tape: Mapping[str, Any], schedule: Schedule) -> Identity:
         """Return the identity of the run that it is about to play; see `simsgd.replaying.identify`."""
-        return identify(tape, self.problem, self._method, self.seed, self.dtype, self.width, schedule)
+        return identify(tape, self.problem, self._method, self.seed, self.dtype, self.width, schedule, self.workers)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:

@@ -70,7 +70,7 @@ def replay(
         optimizer=(optimizer, (*demands.OPTIMIZERS, Method), demands.EXAMPLE),
     )
     demands.check_data(optimizer, problem, tape.workers)
-    demands.check_tape(optimizer, tape, problem.message_bytes_in(dtype))
+    demands.check_tape(optimizer, tape)
     if isinstance(until, Target) and until.within is None:  # a tape has an end, where a recording may go on for ever
         until = dataclasses.replace(until, within=Seconds(tape.end) if tape.end else Updates(1))
     if tape.end == 0 and not isinstance(until, Target):

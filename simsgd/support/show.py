@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 
@@ -21,3 +22,8 @@ def in_text(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of text as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def plainly(thing: object) -> str:
+    """Return the repr of something without memory addresses, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

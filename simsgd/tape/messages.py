@@ -68,6 +68,26 @@ def merged(rows: Columns, discarded: Columns, down: Down, version: int) -> Messa
     )
 
 
+def used_only(messages: Messages) -> Messages:
+    """Return the messages without those that were not used.
+
+    Example:
+        >>> import numpy as np
+        >>> from simsgd.tape.messages import used_only
+        >>> from simsgd.tape.schema import Messages
+        >>> numbers, used, step = np.arange(3), np.array([True, True, False]), np.array([True, False, True])
+        >>> found = used_only(Messages(numbers, numbers, numbers, numbers, step, used, numbers, numbers))
+        >>> found.worker.tolist(), found.step.tolist()
+        ([0, 1], [True, True])
+    """
+    if messages.used.all():
+        return messages
+    number = np.cumsum(messages.step) - messages.step
+    kept = Messages(*(column[messages.used] for column in messages))
+    ends: np.ndarray = np.diff(number[messages.used], append=-1) != 0
+    return kept._replace(step=ends)
+
+
 def _places(rows: Columns, unused: Columns, version: int) -> np.ndarray:
     """Return for each unused gradient before which of the rows it stands."""
     if not len(unused["time"]):
