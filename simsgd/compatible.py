@@ -37,7 +37,7 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
             )
         own = optimizers.describe(method.optimizer)
         raise TypeError(
-            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {optimizer!r:.60} besides: "
+            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {optimizer!r:.60} too: "
             "to change it use dataclasses.replace(method, optimizer=…)"
         )
     demands.check_factory(optimizer)
@@ -49,7 +49,8 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
     if not whole:
         given["optimizer"] = (optimizer, demands.OPTIMIZERS, demands.EXAMPLE)
     arguments.in_order(call, **given)
-    assert isinstance(problem, Problem) and isinstance(cluster, Cluster)
+    assert isinstance(problem, Problem)
+    assert isinstance(cluster, Cluster)
     check_method("protocol", method)
     demands.check_data(method, problem, cluster.workers)
     return method if whole else optimizer

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PARTS = ("optimizer", "at_worker", "on_message", "hand_out")
 """The fields of a method that are optax transformations."""
+ONE_GRADIENT = OneGradient()
 CRASHES = ("keep", "reset")
 
 
@@ -78,7 +79,7 @@ class Method:
     protocol: Protocol
     optimizer: Optimizer
     _: KW_ONLY
-    work: Work = OneGradient()
+    work: Work = ONE_GRADIENT
     at_worker: optax.GradientTransformation | None = None
     on_message: optax.GradientTransformation | None = None
     hand_out: optax.GradientTransformation | None = None

@@ -1,7 +1,10 @@
 """What CONTRIBUTING.md shows to be copied runs as it stands there, and the files that it names exist."""
 
+import dataclasses
 import pathlib
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -16,12 +19,15 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 @pytest.fixture(scope="module")
 def shown():
     """All names that the skeletons define."""
-    names = {"__name__": "contributing"}
+    module = types.ModuleType("contributing")  # where pickle finds what they define
+    names = vars(module)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 11
     for block in blocks:
         exec(compile(block, "CONTRIBUTING.md", "exec"), names)
-    return names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "contributing", module)
+        yield names
 
 
 def test_the_law(shown):
@@ -62,6 +68,25 @@ def test_a_problem_of_stale_gradients_only_learns_nothing_from_them(shown):
         sg.AsyncSGD(), shown["line"](), sg.Cluster(1, sg.times.Constant(1.0)), shown["clip_stale"](0), sg.Updates(5)
     )
     assert len(set(run.dataset["loss"].to_numpy().tolist())) == 1
+
+
+def test_the_composed_method_conforms(shown):
+    """Protocol, work and the three transformations together keep all the rules of a method."""
+    sg.testing.check_method(shown["composed"]())
+
+
+@pytest.mark.parametrize("part", ["work", "at_worker", "on_message", "hand_out"])
+def test_each_part_of_it_counts(shown, part):
+    """Left out, the run is another."""
+    whole = shown["composed"]()
+    less = {"work": sg.Method(whole.protocol, whole.optimizer).work}.get(part)
+    more = {"hand_out": None} if part == "on_message" else {}  # which reads what is remembered of messages
+    where = {"cluster": sg.Cluster(3, sg.times.Exponential(1.0)), "until": sg.Updates(20), "dtype": "float64"}
+    runs = [
+        sg.simulate(dataclasses.replace(whole, **{part: less, **more} if changed else more), shown["line"](), **where)
+        for changed in (False, True)
+    ]
+    assert np.abs(runs[0].parameters - runs[1].parameters).max() > 1e-6
 
 
 def test_files_that_it_names_exist():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from methods import METHODS
-from reference import play_slowly
+from simsgd.testing import play_slowly
 
 import simsgd as sg
 from simsgd.protocols import KBatchAsyncSGD, RennalaSGD
@@ -210,7 +210,7 @@ clusters = st.builds(
 def test_replay_agrees_with_the_slow_reference(cluster, method, seed, updates, noisy):
     """Every version within 1e-13 of the reference: rounding alone (2^-53 ≈ 1.1e-16, some hundred operations)."""
     tape = sg.record(METHODS[method], cluster, sg.Updates(updates), seed=seed)
-    expected = play_slowly(tape, noisy, optax.sgd(0.05, momentum=0.5), seed)
+    expected = play_slowly(tape, noisy, optax.sgd(0.05, momentum=0.5), seed).versions
     player, source = Player(noisy, optax_momentum(), tape.workers, seed, dtype="float64"), Reading(tape)
     for version in range(1, updates + 1):
         source.advance(updates=version)
@@ -228,7 +228,7 @@ def test_replay_of_a_network_agrees_with_the_slow_reference(method, cluster):
     problem = sg.problems.digits()
     optimizer = optax.chain(sg.optimizers.scale_by_staleness(), optax.adam(1e-2))
     run = sg.simulate(METHODS[method], problem, cluster, optimizer, sg.Updates(40), seed=5, dtype="float64")
-    expected = play_slowly(run.tape, problem, optimizer, seed=5)[-1]
+    expected = play_slowly(run.tape, problem, optimizer, seed=5).versions[-1]
     expected = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(expected)])
     np.testing.assert_allclose(run.parameters, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 

@@ -47,6 +47,33 @@ def worker_count() -> int:
     return workers
 
 
+def row(table: Any, worker: Any) -> Any:
+    """Return one worker's row of a table: of each leaf, (workers, ...), what belongs to the worker.
+
+    It is read before `with_row` overwrites it, so that the table is changed in place: without the barrier XLA (jaxlib 0.12.0.1,
+    CPU) reads again later what it has written over, and copies the whole table for that with each message.
+
+    Example:
+        >>> import jax.numpy as jnp, simsgd as sg
+        >>> table = {"sum": jnp.zeros((3, 2))}
+        >>> table = sg.optimizers.with_row(table, 1, {"sum": jnp.ones(2)})
+        >>> sg.optimizers.row(table, 1)["sum"].tolist()
+        [1.0, 1.0]
+    """
+    own = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False), table)
+    return jax.lax.optimization_barrier(own)  # type: ignore[no-untyped-call]
+
+
+def with_row(table: Any, worker: Any, values: Any) -> Any:
+    """Return a table whose row of one worker holds other values; see `row`."""
+
+    def change(leaf: jax.Array, new: Any) -> jax.Array:
+        changed: jax.Array = jax.lax.dynamic_update_index_in_dim(leaf, jnp.asarray(new, leaf.dtype), worker, 0)
+        return changed
+
+    return jax.tree.map(change, table, values)
+
+
 def per_worker(transformation: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Return a transformation with a state for each worker: a message meets, and moves, that of its own worker alone.
 
@@ -68,8 +95,7 @@ def per_worker(transformation: optax.GradientTransformation) -> optax.GradientTr
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (workers, *jnp.shape(leaf))), transformation.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, **others: Any) -> tuple[Any, Any]:
-        own = jax.tree.map(lambda leaf: leaf[worker], state)
-        updates, own = transformation.update(updates, own, params, worker=worker, **others)
-        return updates, jax.tree.map(lambda leaf, new: leaf.at[worker].set(new), state, own)
+        updates, own = transformation.update(updates, row(state, worker), params, worker=worker, **others)
+        return updates, with_row(state, worker, own)
 
     return optax.GradientTransformationExtraArgs(init, update)

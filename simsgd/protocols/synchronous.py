@@ -25,6 +25,7 @@ class MinibatchSGD(Protocol):
 
     Args:
         wait: whether to wait for workers that have crashed.
+        average: whether to step with the average of the gradients, or with their sum.
 
     Source: Chen et al. (2016), "Revisiting distributed synchronous SGD".
 
@@ -36,11 +37,14 @@ class MinibatchSGD(Protocol):
     """
 
     wait: bool = True
+    average: bool = True
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.wait, bool):
             raise TypeError(f"MinibatchSGD.wait must be True or False, got {self.wait!r}: how many workers is the cluster's")
+        if not isinstance(self.average, bool):
+            raise TypeError(f"MinibatchSGD.average must be True or False, got {self.average!r}")
 
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
         """Accumulate; with the last that was asked for, step and hand out."""
@@ -69,7 +73,7 @@ class MinibatchSGD(Protocol):
         if server.busy:
             return
         if server.accumulated:
-            server.step(scale=1 / server.accumulated)
+            server.step(scale=1 / server.accumulated if self.average else 1.0)
         for worker in server.workers:
             if self.wait or worker not in server.down:
                 server.assign(worker)

@@ -2,8 +2,8 @@
 
 Laws of this module:
 
-1. Messages are taken in the order of the tape, one after the other: what a worker or the server remembers of one is there for the
-   next. Only gradients, and other work that remembers nothing, are computed side by side.
+1. Messages are taken in the order of the tape, one after the other: what a worker or the server remembers of one is there for
+   the next. Only gradients, and other work that remembers nothing, are computed side by side.
 2. A job that was not used moves its worker's state, and nothing else.
 3. Everything works under `vmap`: nothing asks the host, and no state is touched but where it changes.
 """
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from simsgd import optimizers
 from simsgd.problems import Parameters
 from simsgd.replaying.blocks import Table
-from simsgd.replaying.drawing import Data, Drawing, Job, at, put
+from simsgd.replaying.drawing import Data, Drawing, Job, at
 from simsgd.replaying.parts import Numbers, Recipe
 
 
@@ -126,7 +126,7 @@ class Messages(NamedTuple):
     ) -> tuple[States, Parameters]:
         """Return what is remembered after one message, and weight·message; zero of a job that was not used."""
         recipe, read, job = self.recipe, at(snapshots, lane.read_slot), self._job(lane)
-        of_work, of_worker = own = at(states.workers, lane.worker)
+        of_work, of_worker = own = optimizers.row(states.workers, lane.worker)
         if recipe.resets:
             first = begin_worker(recipe, self.numbers, read)
             of_work, of_worker = jax.tree.map(lambda new, old: jnp.where(lane.fresh, new, old), first, own)
@@ -135,7 +135,7 @@ class Messages(NamedTuple):
         about = {"worker": lane.worker, "job": lane.job, "steps": lane.steps}
         at_worker = recipe.build("at_worker", self.numbers)
         message, of_worker = at_worker.update(computed, of_worker, read, **about, key=job.key)
-        states = states._replace(workers=put(states.workers, lane.worker, (of_work, of_worker)))
+        states = states._replace(workers=optimizers.with_row(states.workers, lane.worker, (of_work, of_worker)))
 
         def use(remembered: Any) -> tuple[Any, Parameters]:
             used, remembered = recipe.build("on_message", self.numbers).update(
@@ -151,8 +151,11 @@ class Messages(NamedTuple):
         def leave(remembered: Any) -> tuple[Any, Parameters]:
             return remembered, jax.tree.map(jnp.zeros_like, current)
 
-        if recipe.remembers:  # only then jobs are on the table that were not used
-            remembered, weighted = jax.lax.cond(lane.used, use, leave, states.messages)
-        else:
+        if not recipe.remembers:  # then jobs that were not used are not on the table
             remembered, weighted = use(states.messages)
+        elif jax.tree.leaves(states.messages):
+            remembered, weighted = jax.lax.cond(lane.used, use, leave, states.messages)
+        else:  # a selection takes less time than a branch
+            remembered, weighted = use(states.messages)
+            weighted = jax.tree.map(lambda m: jnp.where(lane.used, m, 0), weighted)
         return states._replace(messages=remembered), weighted

@@ -63,7 +63,7 @@ def check_factory(optimizer: object) -> None:
 
 
 def check_data(method: object, problem: Problem, workers: int) -> None:
-    """Raise ValueError unless the problem's data are shared among so many workers, or among none where the method allows that."""
+    """Raise ValueError unless the problem's data are shared among so many workers, or not shared and the method allows that."""
     if problem.shares is not None:
         problem.check_workers(workers)
     elif isinstance(method, Method) and method.per_worker_data:
@@ -90,8 +90,8 @@ def check_tape(method: object, tape: Tape) -> None:
             )
     if not work.takes_steps and hasattr(tape, "steps") and (tape.steps != work.steps).any():
         raise ValueError(
-            f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with the "
-            "Method that it was recorded with"
+            f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
+            "the Method that it was recorded with"
         )
 
 
@@ -133,7 +133,7 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 
 
 def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> Parameters:
-    """Return the forms of a work's message, or raise ValueError if it is not like the parameters, or the state changes its form."""
+    """Return the parameters, whose form a work's message has, or raise if it has not, or the state changes its form."""
     number = jnp.zeros((), jnp.int32)
 
     def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:

@@ -128,8 +128,3 @@ def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first:
 def at(tree: Any, place: Any) -> Any:
     """Return what is kept at a place, or at several, of every leaf's first axis."""
     return jax.tree.map(lambda leaf: leaf[place], tree)
-
-
-def put(tree: Any, place: Any, values: Any) -> Any:
-    """Return a tree whose leaves hold other values at a place of their first axis."""
-    return jax.tree.map(lambda leaf, value: leaf.at[place].set(jnp.asarray(value, leaf.dtype)), tree, values)

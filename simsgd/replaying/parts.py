@@ -21,7 +21,6 @@ from simsgd.work import OneGradient, Work
 
 type Numbers = dict[str, dict[str, jax.Array]]
 """The numbers of each part, by its place and then by name."""
-NO_KEY = (0, 0)
 
 
 class Recipe(NamedTuple):
@@ -50,10 +49,7 @@ class Recipe(NamedTuple):
         return not self.workers
 
     def build(self, place: str, numbers: Numbers) -> optax.GradientTransformationExtraArgs:
-        """Return the transformation of a place with its numbers, which may be traced; one that does nothing where there is none.
-
-        At the worker it has a state for each worker.
-        """
+        """Return the transformation of a place with its numbers, traced or not; where there is none, one that does nothing."""
         recipe = getattr(self, place)
         if recipe is None:
             return optax.with_extra_args_support(optax.identity())
