@@ -37,7 +37,7 @@ _HOME = {
     "simulate": "simulation",
     "writing": "support.files",
 }
-_MODULES = ("faults", "networks", "optimizers", "plots", "problems", "protocols", "study", "testing", "times")
+_MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "study", "testing", "times")
 
 __version__ = "0.4.0"
 __all__ = [*_HOME, *_MODULES]

@@ -1,6 +1,7 @@
 """The types of what `import simsgd` offers, for editors and type checkers; at run time names are loaded when first used."""
 
 from simsgd import faults as faults
+from simsgd import methods as methods
 from simsgd import networks as networks
 from simsgd import optimizers as optimizers
 from simsgd import plots as plots

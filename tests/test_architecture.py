@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "optimizers": {"support"},
     "work": {"support"},
     "method": {"optimizers", "protocols", "provenance", "support", "work"},
+    "methods": {"method", "optimizers", "protocols", "support", "work"},
     "recording": {"cluster", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape", "times"},
     "problems": {"stopping", "support"},
     "measures": {"tape"},
@@ -79,7 +80,9 @@ MAY_IMPORT = {
 ONLY_USERS = {
     "simpy": {"recording"},
     "jax": {"optimizers", "problems", "replaying"},
-    "optax": {"optimizers", "problems", "replaying"},
+    "flax": {"problems"},
+    "equinox": {"problems"},
+    "optax": {"methods", "optimizers", "problems", "replaying"},
     "matplotlib": {"plots"},
     "sklearn": {"problems"},
     "tqdm": {"support"},

@@ -98,6 +98,9 @@ class Watching(sg.Protocol):
     watched: sg.Protocol
     every: int
 
+    def start(self, server):
+        self.watched.start(server)
+
     def on_gradient(self, server, gradient):
         looks = gradient.job % self.every == 0
         before = server.observe("loss") if looks else None

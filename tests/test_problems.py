@@ -114,7 +114,7 @@ def test_digits_can_be_learned(model, accuracy):
 
 def test_digits_problems_are_made_once():
     assert sg.problems.digits() is sg.problems.digits()
-    with pytest.raises(ValueError, match="model must be one of 'mlp', 'logistic', got 'cnn'"):
+    with pytest.raises(ValueError, match="model must be one of 'mlp', 'logistic', 'convolutional', got 'cnn'"):
         sg.problems.digits("cnn")
 
 

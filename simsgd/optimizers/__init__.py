@@ -9,13 +9,22 @@ Laws of this package:
    reading and stepping, a float; for a step of several gradients, their mean.
 """
 
+from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
 from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.portable import Portable, portable
 from simsgd.optimizers.portable import comparable as comparable
 from simsgd.optimizers.recipes import Optimizer
 from simsgd.optimizers.recipes import build as build
 from simsgd.optimizers.recipes import split as split
-from simsgd.optimizers.staleness import scale_by_staleness
+from simsgd.optimizers.staleness import (
+    scale_by_adadelay,
+    scale_by_delay,
+    scale_by_hinge_staleness,
+    scale_by_polynomial_staleness,
+    scale_by_staleness,
+)
+from simsgd.optimizers.tables import gradient_table, gradient_table_changes, round_table
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
 from simsgd.optimizers.workers import among as among
 from simsgd.optimizers.workers import per_worker, row, with_row, worker_count
@@ -25,15 +34,28 @@ __all__ = [
     "Optimizer",
     "Portable",
     "Tunable",
+    "compensate_delay",
+    "compensate_delay_adaptively",
     "describe",
+    "gradient_table",
+    "gradient_table_changes",
+    "look_ahead",
     "per_worker",
     "portable",
     "row",
+    "round_table",
+    "scale_by_adadelay",
+    "scale_by_delay",
+    "scale_by_gap",
+    "scale_by_hinge_staleness",
+    "scale_by_polynomial_staleness",
     "scale_by_staleness",
     "sgd",
+    "skip_distant",
     "step_size_of",
     "tunable",
     "with_row",
     "worker_count",
+    "workers_momentum",
 ]
 __dir__ = public.names(__all__)

@@ -75,6 +75,6 @@ def sgd(step_size: float, momentum: float | None = None) -> Tunable:
         sgd(learning_rate=0.1)
     """
     settings: dict[str, float] = {"learning_rate": checks.positive("step_size", step_size)}
-    if momentum is not None and checks.not_negative("momentum", momentum) >= 1:
-        raise ValueError(f"momentum must be at least 0 and below 1, got {momentum!r}")
-    return tunable(optax.sgd, **settings, **({} if momentum is None else {"momentum": float(momentum)}))
+    if momentum is not None:
+        settings["momentum"] = checks.below_one("momentum", momentum)
+    return tunable(optax.sgd, **settings)

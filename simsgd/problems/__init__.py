@@ -13,6 +13,11 @@ from simsgd.problems.drawing import draw as draw
 from simsgd.problems.drawing import loss_key as loss_key
 from simsgd.problems.evaluating import evaluated as evaluated
 from simsgd.problems.evaluating import worker_losses as worker_losses
+from simsgd.problems.files import arrays_from_npz, from_npz
+from simsgd.problems.frameworks import from_equinox, from_flax
+from simsgd.problems.generated import least_squares, logistic_regression
+from simsgd.problems.language import characters, generated_text
+from simsgd.problems.networks import accuracy, cross_entropy, network
 from simsgd.problems.partitions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
 from simsgd.problems.problem import LOG_COLUMNS as LOG_COLUMNS
 from simsgd.problems.problem import RESERVED as RESERVED
@@ -20,9 +25,11 @@ from simsgd.problems.problem import Batch as Batch
 from simsgd.problems.problem import Metric as Metric
 from simsgd.problems.problem import Parameters as Parameters
 from simsgd.problems.problem import Problem
-from simsgd.problems.ready_made import accuracy, cross_entropy, digits, network, quadratic
+from simsgd.problems.quadratics import quadratics, weighted_optimum
+from simsgd.problems.ready_made import digits, quadratic
 from simsgd.problems.settings import lenient as lenient
 from simsgd.problems.settings import settings as settings
+from simsgd.problems.tabular import tabular
 from simsgd.support import public
 
 __all__ = [
@@ -34,9 +41,20 @@ __all__ = [
     "Problem",
     "QuantitySkew",
     "accuracy",
+    "arrays_from_npz",
+    "characters",
     "cross_entropy",
     "digits",
+    "from_equinox",
+    "from_flax",
+    "from_npz",
+    "generated_text",
+    "least_squares",
+    "logistic_regression",
     "network",
     "quadratic",
+    "quadratics",
+    "tabular",
+    "weighted_optimum",
 ]
 __dir__ = public.names(__all__)

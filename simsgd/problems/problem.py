@@ -88,7 +88,7 @@ class Problem:
 
     name: str
     init: Callable[[jax.Array], Parameters]
-    loss: Metric
+    loss: Callable[..., jax.Array]
     data: Batch
     batch_size: int = 32
     test_data: Batch | None = None

@@ -7,42 +7,26 @@ another process, are equal and share compiled code.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from simsgd.problems.problem import Batch, Parameters, Problem
+from simsgd.problems.networks import (
+    InitialFilters,
+    InitialNetwork,
+    accuracy,
+    cross_entropy,
+    filters_accuracy,
+    filters_cross_entropy,
+)
+from simsgd.problems.problem import Metric, Problem
+from simsgd.problems.vectors import Zeros
 from simsgd.stopping import Target
 from simsgd.support import checks, rng
-
-
-def network(parameters: Parameters, x: jax.Array) -> jax.Array:
-    """Return the outputs (samples, classes) of a fully connected ReLU network; one layer is logistic regression.
-
-    Args:
-        parameters: a list of layers, each {"weights": (inputs, outputs), "biases": (outputs,)}.
-        x: inputs, shape (samples, inputs).
-    """
-    for layer in parameters[:-1]:
-        x = jax.nn.relu(x @ layer["weights"] + layer["biases"])
-    last: dict[str, jax.Array] = parameters[-1]
-    return x @ last["weights"] + last["biases"]
-
-
-def cross_entropy(parameters: Parameters, batch: Batch) -> jax.Array:
-    """Return the mean of −log P(label) over a batch {"x": (samples, inputs), "label": (samples,)}."""
-    labels: jax.Array = batch["label"]
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(network(parameters, batch["x"]), labels))
-
-
-def accuracy(parameters: Parameters, batch: Batch) -> jax.Array:
-    """Return the share of a batch's samples whose largest output is their label's."""
-    right: jax.Array = network(parameters, batch["x"]).argmax(-1) == batch["label"]
-    return right.mean(dtype=batch["x"].dtype)
 
 
 @functools.lru_cache(maxsize=8)
@@ -50,8 +34,9 @@ def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Proble
     """Handwritten digits (scikit-learn's, 8×8 pixels): 1,437 training and 360 test samples, ten classes.
 
     Args:
-        model: "mlp", one hidden ReLU layer, or "logistic", none (which makes the loss convex).
-        hidden: width of the hidden layer of the "mlp".
+        model: "mlp", one hidden ReLU layer; "logistic", none (which makes the loss convex); or "convolutional", two layers of
+            3×3 filters, each followed by a ReLU and 2×2 max pooling, and a linear one.
+        hidden: width of the hidden layer of the "mlp"; filters of the second layer of the "convolutional", the first has half.
         batch_size: samples in one worker's batch.
 
     Metrics: "loss", "test_loss" (mean cross-entropy, nats) and "accuracy" (on the test samples). Target: accuracy ≥ 0.9.
@@ -67,39 +52,36 @@ def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Proble
         2410
         >>> sg.problems.digits("logistic").parameter_count
         650
+        >>> sg.problems.digits("convolutional").parameter_count
+        6090
     """
     from sklearn.datasets import load_digits
 
-    checks.one_of("model", model, ("mlp", "logistic"))
+    checks.one_of("model", model, ("mlp", "logistic", "convolutional"))
     checks.whole("hidden", hidden, 1)
     pixels, labels = load_digits(return_X_y=True)
     order = rng.stream(0, "digits: split").permutation(len(labels))
     data = {"x": (pixels[order] / 16).astype(np.float32), "label": labels[order].astype(np.int32)}
-    widths = (64, hidden, 10) if model == "mlp" else (64, 10)
+    init, loss, right, size = _model(model, hidden)
     return Problem(
-        name=f"digits, {model}" + (f" with {hidden} hidden units" if model == "mlp" else ""),
-        init=_InitialNetwork(widths),
-        loss=cross_entropy,
+        name=f"digits, {model}{size}",
+        init=init,
+        loss=loss,
         data=jax.tree.map(lambda a: a[:1437], data),
         test_data=jax.tree.map(lambda a: a[1437:], data),
         batch_size=batch_size,
-        metrics={"accuracy": accuracy},
+        metrics={"accuracy": right},
         target=Target("accuracy", at_least=0.9),
     )
 
 
-@dataclass(frozen=True)
-class _InitialNetwork:
-    """He et al. (2015): weights normal with variance 2/inputs, biases 0."""
-
-    widths: tuple[int, ...]
-
-    def __call__(self, key: jax.Array) -> Parameters:
-        keys = jax.random.split(key, len(self.widths) - 1)
-        return [
-            {"weights": jax.random.normal(k, (a, b)) * np.sqrt(2 / a).astype(np.float32), "biases": jnp.zeros(b)}
-            for k, a, b in zip(keys, self.widths[:-1], self.widths[1:], strict=True)
-        ]
+def _model(model: str, hidden: int) -> tuple[Callable[..., Any], Metric, Metric, str]:
+    """Return a model's beginning, loss and accuracy, and what its size is called."""
+    if model == "convolutional":
+        filters = (hidden + 1) // 2, hidden
+        return InitialFilters(filters, side=8, classes=10), filters_cross_entropy, filters_accuracy, f" with {hidden} filters"
+    widths = (64, hidden, 10) if model == "mlp" else (64, 10)
+    return InitialNetwork(widths), cross_entropy, accuracy, f" with {hidden} hidden units" if model == "mlp" else ""
 
 
 def quadratic(
@@ -140,22 +122,12 @@ def _quadratic(spectrum: tuple[float, ...], noise: float, samples: int, batch_si
     centred = noise * (draws - draws.mean(axis=0)) if noise else np.zeros((1, len(spectrum)))
     return Problem(
         name=f"quadratic in {len(spectrum)} dimensions, noise {noise:g}",
-        init=_Zeros(len(spectrum)),
+        init=Zeros(len(spectrum)),
         loss=_Quadratic(spectrum),
         data=centred,
         batch_size=batch_size,
         metrics={"distance": _distance},
     )
-
-
-@dataclass(frozen=True)
-class _Zeros:
-    """Parameters that begin at the origin."""
-
-    dimensions: int
-
-    def __call__(self, key: jax.Array) -> jax.Array:
-        return jnp.zeros(self.dimensions)
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,34 @@ Weights are said, never implied: the server steps with Σ weight·gradient. `Min
 methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single gradients (weight 1).
 """
 
-from simsgd.protocols.asynchronous import AsyncSGD, KBatchAsyncSGD
+from simsgd.protocols.adaptive import AdaSyncSGD
+from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import Protocol, Server, check
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
-from simsgd.protocols.synchronous import KSyncSGD, MinibatchSGD
+from simsgd.protocols.heterogeneous import RescaledASGD, RingleaderASGD
+from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
+from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
 from simsgd.support import public
 from simsgd.tape.schema import Gradient
 
 __all__ = [
+    "AdaSyncSGD",
     "AsyncSGD",
+    "BoundedAsyncSGD",
+    "FirstMSGD",
     "Gradient",
+    "KAsyncSGD",
     "KBatchAsyncSGD",
+    "KBatchSyncSGD",
     "KSyncSGD",
     "MinibatchSGD",
     "Protocol",
     "RennalaSGD",
+    "RescaledASGD",
+    "RingleaderASGD",
     "RingmasterASGD",
     "Server",
+    "StaleSynchronousSGD",
     "check",
 ]
 __dir__ = public.names(__all__)

@@ -124,7 +124,7 @@ class Protocol(ABC):
     """
 
     observes: ClassVar[bool] = False
-    """Whether the protocol reads the model by `server.observe`, so that its tape depends on the problem and the optimizer."""
+    """Whether it calls `server.observe`, so that its tape depends on the gradients and cannot be recorded without them."""
 
     def start(self, server: Server) -> None:
         """Hand out the first jobs; unless overridden, one to each worker in the order of their numbers."""

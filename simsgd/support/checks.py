@@ -41,6 +41,14 @@ def not_negative(name: str, value: object, unit: str = "") -> float:
     return checked
 
 
+def below_one(name: str, value: object) -> float:
+    """Return `value` as a float of at least zero and below one: a momentum, a decay, a probability of being lost."""
+    checked = number(name, value, wanted="at least 0 and below 1")
+    if not 0 <= checked < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return checked
+
+
 def seconds(source: str, value: object) -> float:
     """Return a time as a finite float of at least zero, in seconds; ValueError names `source`: an argument, a law, a row.
 

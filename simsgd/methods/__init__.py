@@ -1,0 +1,90 @@
+"""The shelf: named methods of the literature, each a function that returns a `Method`. A file for each family.
+
+    method = sg.methods.ringmaster(step_size=0.1, threshold=16)
+
+Laws of this package:
+
+1. A preset only composes: a protocol, transformations, an optimizer, a name and a source. What it composes can be composed
+   otherwise: `dataclasses.replace(method, on_message=…)`.
+2. The step size is η of the paper's step, and each preset says what it multiplies: single gradients, or an average. Presets of
+   the same step size are not comparable by it (see the README, "Step sizes").
+3. What depends on the number of workers is asked for, never assumed.
+4. `SHELF` lists all presets; the README's table and the tests are held against it.
+"""
+
+from simsgd.methods.asynchrony import (
+    ada_sync,
+    asynchronous,
+    bounded_concurrency,
+    k_async,
+    k_batch_async,
+    ringmaster,
+    softsync,
+    stale_synchronous,
+)
+from simsgd.methods.heterogeneous import rescaled, ringleader
+from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.shelf import SHELF, Entry
+from simsgd.methods.stale import (
+    ada_delay,
+    clipped,
+    delay_adaptive,
+    delay_compensated,
+    delay_compensated_adaptively,
+    gap_aware,
+    hinge_staleness,
+    picky,
+    polynomial_staleness,
+    staleness_aware,
+)
+from simsgd.methods.synchronous import (
+    asynchronous_mini_batching,
+    backup_workers,
+    first_m,
+    k_batch_sync,
+    k_sync,
+    minibatch,
+    rennala,
+)
+from simsgd.methods.tables import FullGradient, all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.support import public
+
+__all__ = [
+    "SHELF",
+    "Entry",
+    "FullGradient",
+    "ada_delay",
+    "ada_sync",
+    "all_client_engagement",
+    "asynchronous",
+    "asynchronous_mini_batching",
+    "backup_workers",
+    "bounded_concurrency",
+    "clipped",
+    "dana_slim",
+    "dana_zero",
+    "delay_adaptive",
+    "delay_compensated",
+    "delay_compensated_adaptively",
+    "first_m",
+    "gap_aware",
+    "hinge_staleness",
+    "impatient_averaging",
+    "incremental_aggregated",
+    "k_async",
+    "k_batch_async",
+    "k_batch_sync",
+    "k_sync",
+    "minibatch",
+    "picky",
+    "polynomial_staleness",
+    "rennala",
+    "rescaled",
+    "ringleader",
+    "ringmaster",
+    "softsync",
+    "stale_synchronous",
+    "staleness_aware",
+    "worker_momentum",
+]
+__dir__ = public.names(__all__)

@@ -1,0 +1,171 @@
+"""Tables of gradients: the server keeps the last message of each worker and steps with a mean over all workers.
+
+So a worker that answers often counts no more than one that answers rarely, and where data differ between workers the model goes
+to the optimum of all of them. Tables have a worker axis first: n times the memory of the model (twice that for `round_table`).
+They stand in `Method.on_message`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from simsgd.optimizers.workers import worker_count
+
+
+class Table(NamedTuple):
+    """The last message of each worker, their mean, like the parameters, and of which workers there is one, shape (workers,)."""
+
+    rows: Any
+    mean: Any
+    heard: jax.Array
+
+
+class Rows(NamedTuple):
+    """The last message of each worker."""
+
+    rows: Any
+
+
+class RoundTable(NamedTuple):
+    """Two tables of means, that of even rounds and that of odd ones; a part whose round is another one counts as empty.
+
+    Attributes:
+        rows: each worker's mean message, shape (2, workers, ...) for each leaf of the parameters.
+        counts: of how many messages, shape (2, workers).
+        rounds: of which round, shape (2, workers).
+        mean: the mean over the workers, shape (2, ...) for each leaf.
+        mean_rounds: of which round, shape (2,).
+    """
+
+    rows: Any
+    counts: jax.Array
+    rounds: jax.Array
+    mean: Any
+    mean_rounds: jax.Array
+
+
+def gradient_table(wait_for_all: bool = True) -> optax.GradientTransformationExtraArgs:
+    """Put worker i's message into row i of a table, and the mean of all n rows in its place: Gᵢ ← g, then (1/n) Σⱼ Gⱼ.
+
+    For protocols that step with single messages. Until there is a message of every worker it sends zeros on, as the papers
+    begin with all workers' gradients; told not to wait, rows count as 0 until then. State: the rows, shape (workers, ...) for
+    each leaf of the parameters, their mean, and of whom there is one.
+
+    Source: Blatt, Hero and Gauchman (2007), "A convergent incremental gradient method with a constant step size" (IAG);
+    Chang et al. (2025), "Mitigating participation imbalance bias in asynchronous federated learning" (ACE). Both from memory.
+
+    Args:
+        wait_for_all: whether to send zeros until every worker has been heard.
+
+    Raises:
+        TypeError: if it is not True or False.
+
+    Example:
+        >>> import simsgd as sg
+        >>> method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), on_message=sg.optimizers.gradient_table())
+    """
+    if not isinstance(wait_for_all, bool):
+        raise TypeError(f"wait_for_all must be True or False, got {wait_for_all!r:.60}")
+
+    def init(params: Any) -> Table:
+        return Table(_rows(params, worker_count()), optax.tree.zeros_like(params), jnp.zeros(worker_count(), bool))
+
+    def update(updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, **others: Any) -> tuple[Any, Any]:
+        mean = jax.tree.map(lambda m, rows, g: m + (g - rows[worker]) / workers, state.mean, state.rows, updates)
+        heard = state.heard.at[worker].set(True)
+        sent = jax.tree.map(lambda m: jnp.where(heard.all(), m, jnp.zeros_like(m)), mean) if wait_for_all else mean
+        return sent, Table(_with_row(state.rows, worker, updates), mean, heard)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def gradient_table_changes() -> optax.GradientTransformationExtraArgs:
+    """Put worker i's message into row i of a table, and in its place how that changed the rows' mean: (g − Gᵢ)/n, then Gᵢ ← g.
+
+    For protocols that step with several messages: the sum of all changes is the mean, so `optax.trace(decay=1.0)` at the head
+    of the optimizer makes the mean of them again. Where the protocol averages over its K messages, chain `optax.scale(K)`
+    to it. State: the rows, shape (workers, ...) for each leaf of the parameters, from 0.
+
+    Source: Gu et al. (2021), "Fast federated learning in the presence of arbitrary device unavailability" (MIFA, which keeps
+    the last update of each device; from memory).
+
+    Example:
+        >>> import optax, simsgd as sg
+        >>> method = sg.Method(
+        ...     sg.protocols.KSyncSGD(gradients=4),
+        ...     optax.chain(optax.trace(decay=1.0), optax.sgd(0.1)),
+        ...     on_message=optax.chain(sg.optimizers.gradient_table_changes(), optax.scale(4.0)),
+        ... )
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, **others: Any) -> tuple[Any, Any]:
+        changes = jax.tree.map(lambda g, rows: (g - rows[worker]) / workers, updates, state.rows)
+        return changes, Rows(_with_row(state.rows, worker, updates))
+
+    return optax.GradientTransformationExtraArgs(lambda params: Rows(_rows(params, worker_count())), update)
+
+
+def round_table() -> optax.GradientTransformationExtraArgs:
+    """Put a message into its round's table, and in its place the mean of the current round's: (1/n) Σᵢ (1/bᵢ) Σⱼ gᵢⱼ.
+
+    Round r makes the n versions rn + 1 … rn + n, of n workers. A message whose gradient was read at version v belongs to round
+    ⌈v/n⌉: the current one or the next, for which it is stored. Row i is the mean of worker i's bᵢ messages of that round. For
+    `protocols.RingleaderASGD`, which steps with the message that completes or continues a round, and gives those that it only
+    stores the weight 0. State: rows of two rounds, shape (2, workers, ...) for each leaf of the parameters, and their counts.
+
+    Source: Maranjyan and Richtárik (2025), "Ringleader ASGD: the first asynchronous SGD with optimal time complexity under data
+    heterogeneity", algorithm 1.
+
+    Example:
+        >>> import simsgd as sg
+        >>> table = sg.optimizers.round_table()
+    """
+
+    def init(params: Any) -> RoundTable:
+        n = worker_count()
+        mean = jax.tree.map(lambda w: jnp.zeros((2, *jnp.shape(w)), jnp.result_type(w)), params)
+        empty = jnp.full((2, n), -1, jnp.int32)
+        return RoundTable(_rows(params, 2, n), jnp.zeros((2, n), jnp.int32), empty, mean, jnp.full(2, -1, jnp.int32))
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, version: Any, staleness: Any, **others: Any
+    ) -> tuple[Any, Any]:
+        current = version // workers
+        own = (version - jnp.asarray(staleness).astype(jnp.int32) + workers - 1) // workers
+        half = own % 2
+        place = (half, worker)
+        begun, row_begun = state.mean_rounds[half] == own, state.rounds[place] == own
+        count = jnp.where(row_begun, state.counts[place], 0) + 1
+
+        def row(rows: Any, g: Any) -> Any:
+            old = jnp.where(row_begun, rows[place], jnp.zeros_like(g))
+            return old, old + (g - old) / count.astype(rows.dtype)
+
+        def mean(means: Any, rows: Any, g: Any) -> Any:
+            old, new = row(rows, g)
+            return means.at[half].set(jnp.where(begun, means[half], jnp.zeros_like(g)) + (new - old) / workers)
+
+        means = jax.tree.map(mean, state.mean, state.rows, updates)
+        state = RoundTable(
+            jax.tree.map(lambda rows, g: rows.at[place].set(row(rows, g)[1]), state.rows, updates),
+            state.counts.at[place].set(count),
+            state.rounds.at[place].set(own),
+            means,
+            state.mean_rounds.at[half].set(own),
+        )
+        there = state.mean_rounds[current % 2] == current
+        return jax.tree.map(lambda m: jnp.where(there, m[current % 2], jnp.zeros_like(m[0])), means), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _rows(params: Any, *axes: int) -> Any:
+    return jax.tree.map(lambda w: jnp.zeros((*axes, *jnp.shape(w)), jnp.result_type(w)), params)
+
+
+def _with_row(rows: Any, worker: Any, row: Any) -> Any:
+    return jax.tree.map(lambda table, new: table.at[worker].set(new), rows, row)
