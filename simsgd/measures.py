@@ -39,22 +39,37 @@ def staleness_quantiles(tape: Tape) -> np.ndarray:
     return np.where(used[:, None] > 0, found, np.nan)
 
 
-def bytes_moved(tape: Tape, moments: np.ndarray, message_bytes: float) -> np.ndarray:
-    """Return the bytes of the messages that had arrived by each of the moments: models and gradients, each once.
+def bytes_moved(tape: Tape, moments: np.ndarray) -> np.ndarray:
+    """Return the bytes of the messages that had arrived by each of the moments: what workers were sent, and sent back, once.
 
     An all-reduce of n gradients moves 2(n−1) messages, whatever the algorithm, and no model; what is lost is not counted.
     """
-    with np.errstate(over="ignore"):  # what is beyond all floats is infinite
-        return message_bytes * _messages_moved(tape, moments)
-
-
-def _messages_moved(tape: Tape, moments: np.ndarray) -> np.ndarray:
     if tape.collective:
-        arrivals, ranks = np.unique(tape.arrived, return_counts=True)
-        moved = np.append(0.0, np.cumsum(2.0 * (ranks - 1)))
-        return moved[np.searchsorted(arrivals, moments, side="right")]
-    arrivals = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])
-    return np.searchsorted(np.sort(arrivals[~np.isnan(arrivals)]), moments, side="right")
+        when, first, ranks = np.unique(tape.arrived, return_index=True, return_counts=True)
+        sizes, messages = tape.bytes_up[first], 2.0 * (ranks - 1)
+    else:
+        when = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])
+        sizes = np.concatenate([tape.of_all_jobs("bytes_down"), tape.of_all_jobs("bytes_up")])
+        messages = np.ones(len(when))
+    moved = np.zeros(len(moments))
+    with np.errstate(over="ignore"):  # what is beyond all floats is infinite
+        for size in np.unique(sizes).tolist():
+            moved += size * _arrived(when[sizes == size], messages[sizes == size], moments)
+    return moved
+
+
+def _arrived(when: np.ndarray, messages: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Return how many messages had arrived by each of the moments; not a number is the moment of one that never did."""
+    order = np.argsort(when)  # the never last
+    count: np.ndarray = np.append(0.0, np.cumsum(messages[order]))[np.searchsorted(when[order], moments, side="right")]
+    return count
+
+
+def samples_used(tape: Tape, updates: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return how many samples the gradients of the first so many updates took: a batch for each local step."""
+    rows = np.append(0, np.flatnonzero(tape.step) + 1)[updates]
+    samples: np.ndarray = np.append(0, np.cumsum(tape.steps, dtype=np.int64))[rows] * batch_size
+    return samples
 
 
 def versions() -> dict[str, str]:

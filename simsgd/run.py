@@ -85,7 +85,7 @@ class Run:
 
         Args:
             tape: what happened.
-            evaluations: for each evaluation of the model "time", "updates", "gradients" and the metrics' values.
+            evaluations: for each evaluation of the model "time", "updates" and the metrics' values.
             status: "completed", "target reached", "diverged" or "interrupted".
             parameters: the final model, shape (parameters,).
             target: what summaries count the way to.
@@ -95,14 +95,13 @@ class Run:
         import xarray
 
         table = {name: np.array([e[name] for e in evaluations]) for name in evaluations[0]}
-        samples = table.pop("gradients").astype(np.int64) * int(configuration["batch_size"])
         of_workers = {name: table.pop(name) for name in measures.OF_WORKERS if name in table}
-        moved = measures.bytes_moved(tape, table["time"], configuration["message_bytes"])
+        time, updates = table.pop("time"), table.pop("updates").astype(np.int64)
         along = {
-            "time": ("evaluation", table.pop("time")),
-            "updates": ("evaluation", table.pop("updates").astype(np.int64)),
-            "samples": ("evaluation", samples),
-            "bytes": ("evaluation", moved),
+            "time": ("evaluation", time),
+            "updates": ("evaluation", updates),
+            "samples": ("evaluation", measures.samples_used(tape, updates, int(configuration["batch_size"]))),
+            "bytes": ("evaluation", measures.bytes_moved(tape, time)),
         }
         measured = xarray.Dataset(
             {
@@ -177,7 +176,7 @@ class Run:
     def throughput(self) -> dict[str, float]:
         """Per simulated second, over the whole run: "updates", "gradients" (used) and "samples"."""
         seconds, gradients = self.tape.end or float("nan"), len(self.tape)
-        samples = gradients * self.configuration["batch_size"]
+        samples = int(self.tape.steps.sum()) * self.configuration["batch_size"]
         return {"updates": self.tape.updates / seconds, "gradients": gradients / seconds, "samples": samples / seconds}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from simsgd.cluster import Cluster
@@ -11,6 +12,7 @@ from simsgd.support import checks, rng
 from simsgd.support.memory import collection_paused
 from simsgd.support.walks import Unfinished
 from simsgd.times.answers import note, refusal, sampler_of
+from simsgd.times.law import Sampler
 from simsgd.times.stretching import Stretched
 
 INFINITE = math.inf
@@ -21,8 +23,8 @@ DRAWS_AT_ONE_MOMENT = 1_000_000
 class Computing:
     """The compute times of one recording.
 
-    A worker's k-th job takes the k-th time of the worker's own stream, whatever the protocol does: `end` is asked once for each
-    job, in order, or `skip` for those that need no time.
+    Jobs take the times of their worker's own stream, one for each local step, whatever the protocol does: `end` is asked once
+    for each job, in order, or `skip` for the times of those that need none.
 
     Args:
         cluster: whose workers.
@@ -35,7 +37,8 @@ class Computing:
         with collection_paused():
             draws = [sampler_of(law, stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
         self._draws = [draw.in_parts if isinstance(draw, Stretched) else draw for draw in draws]
-        self._unused = [draw.work if isinstance(draw, Stretched) else draw for draw in draws]
+        self._one_step = [draw.work if isinstance(draw, Stretched) else draw for draw in draws]
+        self._stretched = [isinstance(draw, Stretched) for draw in draws]
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
 
     def end(self, job: Job) -> float:
@@ -47,7 +50,7 @@ class Computing:
             walks.Unfinished: if the job meets so much of what follows the clock that the clock has to come there first.
         """
         began: float = job.began
-        drawn = self._draws[job.worker](began)
+        drawn = self._draws[job.worker](began) if job.steps == 1 else self._several(job)
         end = began + drawn if type(drawn) is float else began + checks.as_seconds(drawn)
         if began < end < INFINITE:
             return end
@@ -62,10 +65,16 @@ class Computing:
         """Note on an exception in drawing a job's time where it came from."""
         note(error, self._law, job.worker, job.began)
 
-    def skip(self, job: Job, jobs: int) -> None:
-        """Leave the times of so many jobs before this one unused: they were stopped before they needed one."""
-        for _ in range(jobs):
-            self._unused[job.worker](job.began)
+    def skip(self, job: Job, times: int) -> None:
+        """Leave so many times before this job's unused: their jobs were stopped before they needed them."""
+        for _ in range(times):
+            self._one_step[job.worker](job.began)
+
+    def _several(self, job: Job) -> float:
+        """Return the seconds of a job of several local steps: a clock stretches their nominal sum."""
+        draw = self._draws[job.worker]
+        work = functools.partial(_sum, self._one_step[job.worker], job.steps)
+        return draw(job.began, work) if self._stretched[job.worker] else work(job.began)
 
     def _unusual(self, drawn: object, job: Job) -> float:
         """Return the end of a job whose time does not advance the clock, or raise."""
@@ -82,3 +91,15 @@ class Computing:
                 f"stands still: {self._law!r} must draw times that advance it"
             )
         return float(job.began) + seconds
+
+
+def _sum(draw: Sampler, steps: int, now: float) -> float:
+    """Return the seconds of several steps, the first at `now`; what is no time is returned as it was drawn."""
+    seconds = 0.0
+    for _ in range(steps):
+        drawn = draw(now + seconds)
+        step = checks.as_seconds(drawn)
+        if not checks.finite_seconds(step):
+            return drawn
+        seconds += step
+    return seconds

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from simsgd.recording.events import Happening
 from simsgd.tape.schema import Gradient
 
-_values = attrgetter(*Gradient._fields)
+
+class Charges(NamedTuple):
+    """What the clock charges for a job.
+
+    Attributes:
+        steps: local steps; computing takes the sum of so many draws.
+        bytes_down: of what the worker is sent.
+        bytes_up: of what it sends back.
+    """
+
+    steps: int = 1
+    bytes_down: float = 0.0
+    bytes_up: float = 0.0
+
+
+PLAIN = Charges()
 
 
 class Job(Happening):
@@ -19,8 +33,9 @@ class Job(Happening):
     to come (`tape.prefix`).
     """
 
-    def __init__(self, worker: int, job: int, read: int, assigned: float) -> None:
+    def __init__(self, worker: int, job: int, read: int, assigned: float, charges: Charges = PLAIN) -> None:
         self.worker, self.job, self.read, self.assigned = worker, job, read, assigned
+        self.steps, self.bytes_down, self.bytes_up = charges
 
     if TYPE_CHECKING:  # its fields are those of the schema
 
@@ -29,7 +44,21 @@ class Job(Happening):
 
     def gradient(self) -> Gradient:
         """Return the job as it is now, read-only."""
-        return tuple.__new__(Gradient, _values(self))  # Gradient._make, without its check of how many there are
+        values = (  # the fields of Gradient, one by one: by their names it would take longer
+            self.worker,
+            self.job,
+            self.read,
+            self.assigned,
+            self.departed,
+            self.began,
+            self.ended,
+            self.sent,
+            self.arrived,
+            self.steps,
+            self.bytes_down,
+            self.bytes_up,
+        )
+        return tuple.__new__(Gradient, values)  # Gradient._make, without its check of how many there are
 
 
 for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet

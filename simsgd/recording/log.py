@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Log:
         self.count = 0
         """How many rows there are."""
 
-    def append(self, *values: float) -> None:
+    def append(self, values: Iterable[float]) -> None:
         """Add a row, its values in the order of the schema."""
         self._bytes += self._pack(*values)
         self.count += 1
@@ -71,5 +71,5 @@ def table(jobs: Iterator[Gradient]) -> dict[str, np.ndarray]:
     """Return jobs as the columns of `JOB_COLUMNS`."""
     log = Log(JOB_COLUMNS)
     for job in jobs:
-        log.append(*job)
+        log.append(job)
     return log.columns()

@@ -26,8 +26,9 @@ import numpy as np
 import simpy
 
 from simsgd import protocols, provenance
+from simsgd import work as works
 from simsgd.cluster import Cluster
-from simsgd.method import Method, protocol_of
+from simsgd.method import Method, protocol_of, work_of
 from simsgd.networks import AllReduce, Network
 from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
@@ -36,13 +37,14 @@ from simsgd.recording import fault_schedule
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Change
+from simsgd.recording.job import Charges
 from simsgd.recording.log import Logs, table
 from simsgd.recording.membership import Membership
 from simsgd.recording.refusals import ProtocolError
-from simsgd.recording.server import Server
+from simsgd.recording.server import Server, Terms
 from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport import transport
-from simsgd.recording.transport.base import Ends
+from simsgd.recording.transport.base import Ends, Sizes
 from simsgd.stopping import Seconds, Updates, limits
 from simsgd.support import arguments, checks, interrupts
 from simsgd.support.bounds import BoundError, bounds
@@ -51,8 +53,10 @@ from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape, messages, prefix
 from simsgd.tape.schema import REASONS, Discarded, Down, Jobs, Messages, Rows, Ties
+from simsgd.work import OneGradient, Work
 
 GIGABYTE = 1e9
+ONE_GRADIENT = OneGradient()
 KNOWN = StuckError, ProtocolError, BoundError
 """Errors that say themselves where they come from."""
 
@@ -68,7 +72,8 @@ def record(
     """Play time: run a protocol on a cluster and return the tape of what happened, without computing a gradient.
 
     Args:
-        protocol: who waits for whom, for example `AsyncSGD()`.
+        protocol: who waits for whom, for example `AsyncSGD()`; or a whole `Method`, of which the protocol and the charges of
+            the work are played.
         cluster: workers, compute times and network.
         until: `Updates(n)` or `Seconds(s)`.
         seed: names all random draws; the same seed gives the same tape.
@@ -98,7 +103,7 @@ def record(
         until=(until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate"),
     )
     updates, seconds = limits(until)
-    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=seconds)
+    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=seconds, work=work_of(protocol))
     if updates < math.inf:
         bounds.check("rows", updates, f"until={checks.shown(until)}")
     with handing_back("a Tape", lambda: recording.tape() if recording.now else None), interrupts.listening():
@@ -119,6 +124,7 @@ class Recording:
         protocol, cluster, seed, message_bytes: as in `record`.
         observe: what `server.observe` calls with the name of a statistic; without one, observing is an error.
         seconds: when it will end, if that is known: what would take more rows than `simsgd.bounds` allow is refused early.
+        work: what workers do with a job, of which the clock learns the local steps and the bytes.
 
     Example:
         >>> import simsgd as sg
@@ -138,8 +144,10 @@ class Recording:
         message_bytes: float | None = None,
         observe: Callable[[str], float] | None = None,
         seconds: float = math.inf,
+        work: Work = ONE_GRADIENT,
     ) -> None:
         protocols.check(protocol)
+        works.check(work)
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
         _check_fabric(protocol, cluster, message_bytes)
         self.cluster, self._protocol = cluster, protocol
@@ -149,16 +157,18 @@ class Recording:
             "cluster": _plainly(cluster),
             "seed": seed,
             "message_bytes": size,
+            "work": _plainly(work),
             "versions": surroundings.of_recordings()["versions"],
-            "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed)),
+            "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed, work)),
         }
+        terms = Terms(seed, _charges(work, size), observe, seconds)
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
         self._loop.times_of = cluster.compute, cluster.network
-        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, seed, observe, seconds)
+        self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, terms)
         ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
-        self._transport = transport(self._loop, cluster, named, size, seed, ends)
+        self._transport = transport(self._loop, cluster, named, Sizes(*terms.charges[1:]), seed, ends)
         server.connect(self._transport)
         self._down_row: dict[int, int] = {}
         self._end = 0.0
@@ -319,7 +329,7 @@ class Recording:
     def _goes_down(self, worker: int) -> None:
         if worker not in self._down_row:
             self._down_row[worker] = self._logs.down.count
-            self._logs.down.append(math.nan, worker, self._loop.now)
+            self._logs.down.append((math.nan, worker, self._loop.now))
 
     def _is_back(self, worker: int) -> None:
         self._logs.down.overwrite(self._down_row.pop(worker), self._loop.now)
@@ -338,6 +348,16 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
             f"message_bytes is needed on {_plainly(fabric)}, where bytes take time: for example "
             "message_bytes=problem.message_bytes, which is what simulate takes, or 1e8"
         )
+
+
+def _charges(work: Work, message_bytes: float) -> Charges:
+    """Return what a work charges for a job, or raise ValueError for bytes that no message has."""
+    ways = {"bytes_down": work.bytes_down, "bytes_up": work.bytes_up}
+    said = {
+        name: checks.not_negative(f"{_plainly(work)}.{name}({message_bytes:g})", of(message_bytes), "bytes")
+        for name, of in ways.items()
+    }
+    return Charges(steps=work.steps, **said)
 
 
 def _bytes_take_time(network: Network, workers: int) -> bool:

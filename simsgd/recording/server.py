@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from simsgd.protocols import Gradient, Protocol
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Change
-from simsgd.recording.job import Job
+from simsgd.recording.job import Charges, Job
 from simsgd.recording.log import Logs
 from simsgd.recording.membership import Membership, Workers, listed
 from simsgd.recording.refusals import Refusals
@@ -51,6 +51,22 @@ class Fabric(Interface):
         """Return how many gradients wait on their way for those of others."""
 
 
+class Terms(NamedTuple):
+    """What one recording was asked for.
+
+    Attributes:
+        seed: of all random draws.
+        charges: what the clock charges for a job, unless the protocol says otherwise.
+        observe: what `observe` calls; without it, observing is an error.
+        seconds: when the recording will end, if that is known; infinite if not.
+    """
+
+    seed: int
+    charges: Charges
+    observe: Callable[[str], float] | None
+    seconds: float
+
+
 class Server:
     """What `protocols.Server` promises.
 
@@ -60,9 +76,7 @@ class Server:
         membership: who there is.
         workers: how many there will ever be.
         logs: where it is written down.
-        seed: the recording's.
-        observe: what `observe` calls; without it, observing is an error.
-        seconds: when the recording will end, if that is known; infinite if not.
+        terms: of the recording.
     """
 
     def __init__(
@@ -72,13 +86,11 @@ class Server:
         membership: Membership,
         workers: int,
         logs: Logs,
-        seed: int,
-        observe: Callable[[str], float] | None,
-        seconds: float,
+        terms: Terms,
     ) -> None:
         self.notes: dict[str, Any] = {}
         self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
-        self._seed, self._observe, self._seconds = seed, observe, seconds
+        self._terms = terms
         self._refusals = Refusals(protocol, loop)
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
@@ -86,7 +98,7 @@ class Server:
         self._arrived: Job | None = None  # the last job that was delivered, or is being delivered
         self._before = -1  # the version at the beginning of what is happening now
         self._told = -1  # the last version that was made in answer to a fault
-        self._asked: set[int] = set()
+        self._asked: dict[int, Charges] = {}
         self._jobs: dict[int, Job] = {}
         self._next_job = [0] * workers
         self._progress = Progress()
@@ -135,7 +147,7 @@ class Server:
     def rng(self) -> np.random.Generator:
         """The protocol's own random numbers: a stream of the recording's seed, which nothing else draws from."""
         if self._rng is None:
-            self._rng = rng.stream(self._seed, "protocol")
+            self._rng = rng.stream(self._terms.seed, "protocol")
         return self._rng
 
     def staleness(self, gradient: Gradient) -> int:
@@ -148,15 +160,26 @@ class Server:
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
-    def assign(self, worker: int) -> None:
+    def assign(self, worker: int, steps: int | None = None) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
         if type(worker) is not int:
             worker = self._refusals.worker("assign", worker)
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
-        self._asked.add(worker)
+        charges = self._terms.charges
+        self._asked[worker] = charges if steps is None else charges._replace(steps=self._steps(worker, steps))
         if worker not in self._are_down:
             self._begin(worker)
+
+    def _steps(self, worker: int, steps: int) -> int:
+        """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
+        did = f"called assign({worker}, steps={checks.shown(steps)})"
+        try:
+            steps = checks.whole("steps", steps, 1)
+        except ValueError as error:
+            raise self._refusals.error(did, f", but {error}") from None
+        bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
+        return steps
 
     def _why_not(self, worker: int) -> str:
         if worker in self._jobs:
@@ -169,7 +192,7 @@ class Server:
         """Hand out a worker's next job."""
         number = self._next_job[worker]
         self._next_job[worker] = number + 1
-        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now)
+        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now, self._asked[worker])
         if self._before == self._version and (self._arrived is None or self._arrived.worker != worker):
             self._note_if_after(job, HANDED_OUT_AFTER)
         self._send(job)
@@ -180,7 +203,7 @@ class Server:
             self._note(job, kind)
 
     def _note(self, job: Job, kind: int) -> None:
-        self._logs.ties.append(self._loop.now, self._version, kind, job.worker, job.job)
+        self._logs.ties.append((self._loop.now, self._version, kind, job.worker, job.job))
 
     def cancel(self, worker: int) -> None:
         """Stop a worker's job at once, wherever it is, and log it as thrown away; it is asked for no longer."""
@@ -188,7 +211,7 @@ class Server:
             worker = self._refusals.worker("cancel", worker)
         if worker not in self._asked:
             raise self._refusals.error(f"called cancel({checks.shown(worker)})", ", but it has no job")
-        self._asked.discard(worker)
+        self._asked.pop(worker, None)
         self._lose(worker, CANCELLED)
         self._fabric.settle()
 
@@ -233,7 +256,7 @@ class Server:
         if type(weight) is not float or not math.isfinite(weight):
             weight = self._refusals.number("gave a gradient the weight", weight)
         self._delivering = None
-        self._write_row(steps, self._loop.now, weight, *gradient)
+        self._write_row((steps, self._loop.now, weight) + gradient)  # noqa: RUF005 (twice as fast)
 
     def _made_version(self) -> None:
         logs = self._logs
@@ -247,17 +270,18 @@ class Server:
     def _check_rows(self, rows: int) -> None:
         """Raise BoundError if the recording has, or at its pace will have, more rows than are allowed."""
         bounds.check("rows", rows, f"a recording of {self._protocol!r} that has come to {self.now:g} s")
-        if self._rows_to_check == EARLY_ROWS and self._seconds < math.inf:
-            until, pace = f"until=Seconds({self._seconds:g})", f"{rows:,} rows in the first {self.now:g} s"
-            bounds.check("rows", rows * self._seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")
+        seconds = self._terms.seconds
+        if self._rows_to_check == EARLY_ROWS and seconds < math.inf:
+            until, pace = f"until=Seconds({seconds:g})", f"{rows:,} rows in the first {self.now:g} s"
+            bounds.check("rows", rows * seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")
         self._rows_to_check = bounds.rows + 1
 
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""
-        if self._observe is None:
+        if self._terms.observe is None:
             why = ", but a recording has no gradients to observe: use simulate"
             raise self._refusals.error(f"observes {checks.shown(statistic)}", why)
-        return self._observe(statistic)
+        return self._terms.observe(statistic)
 
     # --- what happens to it ----------------------------------------------------------------------------------------------
 
@@ -270,7 +294,7 @@ class Server:
         """Deliver the gradient of a job that has arrived to the protocol; what it does not use is thrown away."""
         self._arrived, self._before, worker = job, self._version, job.worker
         del self._jobs[worker]
-        self._asked.discard(worker)
+        self._asked.pop(worker, None)
         self._delivering = gradient = job.gradient()
         answer = self._protocol.on_gradient(self, gradient)
         if answer is not None:
@@ -310,7 +334,7 @@ class Server:
         if change.kind == "return" and worker in self._asked and worker not in self._jobs:
             self._begin(worker)
         if change.kind == "leave":
-            self._asked.discard(worker)
+            self._asked.pop(worker, None)
             self._lose(worker, LEAVING)
             self._fabric.settle()
         return True
@@ -362,7 +386,7 @@ class Server:
             self._fabric.drop(job)
 
     def _discard(self, job: Job, reason: int) -> None:
-        self._logs.discarded.append(self._loop.now, self._version, reason, *job.gradient())
+        self._logs.discarded.append((self._loop.now, self._version, reason, *job.gradient()))
 
     # --- what the recorder asks of it ------------------------------------------------------------------------------------
 

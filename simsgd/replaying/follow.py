@@ -74,7 +74,7 @@ class Evaluated:
 
     Attributes:
         time: simulated seconds.
-        updates, gradients: how many there had been.
+        updates: how many there had been.
         due: the (updates, seconds) at which the source was told to stop for it.
         width: that of the player, None before its first step if it was not given.
         evaluation: the model and its metrics.
@@ -82,15 +82,13 @@ class Evaluated:
 
     time: float
     updates: int
-    gradients: int
     due: tuple[float, float]
     width: int | None
     evaluation: Evaluation
 
     def row(self) -> dict[str, Any]:
-        """Return "time", "updates", "gradients" and the problem's metrics, when the device has computed them."""
-        counted = {"time": self.time, "updates": self.updates, "gradients": self.gradients}
-        return {**counted, **self.evaluation.metrics, **self.evaluation.worker_losses}
+        """Return "time", "updates" and the problem's metrics, when the device has computed them."""
+        return {"time": self.time, "updates": self.updates, **self.evaluation.metrics, **self.evaluation.worker_losses}
 
 
 def finish(source: Source, player: Player, schedule: Schedule, progress: bool | None) -> Run:
@@ -194,7 +192,7 @@ class Evaluations:
 
     def _evaluated(self, due: tuple[float, float]) -> Evaluated:
         source, player = self._source, self._player
-        return Evaluated(source.now, source.version, player.rows_played, due, player.width, player.evaluation())
+        return Evaluated(source.now, source.version, due, player.width, player.evaluation())
 
 
 def _play_until(source: Source, player: Player, updates: float, seconds: float) -> None:

@@ -31,7 +31,10 @@ from simsgd.support.files import FileFormatError
 if TYPE_CHECKING:
     import xarray
 
-VERSION = 3
+VERSION = 4
+READS = (3, 4)
+"""The versions that are read; those of version 3 are from before tapes had columns of charges."""
+READ = " and ".join(map(str, READS))
 HDF5 = b"\x89HDF\r\n\x1a\n"
 SEAL = "\nsimsgd seal {version:06d}: index {index:015d} bytes, file {size:015d} bytes, SHA-256 {digest}\n"
 LENGTH = len(SEAL.format(version=0, index=0, size=0, digest="0" * 64))
@@ -74,9 +77,9 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     if not seal:
         raise FileFormatError(f"{path} {_unsealed(content, kind)}")
     version, index, size = (int(number) for number in seal.groups()[:3])
-    if version != VERSION:
+    if version not in READS:
         fitting = "a newer simsgd" if version > VERSION else "the simsgd that wrote it"
-        raise FileFormatError(f"{path} has format version {version}, this simsgd reads version {VERSION}: use {fitting}")
+        raise FileFormatError(f"{path} has format version {version}, this simsgd reads versions {READ}: use {fitting}")
     body = len(raw) - LENGTH - index
     if hashlib.sha256(raw[: seal.start(4) + len(raw) - LENGTH]).hexdigest().encode() != seal[4] or size != len(raw) or body < 0:
         raise FileFormatError(f"{path} is damaged: its bytes were changed after simsgd wrote them; take them from a copy")
@@ -101,7 +104,7 @@ def _unsealed(raw: bytes, kind: str) -> str:
         return f"is not a simsgd {kind}: it is not a simsgd file"
     return (
         "has no seal at its end: it is damaged (cut short, or added to), another program wrote it, or it has format version 1 "
-        f"or 2 and this simsgd reads version {VERSION}: use the simsgd that wrote it, or record anew from its seed"
+        f"or 2 and this simsgd reads versions {READ}: use the simsgd that wrote it, or record anew from its seed"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from simsgd.support import checks, sealed
 from simsgd.support.bounds import bounds
 from simsgd.tape.rules import TapeError
-from simsgd.tape.schema import LOGS, Discarded, Down, Jobs, Ties
+from simsgd.tape.schema import CHARGES, LOGS, Discarded, Down, Jobs, Ties
 
 if TYPE_CHECKING:
     import xarray
@@ -24,6 +24,13 @@ def columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
     logs |= {"down_spell": tape.down, "tie": tape.ties}
     found = {(log, name): getattr(logs[log], name) for log, schema in LOGS.items() for name in schema}
     return found | {("update", "time"): tape.update_times}
+
+
+def plain_charges(tape: Tape) -> set[str]:
+    """Return the columns of charges that say nothing of their own: one step for each job, and messages all of one size."""
+    steps, down, up = (tape.of_all_jobs(name) for name in CHARGES)
+    plain = {"steps"} if (steps == 1).all() else set()
+    return plain | {"bytes_down", "bytes_up"} if not len(up) or ((down == up[0]).all() and (up == up[0]).all()) else plain
 
 
 def to_dataset(tape: Tape) -> xarray.Dataset:
@@ -48,9 +55,11 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
     Raises:
         TapeError: if a column or an attribute is missing, or is not what it should be.
     """
-    logs = {log: {name: _column(data, f"{log}_{name}", log) for name in schema} for log, schema in LOGS.items()}
+    header = _header(_attribute(data, "header", str))
+    plain = dict(zip(CHARGES, (1, *[header.get("message_bytes", 0)] * 2), strict=True))  # of tapes from before there were these
+    logs = {log: {name: _column(data, log, name, plain.get(name)) for name in schema} for log, schema in LOGS.items()}
     return logs["row"] | {
-        "update_times": _column(data, "update_time", "update"),
+        "update_times": _column(data, "update", "time"),
         "workers": _workers(data),
         "end": _attribute(data, "end", float),
         "discarded": Discarded(**logs["discarded"]),
@@ -58,15 +67,18 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
         "down": Down(**logs["down_spell"]),
         "ties": Ties(**logs["tie"]),
         "collective": _collective(data),
-        "header": _header(_attribute(data, "header", str)),
+        "header": header,
     }
 
 
-def _column(data: xarray.Dataset, name: str, dimension: str) -> np.ndarray:
-    """Return a column of a log; whether it has the right type is the tape's own to check."""
-    if name not in data.variables or data[name].dims != (dimension,):
-        raise TapeError(f"not a tape: there is no column {name!r} along {dimension!r}")
-    return data[name].values
+def _column(data: xarray.Dataset, log: str, name: str, plain: float | None = None) -> np.ndarray:
+    """Return a column of a log, or, where there is none, what it would plainly hold; its type is the tape's own to check."""
+    variable = f"{log}_{name}"
+    if variable not in data.variables and plain is not None and log in data.sizes:
+        return np.full(data.sizes[log], plain, LOGS[log][name])
+    if variable not in data.variables or data[variable].dims != (log,):
+        raise TapeError(f"not a tape: there is no column {variable!r} along {log!r}")
+    return data[variable].values
 
 
 def _attribute(data: xarray.Dataset, name: str, kind: type) -> Any:

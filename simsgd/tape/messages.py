@@ -18,9 +18,9 @@ import numpy as np
 from simsgd.tape.schema import REASONS, Down, Messages
 
 Columns = Mapping[str, np.ndarray]
-OF_ROWS = ("worker", "job", "read", "assigned", "time", "weight", "step")
+OF_ROWS = ("worker", "job", "read", "assigned", "time", "weight", "step", "steps")
 """The columns that are needed of the tape's rows."""
-OF_UNUSED = ("worker", "job", "read", "assigned", "time", "version", "reason")
+OF_UNUSED = ("worker", "job", "read", "assigned", "time", "version", "reason", "steps")
 """The columns that are needed of the log of discarded work."""
 UNUSED = REASONS.index("unused")
 
@@ -53,7 +53,8 @@ def merged(rows: Columns, discarded: Columns, down: Down, version: int) -> Messa
     def both(used: np.ndarray, others: np.ndarray | float) -> np.ndarray:
         return np.insert(used, place, others) if len(place) else used
 
-    worker, job, read, assigned = (both(rows[name], unused[name]) for name in ("worker", "job", "read", "assigned"))
+    names = ("worker", "job", "read", "assigned", "steps")
+    worker, job, read, assigned, steps = (both(rows[name], unused[name]) for name in names)
     made = both(version + np.cumsum(rows["step"]) - rows["step"], unused["version"])
     return Messages(
         worker=worker,
@@ -62,7 +63,7 @@ def merged(rows: Columns, discarded: Columns, down: Down, version: int) -> Messa
         weight=both(rows["weight"], 0.0),
         step=np.append(made[1:] != made[:-1], True)[: len(made)],
         used=both(np.ones(len(rows["step"]), bool), False),
-        steps=np.ones(len(worker), np.int32),
+        steps=steps,
         life=lives(worker, assigned, down),
     )
 

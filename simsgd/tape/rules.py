@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.tape.intervals import downs, overlaps
-from simsgd.tape.schema import LOGS, MOMENTS, REASONS, TIES
+from simsgd.tape.schema import JOB_LOGS, LOGS, MOMENTS, REASONS, TIES
 
 if TYPE_CHECKING:
     from simsgd.tape.tape import Tape
@@ -89,6 +89,10 @@ def _check_values(tape: Tape, name: str, log: Any) -> None:
         stepped = np.arange(len(log)) < len(log) - int(np.argmax(log.step[::-1])) if tape.updates else np.zeros(len(log), bool)
         _law(1, name, log, stepped & ~np.isfinite(log.weight), "weight is not finite")
         _law(1, name, log, ~stepped & ~np.isnan(log.weight), "weight is known before the step it is part of")
+    if name in JOB_LOGS:
+        _law(8, name, log, log.steps < 1, "steps is not at least 1")
+        for sent in (log.bytes_down, log.bytes_up):
+            _law(8, name, log, ~((sent >= 0) & (sent < np.inf)), "bytes are not finite numbers of at least 0")
     if name == "tie":
         _law(6, name, log, (log.kind < 0) | (log.kind >= len(TIES)), f"kind is not one of 0 to {len(TIES) - 1}")
         _law(6, name, log, (log.version < 0) | (log.version > tape.updates), "version is not one that there was")

@@ -31,6 +31,9 @@ class Gradient(NamedTuple):
         sent: when the gradient had the server's link to itself, and was on its way; until then it queued. Where it is
             summed by an all-reduce, when the last of the workers had its gradient: until then it waited for them.
         arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
+        steps: the local steps that the clock charged for it; its computing is the sum of so many draws.
+        bytes_down: the bytes of what the worker was sent.
+        bytes_up: the bytes of what it sends back.
     """
 
     worker: int
@@ -42,6 +45,9 @@ class Gradient(NamedTuple):
     ended: float = math.nan
     sent: float = math.nan
     arrived: float = math.nan
+    steps: int = 1
+    bytes_down: float = 0.0
+    bytes_up: float = 0.0
 
 
 type Schema = dict[str, type]
@@ -60,7 +66,9 @@ JOB_LOGS: dict[str, Schema] = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMN
 """The logs of jobs."""
 LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS, "tie": TIES_COLUMNS}
 """The tape's logs, with the names that their columns and their dimension have in a Dataset."""
-MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64)
+CHARGES = ("steps", "bytes_down", "bytes_up")
+"""What was charged for a job."""
+MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64 and name not in CHARGES)
 """The moments of a job's life, in their order: assigned, departed, began, ended, sent, arrived."""
 REASONS = ("unused", "cancelled", "crash", "leaving")
 """Why work was thrown away: the protocol did not use it, cancelled it, the worker crashed, or left for good."""

@@ -16,6 +16,7 @@ Laws of the tape, which `Tape.check` enforces (`simsgd.tape.rules`):
    chunks of any size gives the same result.
 6. Work that was thrown away, or was still in flight at the end, has its time in a log of its own, never a row.
 7. A worker that is down has no job in hand: what it had is lost, by law 6, and it is handed the next when it is back.
+8. What the clock charged for a job stands beside it: its local steps, and the bytes of its two messages.
 
 Staleness is never a parameter: it is the version when used minus the version when read.
 """
@@ -115,8 +116,9 @@ class Tape(Jobs):
         """SHA-256 (hexadecimal) of all that happened: two tapes with the same hash are the same recording."""
         about = f"simsgd tape 2, {self.workers} workers, end {float(self.end).hex()}, collective {self.collective}"
         digest = hashlib.sha256(about.encode())
+        left_out = dataset.plain_charges(self)
         for (log, name), column in dataset.columns(self).items():
-            if log == "tie" and not len(column):  # as in tapes from before there was this log
+            if name in left_out or (log == "tie" and not len(column)):  # as in tapes from before there were these columns
                 continue
             digest.update(f"{log} {name} {column.dtype.str} {len(column)}".encode())
             digest.update(np.ascontiguousarray(column).data)  # without a copy

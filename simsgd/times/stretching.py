@@ -63,18 +63,22 @@ class Stretched:
         except walks.Unfinished as unfinished:
             return walks.whole(unfinished, now)
 
-    def in_parts(self, now: float) -> float:
+    def in_parts(self, now: float, work: Sampler | None = None) -> float:
         """Return the same, or raise `walks.Unfinished` after `walks.AT_ONCE` pieces, for the clock to follow.
+
+        Args:
+            now: when the job begins.
+            work: draws its nominal seconds, if its own does not.
 
         Raises:
             BoundError: if the job, or the time since the last one, meets more pieces than `simsgd.bounds.parts`.
         """
-        left = self.work(now)
+        left = (work or self.work)(now)
         if type(left) is not float or not checks.finite_seconds(left):
-            work = checks.as_seconds(left)
-            if not checks.finite_seconds(work):  # the recorder refuses it, and names the law
+            seconds = checks.as_seconds(left)
+            if not checks.finite_seconds(seconds):  # the recorder refuses it, and names the law
                 return left
-            left = work
+            left = seconds
         return self._begin(left, now)
 
     def _begin(self, work: float, now: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
@@ -33,6 +34,13 @@ class Ends(NamedTuple):
     check: Callable[[str], None]
 
 
+class Sizes(NamedTuple):
+    """The bytes of the messages of one recording: of what workers are sent, and of what they send back."""
+
+    down: float
+    up: float
+
+
 class Transport(ABC):
     """Moves the jobs of one recording: model down, computing, gradient up.
 
@@ -43,7 +51,7 @@ class Transport(ABC):
         loop: the event loop.
         cluster: whose messages.
         named: the faults of each worker, by name; see `fault_schedule.by_worker`.
-        message_bytes: bytes of the model, and of a gradient.
+        sizes: bytes of the messages.
         seed: the recording's.
         ends: what it is connected to.
     """
@@ -51,15 +59,13 @@ class Transport(ABC):
     collective = False
     """Whether gradients are summed on their way, and wait for each other."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
-    ) -> None:
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
         self._loop = loop
         self._network = cast(Any, cluster.network)
-        self._bytes = message_bytes
+        self._sizes = sizes
         self._ends = ends
         self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
-        self._next_job = [0] * cluster.workers
+        self._undrawn = [0] * cluster.workers
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
@@ -88,8 +94,9 @@ class Transport(ABC):
             self._plan(job, moment, lambda job: self.reached_in_turn(job, moment))
             return
         job.began = moment
-        self._ends.computing.skip(job, job.job - self._next_job[job.worker])
-        self._next_job[job.worker] = job.job + 1
+        if self._undrawn[job.worker]:
+            self._ends.computing.skip(job, self._undrawn[job.worker])
+            self._undrawn[job.worker] = 0
         self.reached(job, moment)
 
     def _fails(self, job: Job, moment: float, error: Exception) -> None:
@@ -123,8 +130,10 @@ class Transport(ABC):
         self._plan(job, moment, self._receive)
 
     def drop(self, job: Job) -> None:
-        """Forget a job, wherever it is."""
+        """Forget a job, wherever it is; the times of one that has not begun stay unused."""
         self._loop.take_back(job)
+        if math.isnan(job.began):
+            self._undrawn[job.worker] += job.steps
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""

@@ -14,7 +14,7 @@ from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
-from simsgd.recording.transport.base import Ends, Transport
+from simsgd.recording.transport.base import Ends, Sizes, Transport
 
 
 class Sending(NamedTuple):
@@ -28,14 +28,12 @@ class Sending(NamedTuple):
 class Paths(Transport):
     """Uncontended paths between each worker and a server: one event a job, its arrival, and one more where links go down."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, message_bytes, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, sizes, seed, ends)
         network: Network = self._network
         workers = range(cluster.workers)
-        self._down = [path_seconds(network, "down", worker, message_bytes) for worker in workers]
-        self._up = [path_seconds(network, "up", worker, message_bytes) for worker in workers]
+        self._down = [path_seconds(network, "down", worker, sizes.down) for worker in workers]
+        self._up = [path_seconds(network, "up", worker, sizes.up) for worker in workers]
         for worker, (down, up) in enumerate(zip(self._down, self._up, strict=True)):
             if down + up == math.inf:
                 raise ValueError(

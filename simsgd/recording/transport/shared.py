@@ -16,7 +16,7 @@ from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.queues import FairLink, Free, Line, Queue
-from simsgd.recording.transport.base import Ends, Transport
+from simsgd.recording.transport.base import Ends, Sizes, Transport
 from simsgd.support import checks, rng
 from simsgd.times.answers import checked, sampler_of
 
@@ -26,10 +26,8 @@ FINITE = "message times must be finite numbers and not negative"
 class SharedServer(Transport):
     """A server whose links all messages share, and which handles one gradient after the other."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], message_bytes: float, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, message_bytes, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, sizes, seed, ends)
         network: ParameterServer = self._network
         workers = range(cluster.workers)
         self._latency = {way: [network.latency(way, worker) for worker in workers] for way in ("down", "up")}
@@ -47,20 +45,19 @@ class SharedServer(Transport):
     def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
         """Return the server's link of one direction."""
         network: ParameterServer = self._network
-        capacity = network.capacity(way, self._bytes)
-        caps = [network.cap(way, worker, self._bytes) for worker in range(len(self._faults))]
-        alone = [self._bytes / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
+        size: float = getattr(self._sizes, way)
+        capacity = network.capacity(way, size)
+        caps = [network.cap(way, worker, size) for worker in range(len(self._faults))]
+        alone = [size / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
         if not all(map(checks.finite_seconds, alone)):
-            raise ValueError(
-                f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {self._bytes:g} bytes: {FINITE}"
-            )
-        if self._bytes == 0 or min(*caps, capacity) == math.inf:
+            raise ValueError(f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {size:g} bytes: {FINITE}")
+        if size == 0 or min(*caps, capacity) == math.inf:
             return Free(self._loop, done)
         if network.sharing == "fair":
-            if not min(capacity, *caps) / len(caps) * sys.float_info.max > self._bytes:
-                raise ValueError(f"{network!r}: {self._bytes:g} bytes of all at once take longer than a clock can count")
-            return FairLink(self._loop, capacity, caps, self._bytes, done)
-        seconds = [self._bytes / min(cap, capacity) for cap in caps]
+            if not min(capacity, *caps) / len(caps) * sys.float_info.max > size:
+                raise ValueError(f"{network!r}: {size:g} bytes of all at once take longer than a clock can count")
+            return FairLink(self._loop, capacity, caps, size, done)
+        seconds = [size / min(cap, capacity) for cap in caps]
         return Line(self._loop, lambda job: seconds[job.worker], done)
 
     def send(self, job: Job) -> None:
