@@ -14,7 +14,7 @@ from simsgd.support.units import InSeconds
 from simsgd.times.answers import distribution_of, moments_of
 from simsgd.times.law import Distribution, Law, Moments
 from simsgd.times.stretching import Clock, Piece
-from simsgd.times.work import Scaled
+from simsgd.times.scaled import Scaled
 
 
 @dataclass(frozen=True)
