@@ -92,9 +92,7 @@ def test_a_crashed_worker_gives_its_place_to_another():
 def test_first_m_takes_the_time_of_the_slowest_of_them():
     """h_(m) a step, for each m, and min over m of h_(m)·(1 + s/m) seconds to the target for s = 10: m = 2 of 1, 1.2, 4, 9."""
     seconds, s = (1.0, 1.2, 4.0, 9.0), 10.0
-    steps = [
-        sg.record(protocols.FirstMSGD(m), constant(*seconds), sg.Updates(10)).end / 10 for m in range(1, len(seconds) + 1)
-    ]
+    steps = [sg.record(protocols.FirstMSGD(m), constant(*seconds), sg.Updates(10)).end / 10 for m in range(1, len(seconds) + 1)]
     assert steps == pytest.approx(seconds)
     total = [h * (1 + s / m) for m, h in enumerate(steps, 1)]
     assert int(np.argmin(total)) + 1 == 2
@@ -196,7 +194,9 @@ WAITING_JOBS = {  # how many jobs are in flight at each step: each of them is on
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("network", [networks.Link(), networks.ParameterServer(networks.Link(0.02, 1e4))], ids=["free", "queue"])
+@pytest.mark.parametrize(
+    "network", [networks.Link(), networks.ParameterServer(networks.Link(0.02, 1e4))], ids=["free", "queue"]
+)
 @pytest.mark.parametrize("method", WAITING_JOBS)
 def test_staleness_is_conserved(method, network, law):
     """Σ τ(used) + Σ τ(in flight) is the number of jobs in flight at a step, times the steps, as integers.
@@ -363,6 +363,8 @@ def test_adasync_needs_gradients():
 def test_adasync_goes_on_with_fewer_workers_than_k():
     """K_0 = 3 of 3 workers; one leaves in the first round, and the two gradients there are make the step, as their mean."""
     cluster = sg.Cluster(3, constant(1.0, 2.0, 9.0).compute, faults=[faults.Leave(worker=2, at=3.0)])
-    run = sg.simulate(protocols.AdaSyncSGD(1e6, gradients=3), sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.1), sg.Updates(2))
+    run = sg.simulate(
+        protocols.AdaSyncSGD(1e6, gradients=3), sg.problems.quadratic(), cluster, sg.optimizers.sgd(0.1), sg.Updates(2)
+    )
     assert run.tape.update_times.tolist() == [3.0, 5.0]
     np.testing.assert_allclose(run.tape.weight, 0.5)

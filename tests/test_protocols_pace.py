@@ -46,11 +46,11 @@ def measured(law, method, updates):
     return means.mean(), means.std(ddof=1) / math.sqrt(len(means))
 
 
-@pytest.mark.parametrize(("law", "method"), TABLE)
+@pytest.mark.parametrize(("law", "method"), [(law, method) for law, method in TABLE if method != "sync"])
 def test_seconds_per_update(law, method):
-    """With 3,100 updates the error is of the order of a percent; it must be below three for the test to say something."""
+    """With 3,100 updates the error is below two percent, so ten are seen; the column "sync" is in `test_speed_of_methods`."""
     seconds, error = measured(law, method, 3_100)
-    assert error < 0.03 * seconds
+    assert error < 0.02 * seconds
     assert seconds == pytest.approx(TABLE[law, method], abs=STANDARD_ERRORS * error)
 
 

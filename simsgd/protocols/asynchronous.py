@@ -173,8 +173,7 @@ class BoundedAsyncSGD(Protocol):
 
     def __post_init__(self) -> None:
         checks.store(self, jobs=checks.whole("BoundedAsyncSGD.jobs", self.jobs, 1))
-        if self.choose not in ("random", "in turn"):
-            raise ValueError(f'BoundedAsyncSGD.choose must be "random" or "in turn", got {checks.shown(self.choose)}')
+        checks.one_of("BoundedAsyncSGD.choose", self.choose, ("random", "in turn"))
 
     def start(self, server: Server) -> None:
         """Hand out K jobs, if there are so many workers."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simsgd.protocols.base import Protocol, Server
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
+
 
 @dataclass(frozen=True, repr=False)
 class RescaledASGD(Protocol):
@@ -36,7 +38,7 @@ class RescaledASGD(Protocol):
         ([0, 0, 0, 1, 0], [0.625, 0.625, 0.625, 2.5, 0.625])
     """
 
-    seconds: tuple[float, ...] | None = None
+    seconds: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.seconds is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -202,7 +203,7 @@ class FirstMSGD(Protocol):
         [1.0, 2.0, 3.0, 4.0]
     """
 
-    workers: int | tuple[int, ...]
+    workers: int | Sequence[int]
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, numbers.Integral):
@@ -252,4 +253,3 @@ class FirstMSGD(Protocol):
         for worker in server.notes["chosen"]:
             if worker in there:
                 server.assign(worker)
-

@@ -66,7 +66,7 @@ def calls(theme, seeds):
 def test_everything_takes_part():
     """Each public law, fabric, fault and protocol, and all rubbish, is in some configuration."""
     bases = (sg.times.Law, sg.networks.Fabric, sg.faults.Fault, sg.Protocol)
-    assert set(classes(*bases)) - calls(recordings, range(200)) == set()
+    assert set(classes(*bases)) - calls(recordings, range(300)) == set()
 
 
 def test_a_new_law_takes_part_at_once(monkeypatch):
