@@ -23,7 +23,7 @@ from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.simulation import simulate
-from simsgd.stopping import Seconds, Target, Updates, bound
+from simsgd.stopping import Rule, Target, bound
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -156,7 +156,7 @@ def tune(
     until: Target,
     seed: int = 0,
     optimizer: Callable[[float], Optimizer] = optimizers.sgd,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     message_bytes: float | None = None,
     progress: bool | None = None,
     **replaying: Any,
@@ -253,7 +253,8 @@ class _Playing:
             size = self._bytes
             if size is None:
                 size = self._problem.message_bytes_in(given.get("dtype", "float32"))
-            self.tape = record(method, self._cluster, bound(self._until), self._seed, size, progress=False)
+            until, batch = bound(self._until), self._problem.batch_size
+            self.tape = record(method, self._cluster, until, self._seed, size, progress=False, batch_size=batch)
             self._recorded = method.protocol, method.work
         assert self.tape is not None
         return replay(self.tape, self._problem, method, **given)

@@ -34,7 +34,9 @@ MAY_IMPORT = {
     "work": {"support"},
     "method": {"optimizers", "protocols", "provenance", "support", "work"},
     "methods": {"method", "optimizers", "protocols", "support", "work"},
-    "recording": {"cluster", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape", "times"},
+    "recording": {
+        *("cluster", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape", "times", "work")
+    },
     "problems": {"stopping", "support"},
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
