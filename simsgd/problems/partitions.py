@@ -263,6 +263,17 @@ class Partition:
     def _settings(self) -> tuple[Any, ...]:
         return self.by, self.workers, self.replacement, self.worker_losses
 
+    def check(self, samples: int, batch_size: int) -> None:
+        """Raise ValueError unless the shares fit so many samples, and batches of such a size."""
+        least, most, largest = self.shares.indices.min(), self.shares.indices.max(), int(self.shares.sizes.max())
+        if least < 0 or most >= samples:
+            raise ValueError(f"by={self.by!r} must give numbers of samples from 0 to {samples - 1}, gave {least} to {most}")
+        if not self.replacement and largest * batch_size >= 2**32:
+            raise ValueError(
+                f"replacement=False counts places in 32 bits: the largest share, {largest:,} samples, times the batch size, "
+                f"{batch_size:,}, must be below 2^32; use replacement=True"
+            )
+
     def __str__(self) -> str:
         sizes = self.shares.sizes
         drawn = "with replacement" if self.replacement else "in shuffled epochs"
@@ -287,20 +298,13 @@ def partition(
     if not sizes.all():
         raise ValueError(f"by={by!r} must give each worker a sample, but gave worker {int(np.argmin(sizes))} none")
     indices = np.concatenate(parts)
-    if indices.min() < 0 or indices.max() >= samples:
-        raise ValueError(
-            f"by={by!r} must give numbers of samples from 0 to {samples - 1}, gave {indices.min()} to {indices.max()}"
-        )
-    if not replacement and sizes.max() * batch_size >= 2**32:
-        raise ValueError(
-            f"replacement=False counts places in 32 bits: the largest share, {sizes.max():,} samples, times "
-            f"the batch size, {batch_size:,}, must be below 2^32; use replacement=True"
-        )
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     shares = Shares(*(array.astype(np.int32) for array in (indices, starts, sizes)))
     for array in shares:
         array.flags.writeable = False
-    return Partition(by, workers, shares, replacement, worker_losses)
+    made = Partition(by, workers, shares, replacement, worker_losses)
+    made.check(samples, batch_size)
+    return made
 
 
 def _alpha(name: str, value: object) -> float:

@@ -103,12 +103,13 @@ class Problem:
             raise TypeError(f"Problem.name must be a text, got {self.name!r:.60}: the order is name, init, loss, data")
         checking.check_function("init", self.init, "one argument, a random key, such as lambda key: jnp.zeros(3)", 1)
         checking.check_loss(self.loss)
-        if self.partition is not None:
-            checks.instance("Problem.partition", self.partition, Partition, "that of problem.partitioned(8)")
         self._check_metrics()
         if self.target is not None:
             checks.instance("Problem.target", self.target, Target, 'Target("accuracy", at_least=0.9)')
         object.__setattr__(self, "data", checking.checked_data("Problem.data", self.data))
+        if self.partition is not None:
+            checks.instance("Problem.partition", self.partition, Partition, "that of problem.partitioned(8)")
+            self.partition.check(self.samples, self.batch_size)
         if self.test_data is not None:
             object.__setattr__(self, "test_data", checking.checked_data("Problem.test_data", self.test_data))
             checking.check_alike(self.data, self.test_data)
