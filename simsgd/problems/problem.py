@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems import checking
+from simsgd.problems.divisions import Division, EqualShares
 from simsgd.problems.drawing import Shares
-from simsgd.problems.partitions import Division, EqualShares, Partition, partition
+from simsgd.problems.partitions import Partition, partition
 from simsgd.problems.settings import settings
 from simsgd.stopping import Target
 from simsgd.support import checks, forked, rng, show
@@ -57,9 +58,10 @@ class Problem:
         name: what summaries and figures call it.
         init: `init(key) -> parameters`, a pytree of floating-point arrays.
         loss: `loss(parameters, batch) -> scalar`, the batch's mean loss, or `loss(parameters, batch, key)` of one that draws
-            random numbers: each step of a job has a key of its own, and where the model is evaluated key is None. A function
-            defined once (at a module's top level) lets runs share one compiled player, and problems be sent to other
-            processes (as do frozen dataclasses that can be called; lambdas cannot be pickled).
+            random numbers, known by a third argument that must be given or is called key: each step of a job has a key of its
+            own, and where the model is evaluated key is None. A function defined once (at a module's top level) lets runs
+            share one compiled player, and problems be sent to other processes (as do frozen dataclasses that can be called;
+            lambdas cannot be pickled).
         data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
         batch_size: samples in one worker's batch, at least 1.
         test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
