@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simsgd import compatible, provenance
 from simsgd.cluster.cluster import Cluster
-from simsgd.method import Method, protocol_of
+from simsgd.method import Method, protocol_of, work_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
@@ -60,5 +60,5 @@ def identity(
     seed, width = checks.whole("seed", seed, 0), None if width is None else checks.whole("width", width, 1)
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
     size = checks.not_negative("message_bytes", size, "bytes")
-    tape = provenance.recording(protocol_of(protocol), cluster, size, seed)
+    tape = provenance.recording(protocol_of(protocol), cluster, size, seed, work_of(protocol))
     return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule, cluster.workers)

@@ -9,7 +9,7 @@ import math
 
 from simsgd import compatible
 from simsgd.cluster.cluster import Cluster
-from simsgd.method import Method, protocol_of
+from simsgd.method import Method, protocol_of, work_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
@@ -101,5 +101,5 @@ def _recording_for(
         player.catch_up(recording)
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds)
+    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds, work_of(method))
     return recording

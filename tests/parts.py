@@ -194,7 +194,9 @@ OPTIMIZERS = {
 }
 
 
-def method_of(protocol, work="gradient", at_worker="nothing", on_message="nothing", hand_out="the model", optimizer="sgd", **rest):
+def method_of(
+    protocol, work="gradient", at_worker="nothing", on_message="nothing", hand_out="the model", optimizer="sgd", **rest
+):
     """Return a method of parts by their names."""
     if WORKS[work] is not None:
         rest["work"] = WORKS[work]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import simsgd as sg
 from simsgd.problems import worker_losses
+from simsgd.problems.vectors import Zeros
 
 DIGITS = sg.problems.digits("logistic")
 LABELS = DIGITS.data["label"]
@@ -199,3 +200,86 @@ def test_losses_of_workers_are_evaluated_without_a_key():
     problem = sg.Problem("noisy", lambda key: jnp.zeros(2), noisy, np.arange(8.0).reshape(4, 2)).partitioned(4)
     found = worker_losses(noisy, jnp.zeros(2), problem.data, problem.shares)
     np.testing.assert_allclose(found, np.mean(problem.data[problem.shares.indices] ** 2, axis=1), rtol=1e-6)
+
+
+# --- played -----------------------------------------------------------------------------------------------------------------
+
+
+def counting(samples, batch_size):
+    """A problem whose parameters, with the step size 1, count how often each sample was used, over the batch size."""
+    return sg.Problem("counting", Zeros(samples), minus_mean, np.eye(samples, dtype=np.float32), batch_size)
+
+
+def minus_mean(w, batch):
+    return -jnp.mean(batch @ w)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_jobs_use_samples_of_their_worker_s_own_share(replacement):
+    """Three workers of different speeds: what each one's share was used for adds up to its gradients, exactly."""
+    by = sg.problems.GivenShares([range(4), range(4, 5), range(5, 12)])
+    problem = counting(12, batch_size=4).partitioned(3, by, replacement)
+    cluster = sg.Cluster(3, sg.times.PerWorker([sg.times.Constant(seconds) for seconds in (1.0, 2.5, 3.5)]))
+    run = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(1.0), sg.Updates(100))
+    used = np.rint(run.parameters * 4)
+    np.testing.assert_array_equal(used, run.parameters * 4)  # quarters are exact
+    jobs = np.bincount(run.tape.worker, minlength=3)
+    np.testing.assert_array_equal([used[part].sum() for part in parts(problem)], 4 * jobs)
+    if not replacement:  # epochs: within a share no sample is used more than once oftener than another
+        assert [np.ptp(used[part]) for part in parts(problem)] == [0, 0, np.sign(4 * jobs[2] % 7)]
+
+
+def test_the_same_batches_whatever_the_method_and_the_timing():
+    """Common random numbers: after as many jobs of each worker, the samples used are the same."""
+    problem = counting(30, batch_size=2).partitioned(3, replacement=False)
+    slow = sg.Cluster(3, sg.times.Exponential(mean=1.0))
+    waiting = sg.simulate(sg.MinibatchSGD(), problem, slow, sg.optimizers.sgd(3.0), sg.Updates(20))
+    even = sg.simulate(sg.AsyncSGD(), problem, sg.Cluster(3, sg.times.Constant(1.0)), sg.optimizers.sgd(1.0), sg.Updates(60))
+    np.testing.assert_allclose(waiting.parameters, even.parameters, rtol=1e-5)
+
+
+@pytest.mark.parametrize("drawn", ["with replacement", "in shuffled epochs"])
+def test_the_losses_of_workers_are_along_each_evaluation(drawn):
+    problem = DIGITS.partitioned(
+        4, by=sg.problems.LabelsPerWorker(3), replacement=drawn == "with replacement", worker_losses=True
+    )
+    cluster = sg.Cluster(4, sg.times.Speeds(sg.times.Constant(1.0), speeds=(1.0, 1.0, 1.0, 0.01)))
+    run = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(200), evaluate_every=sg.Updates(100))
+    losses = run.dataset["worker_loss"]
+    assert losses.dims == ("evaluation", "worker")
+    assert losses.shape == (len(run.dataset.evaluation), 4)
+    final = worker_losses(problem.loss, problem.unravel(run.parameters), problem.data, problem.shares)
+    np.testing.assert_allclose(losses.values[-1], final, rtol=1e-5)
+    assert losses.values[-1].argmax() == 3  # whose labels hardly anybody has sent gradients of
+
+
+def test_who_has_what_is_in_the_identity():
+    cluster = sg.Cluster(4, sg.times.Constant(1.0))
+
+    def identity(problem):
+        return sg.identity(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), until=sg.Updates(10))
+
+    problem = DIGITS.partitioned(4)
+    assert identity(problem) == identity(DIGITS.partitioned(4))
+    others = [DIGITS, DIGITS.partitioned(4, replacement=False), DIGITS.partitioned(4, sg.problems.EqualShares(seed=1))]
+    for other in others:
+        assert identity(problem) != identity(other)
+        assert identity(problem).unknown == ()
+
+
+def test_a_drawing_loss_has_other_numbers_in_each_job_and_the_same_in_each_run():
+    """The noise's sum over 400 jobs of two workers: normal with standard deviation √400·step size, five of them."""
+    problem = sg.Problem("noise", Zeros(1000), noise_alone, np.zeros((1, 1)), batch_size=1)
+    cluster = sg.Cluster(2, sg.times.Exponential(mean=1.0))
+    runs = [
+        sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(400), seed=seed) for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(runs[0].parameters, runs[1].parameters)
+    for run in (runs[0], runs[2]):
+        assert np.std(run.parameters) == pytest.approx(0.1 * np.sqrt(400), rel=5 / np.sqrt(2000))
+    assert abs(np.corrcoef(runs[0].parameters, runs[2].parameters)[0, 1]) < 5 / np.sqrt(1000)
+    assert runs[0].final("loss") == 0
+
+
+def noise_alone(w, batch, key):
+    return 0.0 * w.sum() if key is None else jax.random.normal(key, w.shape) @ w

@@ -95,7 +95,8 @@ def impatient_averaging(step_size: float = 0.1) -> Method:
 
     w ← w − η · (1/n) Σⱼ Gⱼ, Gⱼ worker j's gradient of this round or, if it is down, of the last one that it took part in. A
     worker's first gradient counts as 0 until it is there; the paper has all workers in the first round. The mean of n
-    gradients. A cluster without crashes makes it `minibatch`. The paper's workers make several local steps; here it is one gradient.
+    gradients. A cluster without crashes makes it `minibatch`. The paper's workers make several local steps; here it is one
+    gradient.
 
     Source: Gu et al. (2021), "Fast federated learning in the presence of arbitrary device unavailability" (from memory).
 

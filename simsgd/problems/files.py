@@ -102,7 +102,8 @@ def from_npz(
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return a file's arrays by the names that they shall have, or raise ValueError naming the file, and the key."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise ValueError("it is one array, as np.save writes")
             arrays = {key: _array(path, content, key) for key in content.files}

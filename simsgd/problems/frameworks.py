@@ -101,13 +101,13 @@ def from_equinox(
 
     checking.check_function("make", make, "one argument, a random key", 1)
     with settings("float32"):
-        rest = eqx.partition(make(jax.random.key(0)), eqx.is_inexact_array)[1]
-    if any(eqx.is_array(leaf) for leaf in jax.tree.leaves(rest)):
+        shapes = eqx.filter_eval_shape(make, checking.KEY)
+    if any(_is_shape(leaf) and not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(shapes)):
         raise TypeError(
             "from_equinox learns floating-point arrays, and the model holds others: keep them in the data, or as tuples in "
             "fields made by eqx.field(static=True)"
         )
-    return _problem(name, (_EquinoxStart(make), _Equinox(rest)), loss, data, metrics, parts)
+    return _problem(name, (_EquinoxStart(make), _Equinox(make)), loss, data, metrics, parts)
 
 
 Parted = tuple[Callable[[jax.Array], Parameters], Callable[[Parameters], Any]]
@@ -202,12 +202,17 @@ class _EquinoxStart:
 
 @dataclass(frozen=True)
 class _Equinox:
-    rest: Any
+    make: Callable[[jax.Array], Any]
 
     def __call__(self, parameters: Parameters) -> Any:
         import equinox as eqx
 
-        return eqx.combine(parameters, self.rest)
+        shapes = eqx.filter_eval_shape(self.make, checking.KEY)
+        return eqx.combine(parameters, eqx.filter(shapes, _is_shape, inverse=True))
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def check_tape(method: object, tape: Tape) -> None:
             raise ValueError(
                 f"tape was recorded with the {part} {recorded}, but {name} has {wanted}: replay it with that method"
             )
-    if not work.takes_steps and hasattr(tape, "steps") and (tape.steps != work.steps).any():
+    if not work.takes_steps and (tape.steps != work.steps).any():
         raise ValueError(
             f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
             "the Method that it was recorded with"

@@ -86,7 +86,7 @@ def arrivals(tape: Tape) -> Iterator[Arrival]:
 
 def _arrival(tape: Tape, log: Jobs, row: int, weight: float | None, step: bool) -> Arrival:
     worker, job, read = (int(getattr(log, name)[row]) for name in ("worker", "job", "read"))
-    steps = int(log.steps[row]) if hasattr(log, "steps") else 1
+    steps = int(log.steps[row])
     returns = np.count_nonzero((tape.down.worker == worker) & (tape.down.end <= log.assigned[row]))
     return Arrival(worker, job, read, steps, weight, step, int(returns))
 
