@@ -121,7 +121,9 @@ def test_a_protocol_that_asks_for_no_local_steps(steps):
 def test_a_protocol_that_asks_for_local_steps_of_a_single_gradient():
     """Of one gradient the clock would charge three, and the player compute one."""
     method = sg.Method(Handing(3), SGD)
-    refuses((sg.ProtocolError, ValueError), lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END), "3", "OneGradient", "work")
+    refuses(
+        (sg.ProtocolError, ValueError), lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END), "3", "OneGradient", "work"
+    )
 
 
 # --- the work -----------------------------------------------------------------------------------------------------------
@@ -195,11 +197,20 @@ KINDS = {
     "a function as work": (lambda: sg.Method(sg.AsyncSGD(), SGD, work=lambda w: w), ("work", "OneGradient()")),
     "a class as work": (lambda: sg.Method(sg.AsyncSGD(), SGD, work=LocalSGD), ("work", "LocalSGD", "()")),
     "a number of steps as work": (lambda: sg.Method(sg.AsyncSGD(), SGD, work=8), ("work", "8")),
-    "a factory on messages": (lambda: sg.Method(sg.AsyncSGD(), SGD, on_message=optax.trace), ("on_message", "trace", "call it")),
+    "a factory on messages": (
+        lambda: sg.Method(sg.AsyncSGD(), SGD, on_message=optax.trace),
+        ("on_message", "trace", "call it"),
+    ),
     "a work at the worker": (lambda: sg.Method(sg.AsyncSGD(), SGD, at_worker=LocalSGD()), ("at_worker", "LocalSGD")),
     "a protocol handed out": (lambda: sg.Method(sg.AsyncSGD(), SGD, hand_out=sg.AsyncSGD()), ("hand_out", "AsyncSGD()")),
-    "another word for crashes": (lambda: sg.Method(sg.AsyncSGD(), SGD, after_crash="forget"), ("after_crash", "keep", "reset", "forget")),
-    "a word for data": (lambda: sg.Method(sg.AsyncSGD(), SGD, per_worker_data="yes"), ("per_worker_data", "True or False", "yes")),
+    "another word for crashes": (
+        lambda: sg.Method(sg.AsyncSGD(), SGD, after_crash="forget"),
+        ("after_crash", "keep", "reset", "forget"),
+    ),
+    "a word for data": (
+        lambda: sg.Method(sg.AsyncSGD(), SGD, per_worker_data="yes"),
+        ("per_worker_data", "True or False", "yes"),
+    ),
     "a number as name": (lambda: sg.Method(sg.AsyncSGD(), SGD, name=3), ("Method.name", "3")),
 }
 
@@ -239,7 +250,13 @@ def test_a_replay_of_other_steps_than_were_charged():
 def test_a_replay_of_a_tape_that_was_charged_for_single_gradients():
     tape = sg.record(sg.AsyncSGD(), CLUSTER, END)
     method = sg.Method(sg.AsyncSGD(), SGD, work=LocalSGD(steps=8))
-    refuses(ValueError, lambda: sg.replay(tape, PROBLEM, method), "1", "LocalSGD(steps=8", "record")
+    refuses(
+        ValueError,
+        lambda: sg.replay(tape, PROBLEM, method),
+        "the work OneGradient()",
+        "LocalSGD(steps=8",
+        "replay it with that method",
+    )
 
 
 def test_a_replay_of_another_protocol_s_tape():
@@ -251,7 +268,13 @@ def test_a_replay_of_another_protocol_s_tape():
 def test_a_replay_of_messages_of_another_size():
     sparse = sg.Method(sg.AsyncSGD(), SGD, work=SparseGradient())
     tape = sg.record(sg.AsyncSGD(), CLUSTER, END, message_bytes=float(PROBLEM.message_bytes))
-    refuses(ValueError, lambda: sg.replay(tape, PROBLEM, sparse), "bytes", "SparseGradient")
+    refuses(
+        ValueError,
+        lambda: sg.replay(tape, PROBLEM, sparse),
+        "the work OneGradient()",
+        "SparseGradient",
+        "replay it with that method",
+    )
 
 
 # --- the optimizer, twice or never --------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_a_wrong_reference_would_be_seen():
     tape = recorded(method_of(METHODS["async"]), CLUSTERS["quiet"], 12, seed=3)
     plain = flat(play_slowly(tape, problem(), method_of(METHODS["async"]), 3).versions[-1])
     for place, name in ALONE:
-        if place == "work" and name == "sparse" or name == "sgd":
+        if (place == "work" and name == "sparse") or name == "sgd":
             continue  # computes what the default does
         other = flat(play_slowly(tape, problem(), method_of(METHODS["async"], **{place: name}), 3).versions[-1])
         assert np.abs(other - plain).max() > 1e6 * ROUNDING, (place, name)
@@ -166,7 +166,11 @@ GIVEN = given(
 SUITE = settings(
     deadline=None,  # the first of each compiles
     suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each composition compiles: making a failure simpler would take minutes
+    phases=[
+        Phase.explicit,
+        Phase.reuse,
+        Phase.generate,
+    ],  # each composition compiles: making a failure simpler would take minutes
 )
 
 
@@ -374,7 +378,9 @@ def test_local_steps_take_the_time_of_so_many_draws_and_compute_so_many_gradient
 def test_local_steps_are_those_that_single_jobs_take():
     """Common random numbers: a job of three local steps takes what three jobs of one take."""
     cluster = sg.Cluster(1, times.Exponential(1.0))
-    one, three = (recorded(method_of(METHODS["async"], work=work), cluster, n, seed=4) for work, n in (("gradient", 30), ("local", 10)))
+    one, three = (
+        recorded(method_of(METHODS["async"], work=work), cluster, n, seed=4) for work, n in (("gradient", 30), ("local", 10))
+    )
     np.testing.assert_allclose(three.time, one.time[2::3], rtol=1e-12)
 
 
