@@ -8,6 +8,7 @@ from simsgd import plots as plots
 from simsgd import problems as problems
 from simsgd import protocols as protocols
 from simsgd import study as study
+from simsgd import testing as testing
 from simsgd import times as times
 from simsgd.cluster import Cluster as Cluster
 from simsgd.identifying import identity as identity

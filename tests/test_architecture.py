@@ -34,7 +34,9 @@ MAY_IMPORT = {
     "work": {"support"},
     "method": {"optimizers", "protocols", "provenance", "support", "work"},
     "methods": {"method", "optimizers", "protocols", "support", "work"},
-    "recording": {"cluster", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape", "times"},
+    "recording": {
+        *("cluster", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape", "times", "work"),
+    },
     "problems": {"stopping", "support"},
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
@@ -75,14 +77,18 @@ MAY_IMPORT = {
         *("cluster", "compatible", "method", "optimizers", "problems", "protocols", "provenance", "replaying", "stopping"),
         "support",
     },
+    "testing": {
+        *("cluster", "faults", "method", "networks", "optimizers", "problems", "protocols", "recording", "replaying", "run"),
+        *("simulation", "stopping", "support", "tape", "times", "work"),
+    },
     "__init__": set(),
 }
 ONLY_USERS = {
     "simpy": {"recording"},
-    "jax": {"optimizers", "problems", "replaying"},
+    "jax": {"optimizers", "problems", "replaying", "testing"},
     "flax": {"problems"},
     "equinox": {"problems"},
-    "optax": {"methods", "optimizers", "problems", "replaying"},
+    "optax": {"methods", "optimizers", "problems", "replaying", "testing"},
     "matplotlib": {"plots"},
     "sklearn": {"problems"},
     "tqdm": {"support"},
@@ -93,7 +99,7 @@ ONLY_USERS = {
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
-    "pickle": set(),
+    "pickle": {"testing"},  # to ask whether methods can be
     "tyro": set(),
 }
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

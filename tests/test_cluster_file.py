@@ -37,7 +37,7 @@ LAWS = [
     sg.times.DrawnSlowness(Constant(1.0), slowness=sg.times.Lognormal(mean=1.0, coefficient_of_variation=0.5)),
     sg.times.PerWorker((Constant(1.0), Exponential(mean=2.0), sg.times.Scaled(Constant(1e-3), by=32))),
     sg.times.Scaled(Constant(1e-3), by=32, overhead=0.01),
-    sg.times.LocalSteps(sg.times.Scaled(Constant(1e-3), by=0.1), steps=8),
+    sg.times.Scaled(Constant(1e-3), by=0.1),
     sg.times.SlowSpells(Constant(1.0), slowness=5.0, normal_seconds=90.0, slow_seconds=50.0),
     sg.times.Slowdowns(Constant(1.0), (Slowdown(2, 5.0, 100.0, 200.0), Slowdown(0, math.inf, 0.0, 3600.0))),
     sg.times.Slowdowns(Constant(1.0), (Slowdown(0, 1.5, 1.0, math.inf),)),
@@ -465,7 +465,7 @@ BROKEN = {
         "network.sharing must be one of 'fair', 'first in, first out', got 'fifo'",
     ),
     "too few speeds": (
-        f'{HEAD}\ncompute.kind = "LocalSteps"\ncompute.steps = 2\n[compute.law]\nkind = "Speeds"\nspeeds = [1, 1]\n'
+        f'{HEAD}\ncompute.kind = "Scaled"\ncompute.by = 2\n[compute.law]\nkind = "Speeds"\nspeeds = [1, 1]\n'
         'law = {kind = "Constant", seconds = "1 s"}',
         "compute.law.speeds must hold one speed for each of 4 workers, got 2",
     ),

@@ -45,7 +45,7 @@ def tape():
 def test_other_programs_read_a_sealed_file_as_netcdf(tape, tmp_path):
     tape.save(tmp_path / "tape.nc")
     with xarray.open_dataset(tmp_path / "tape.nc", engine="h5netcdf") as found:
-        assert (found.attrs["format"], found.attrs["format_version"]) == ("simsgd tape", 3)
+        assert (found.attrs["format"], found.attrs["format_version"]) == ("simsgd tape", 4)
         assert found.drop_attrs().identical(tape.to_dataset().drop_attrs())
     with h5py.File(tmp_path / "tape.nc") as found:
         np.testing.assert_array_equal(found["row_time"], tape.time)

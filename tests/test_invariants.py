@@ -29,7 +29,6 @@ LAWS = {
     ),
     "drawn slowness": times.DrawnSlowness(times.Exponential(1.0), times.Lognormal(1.0, 1.0)),
     "scaled": times.Scaled(times.Exponential(0.5), by=2.0, overhead=0.1),
-    "local steps": times.LocalSteps(times.Exponential(0.3), steps=3),
     "constant": times.Constant(0.5),  # with the faults below that are at multiples of it, ties of all kinds
     "autocorrelated": times.AutocorrelatedLognormal(1.0, 0.8, 0.7),
 }

@@ -38,7 +38,7 @@ class Careless(sg.AsyncSGD):
 
 
 def by_hand(tape):
-    """Return all messages of a tape's steps, gradient by gradient: (worker, job, read, weight, step, used, 1, life)."""
+    """Return all messages of a tape's steps, gradient by gradient: (worker, job, read, weight, step, used, steps, life)."""
     logs = {"used": tape, "unused": tape.discarded.cut(tape.discarded.reason == 0)}
     versions = {"used": tape.version, "unused": logs["unused"].version}
     found = []
@@ -57,7 +57,9 @@ def by_hand(tape):
             life = sum(tape.down.end[tape.down.worker == worker] <= log.assigned[row])
             weight = tape.weight[row] if kind == "used" else 0.0
             last = (kind, row) == step[-1]
-            found.append((worker, int(log.job[row]), int(log.read[row]), weight, last, kind == "used", 1, life))
+            found.append(
+                (worker, int(log.job[row]), int(log.read[row]), weight, last, kind == "used", int(log.steps[row]), life)
+            )
     return found
 
 

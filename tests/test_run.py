@@ -190,10 +190,10 @@ def test_truncated_files_are_refused(run, tmp_path):
 
 
 def test_files_of_a_newer_format_are_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sealed, "VERSION", 4)
+    monkeypatch.setattr(sealed, "VERSION", 5)
     run.save(tmp_path / "run.nc")
     monkeypatch.undo()
-    with pytest.raises(sg.FileFormatError, match="has format version 4, this simsgd reads version 3: use a newer"):
+    with pytest.raises(sg.FileFormatError, match="has format version 5, this simsgd reads versions 3 and 4: use a newer"):
         sg.Run.load(tmp_path / "run.nc")
 
 

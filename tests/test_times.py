@@ -49,14 +49,6 @@ LAWS = {
     "lognormal without memory": (times.AutocorrelatedLognormal(3.0, 0.4, 0.0), 0, lognormal(3.0, 0.4)),
     "a batch": (times.Scaled(times.Gamma(0.5, 0.6), by=32, overhead=3.0), 0, scaled(GAMMA, 32, 3.0)),
     "a batch of constants": (times.Scaled(times.Constant(0.25), by=2, overhead=0.5), 0, None),
-    "one local step": (times.LocalSteps(times.Pareto(0.3, 10.0), steps=1), 0, PARETO),
-    "exponential local steps": (times.LocalSteps(times.Exponential(2.0), steps=5), 0, stats.gamma(5, scale=2.0)),
-    "gamma local steps": (times.LocalSteps(times.Gamma(0.5, 0.5), steps=3), 0, stats.gamma(12, scale=0.125)),
-    "shifted local steps": (
-        times.LocalSteps(times.ShiftedExponential(0.5, 2.0), steps=3),
-        0,
-        stats.gamma(3, loc=1.5, scale=1.5),
-    ),
     "slow constant": (times.Speeds(times.Constant(0.3), SPEEDS), 1, None),
     "slow exponential": (times.Speeds(times.Exponential(2.0), SPEEDS), 1, scaled(EXPONENTIAL, 5.0)),
     "fast shifted exponential": (
@@ -155,18 +147,14 @@ REMEMBERING = {
     "at a speed": (times.Speeds(LOGNORMAL, SPEEDS), 1, 0, 12),
     "of one's own": (times.PerWorker((HALF, LOGNORMAL)), 1, 0, 12),
     "scaled": (times.Scaled(LOGNORMAL, by=0.5, overhead=1.0), 0, 0, 12),
-    "local steps that remember": (times.LocalSteps(LOGNORMAL, steps=3), 0, 0, 12),
     "drawn slowness": (DRAWN, 0, 0, 12),
     "drawn slowness that is all": (times.DrawnSlowness(HALF, times.Gamma(1.5, 0.4)), 0, 0, 12),
     "drawn slowness that remembers": (times.DrawnSlowness(LOGNORMAL, times.Lognormal(1.0, 0.3)), 0, 0, 12),
-    "local steps of a drawn slowness": (times.LocalSteps(DRAWN, steps=4), 0, 0, 12),
     "spells of constant work": (times.SlowSpells(times.Constant(1.0), 5.0, 6.0, 4.0), 0, 40, 12),
     "spells of gamma work": (SPELLS, 0, 40, 12),
     "spells shorter than the work": (times.SlowSpells(times.Lognormal(2.0, 0.6), 8.0, 0.5, 0.25), 0, 10, 12),
     "spells of being faster": (times.SlowSpells(times.Exponential(1.0), 0.25, 3.0, 3.0), 0, 40, 12),
     "spells of work that remembers": (times.SlowSpells(LOGNORMAL, 3.0, 6.0, 5.0), 0, 40, 12),
-    "spells of local steps": (times.SlowSpells(times.LocalSteps(times.Exponential(0.25), 4), 4.0, 6.0, 5.0), 0, 40, 12),
-    "local steps of spells": (times.LocalSteps(times.SlowSpells(times.Exponential(0.25), 4.0, 6.0, 5.0), 4), 0, 40, 12),
     "spells at a speed": (times.Speeds(times.PerWorker((HALF, SPELLS, HALF)), SPEEDS), 1, 20, 12),
     "pauses of constant work": (times.Pauses(times.Constant(1.0), every=3.5, lasting=1.0), 0, 2, 20),
     "pauses of exponential work": (times.Pauses(times.Exponential(1.0), every=2.0, lasting=0.75), 0, 30, 12),
@@ -179,7 +167,6 @@ REMEMBERING = {
     "a recording repeated": (times.Recorded(TABLE, at_end="repeat"), 1, 0, 14),
     "a recording resampled": (times.Recorded(TABLE, at_end="resample", block=3), 1, 7, 12),
     "a recording resampled one by one": (times.Recorded(TABLE, at_end="resample", block=1), 0, 5, 12),
-    "local steps of a recording": (times.LocalSteps(times.Recorded(TABLE, at_end="repeat"), steps=2), 0, 0, 10),
 }
 # What a law does not state: the numbers that its moments lack.
 UNSTATED = {
@@ -254,19 +241,9 @@ def test_a_lognormal_without_memory_draws_what_the_lognormal_draws():
     assert [draw(0.0) for _ in range(20)] == [times.Lognormal(3.0, 0.4).sample(second, 0, 0.0) for _ in range(20)]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7])
-def test_local_steps_of_a_persistent_slowness_add_up(steps):
-    """By hand: of H steps at factor F, mean H·E[F]E[X], variance H·E[F²]Var X + H²·E[X]²Var F, and Var F·H²E[X]² in common."""
-    law = times.DrawnSlowness(times.Gamma(2.0, 0.5), times.Gamma(1.5, 0.4))
-    variance = steps * (1.5**2 * 1.16) * 1.0 + steps**2 * 4 * 0.36
-    expected = (steps * 3.0, variance, steps**2 * 4 * 0.36 / variance)
-    assert times.LocalSteps(law, steps).moments() == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize(
     "law",
     [
-        times.LocalSteps(times.Pareto(1.0, 1.5), 3),
         times.DrawnSlowness(times.Pareto(1.0, 1.5), times.Gamma(1.0, 0.5)),
         times.SlowSpells(times.Pareto(1.0, 1.5), 2.0, 1.0, 1.0),
         times.Pauses(times.Pareto(1.0, 1.5), 2.0, 1.0),
@@ -310,8 +287,6 @@ def test_what_is_wrapped_draws_the_same_as_alone(inner):
             drawn = draw(now)
             assert drawn == pytest.approx(second, rel=1e-12), outer  # a job across two spells adds up its parts
             now += drawn
-    summed = times.LocalSteps(law, 4).sampler(rng.stream(3, "compute time"), 0)
-    assert [summed(0.0) for _ in range(10)] == pytest.approx(expected.reshape(10, 4).sum(1).tolist(), rel=1e-12)
 
 
 def test_a_drawn_slowness_is_kept_and_is_each_worker_s_own():
@@ -336,21 +311,6 @@ def test_the_moments_of_a_drawn_slowness_by_hand():
     """E[F²] = 2.61; variance 2.61·(1 + 4) − 9, covariance 2.61·(0.7 + 4) − 9."""
     law = times.DrawnSlowness(LOGNORMAL, times.Gamma(mean=1.5, coefficient_of_variation=0.4))
     assert law.moments() == pytest.approx((3.0, 4.05, 3.267 / 4.05), rel=1e-12)
-
-
-def test_local_steps_begin_one_after_the_other():
-    """Each step is drawn for the second at which it begins, so that a law which looks at the clock sees it move."""
-
-    class Lengthening(times.Law):
-        def sample(self, rng, worker, now):
-            return now + 1.0
-
-        def moments(self, worker=0):
-            return times.Moments(math.nan, math.nan, math.nan)
-
-    draw = times.LocalSteps(Lengthening(), steps=3).sampler(rng.stream(0, "compute time"), 0)
-    assert draw(0.0) == 1.0 + 2.0 + 4.0
-    assert draw(1.0) == 2.0 + 4.0 + 8.0
 
 
 def test_a_drawn_slowness_that_is_no_factor_is_named():
@@ -403,7 +363,7 @@ def test_a_bad_number_is_refused_by_name_and_value(law, argument, value):
 
 def test_the_table_of_arguments_is_complete():
     """A new law, or a new number of an old one, must come with a row above, or with tests of its own below."""
-    tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.LocalSteps, times.Slowdowns, times.Recorded}
+    tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.Slowdowns, times.Recorded}
     laws = {type(row[0]) for row in [*LAWS.values(), *REMEMBERING.values()]}
     assert {*laws, times.Slowdown} == {*GOOD, *tested_below}
     assert {law: {field.name for field in dataclasses.fields(law)} for law in GOOD} == {
@@ -433,8 +393,6 @@ def test_a_mean_that_the_shift_leaves_no_room_for_is_refused(mean):
         (times.Slowdown, (0, math.inf, 3.0, math.inf), r"Slowdown\.end must be finite where slowness is infinite"),
         (times.Slowdown, (-1, 2.0, 3.0, 4.0), r"Slowdown\.worker must be a whole number of at least 0, got -1"),
         (times.Slowdown, (1.0, 2.0, 3.0, 4.0), r"Slowdown\.worker must be a whole number of at least 0, got 1\.0"),
-        (times.LocalSteps, (ONE, 0), r"LocalSteps\.steps must be a whole number of at least 1, got 0"),
-        (times.LocalSteps, (ONE, 2.0), r"LocalSteps\.steps must be a whole number of at least 1, got 2\.0"),
     ],
 )
 def test_numbers_that_make_no_sense_together_are_refused(law, arguments, has):
@@ -458,7 +416,6 @@ def test_what_is_not_a_law_is_refused_by_name_and_value(law):
         (lambda: times.DrawnSlowness(law, ONE), "DrawnSlowness.law"),
         (lambda: times.DrawnSlowness(ONE, law), "DrawnSlowness.slowness"),
         (lambda: times.Scaled(law, 2.0), "Scaled.law"),
-        (lambda: times.LocalSteps(law, 2), "LocalSteps.law"),
         (lambda: times.SlowSpells(law, 2.0, 1.0, 1.0), "SlowSpells.law"),
         (lambda: times.Pauses(law, 2.0, 1.0), "Pauses.law"),
         (lambda: times.Slowdowns(law, ()), "Slowdowns.law"),
@@ -486,7 +443,6 @@ def test_a_law_s_class_is_refused_with_what_is_missing():
         (times.PerWorker([times.Speeds(times.Constant(1.0), (1.0, 2.0))] * 3), r"Speeds\.speeds .* 3 workers, got 2"),
         (times.Recorded([[1.0], [2.0]], at_end="stop"), r"Recorded\.seconds .* 3 workers, got 2"),
         (times.DrawnSlowness(ONE, times.PerWorker([ONE])), r"PerWorker\.laws .* 3 workers, got 1"),
-        (times.LocalSteps(times.PerWorker([ONE]), 2), r"PerWorker\.laws .* 3 workers, got 1"),
         (times.SlowSpells(times.PerWorker([ONE]), 2.0, 1.0, 1.0), r"PerWorker\.laws .* 3 workers, got 1"),
         (
             times.Slowdowns(ONE, (times.Slowdown(2, 2.0, 0.0, 1.0), times.Slowdown(3, 2.0, 0.0, 1.0))),

@@ -121,7 +121,6 @@ AROUND = {
     "speeds": lambda law: times.Speeds(law, (0.5,)),
     "drawn slowness": lambda law: times.DrawnSlowness(law, times.Constant(2.0)),
     "scaled": lambda law: times.Scaled(law, by=1.5, overhead=0.5),
-    "local steps": lambda law: times.LocalSteps(law, 2),
     "one's own": lambda law: times.Speeds(times.PerWorker((law,)), (0.5,)),
 }
 
@@ -146,14 +145,6 @@ def test_a_job_cut_short_does_not_lose_the_seconds_it_looked_ahead_at():
     assert draw(0.0) == 2.0 + 2.0 + 2.0 + 4.0 + (8.0 - 2 - 1 - 2 - 1)
     assert draw(1.0) == 1.0 + 2.0 + 2.0
     assert draw(6.0) == 4.0
-
-
-def test_local_steps_cut_short_keep_the_clock():
-    law = times.LocalSteps(slowdowns((4.0, 2.0, 6.0)), steps=3)
-    draw = law.sampler(stream(), 0)
-    assert draw(0.0) == 6.0
-    assert draw(1.0) == 7.0 - 1.0  # one second, then four for the second of the three, then one
-    assert draw(5.5) == 0.5 + 2.875
 
 
 CLOCKS = {
@@ -257,9 +248,8 @@ def test_the_moments_of_spells_by_numbers():
         (times.ShiftedExponential(0.5, 1.5), lambda rate: math.exp(-0.5 * rate) / (1 + rate)),
         (times.Gamma(1.5, 0.5), lambda rate: (1 + 1.5 * 0.25 * rate) ** -4),
         (times.Gamma(1.5, 1e-4), lambda rate: math.exp(-1e8 * math.log1p(1.5e-8 * rate))),
-        (times.LocalSteps(times.Exponential(0.5), 3), lambda rate: (1 + 0.5 * rate) ** -3),
     ],
-    ids=["exponential", "shifted", "gamma", "narrow gamma", "sum"],
+    ids=["exponential", "shifted", "gamma", "narrow gamma"],
 )
 @pytest.mark.parametrize(("a", "b"), [(6.0, 5.0), (600.0, 50.0)])
 def test_the_moments_of_spells_of_random_work(work, laplace, a, b):

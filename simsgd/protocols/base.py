@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from typing import Protocol as Interface
 
 from simsgd.support import checks, frozen
@@ -23,13 +23,31 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+class JobInFlight(NamedTuple):
+    """A job under way, as far as the server knows it.
+
+    Attributes:
+        worker: whose it is.
+        job: which of the worker's jobs, counted from 0.
+        read: the version of the model that it was handed.
+        assigned: when it was handed it, simulated seconds.
+        steps: the local steps that it has.
+    """
+
+    worker: int
+    job: int
+    read: int
+    assigned: float
+    steps: int
+
+
 class Server(Interface):
     """What a protocol may say to the server and ask of it.
 
     Raises:
         simsgd.ProtocolError: from any verb that makes no sense: assigning to a busy worker, cancelling an idle one,
-            accumulating a gradient that is not being delivered, stepping with nothing accumulated, observing while
-            recording without gradients.
+            accumulating a gradient that is not being delivered, stepping with nothing accumulated, setting an alarm in the
+            past, observing while recording without gradients.
     """
 
     @property
@@ -56,6 +74,21 @@ class Server(Interface):
     def accumulated(self) -> int:
         """How many gradients have been accumulated since the last step."""
 
+    def accumulated_by(self, worker: int) -> int:
+        """Return how many gradients of a worker have been accumulated since the last step."""
+
+    @property
+    def jobs(self) -> Mapping[int, JobInFlight]:
+        """The jobs in flight, by worker: to be looked at, not to be changed.
+
+        Stop what has been under way for longer than a minute, and hand out anew:
+
+            for worker, job in server.jobs.items():
+                if server.now - job.assigned > 60:
+                    server.cancel(worker)
+                    server.assign(worker)
+        """
+
     @property
     def notes(self) -> dict[str, Any]:
         """The protocol's own memory, empty when a recording begins."""
@@ -68,11 +101,12 @@ class Server(Interface):
         order; no other draw of the recording moves.
         """
 
-    def assign(self, worker: int) -> None:
+    def assign(self, worker: int, steps: int | None = None) -> None:
         """Hand the current model to an idle worker, which begins its next job.
 
-        What is asked for is one gradient. A worker that is down, or crashes on the way, is handed the then newest model when
-        it is back.
+        What is asked for is one message. A worker that is down, or crashes on the way, is handed the then newest model when it
+        is back. The job has the local steps of the method's work, or `steps`, at least 1, if that is given: its compute time is
+        the sum of so many draws.
         """
 
     def cancel(self, worker: int) -> None:
@@ -81,11 +115,20 @@ class Server(Interface):
     def accumulate(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Add weight·gradient to the next step; only the gradient being delivered can be accumulated."""
 
-    def step(self, scale: float = 1.0) -> None:
-        """Update the model with `scale` times what was accumulated: one new version."""
+    def step(self, scale: float = 1.0, weights: Mapping[int, float] | None = None) -> None:
+        """Update the model with `scale` times what was accumulated: one new version.
+
+        `weights` are known only now: each worker's accumulated gradients are multiplied by its own; 1 for those that it leaves
+        out. The mean over n workers of each one's mean over its B_i gradients:
+
+            server.step(weights={worker: 1 / (n * server.accumulated_by(worker)) for worker in server.workers})
+        """
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Accumulate and step."""
+
+    def alarm(self, seconds: float) -> None:
+        """Have the protocol's `on_alarm` called after so many seconds, at least 0, once; several alarms may be set."""
 
     def observe(self, statistic: str) -> float:
         """Play the tape up to now and return one of the problem's metrics for the current model, for example "loss"."""
@@ -147,6 +190,34 @@ class Protocol(ABC):
     def on_join(self, server: Server, worker: int) -> None:
         """Answer that a new worker has joined. Unless overridden, hand it the model."""
         server.assign(worker)
+
+    def on_alarm(self, server: Server) -> None:
+        """Answer an alarm that `server.alarm` had set, doing all that `on_gradient` may do but use a gradient.
+
+        Alarms and gradients of one moment come in the order in which they were set and became known. What has no job under way
+        and sets one alarm after the other is taken to be stuck.
+
+        Example:
+            >>> from dataclasses import dataclass
+            >>> import simsgd as sg
+            >>> @dataclass(frozen=True)
+            ... class Regularly(sg.AsyncSGD):
+            ...     '''Step every `period` seconds with the mean of what has come.'''
+            ...     period: float = 1.0
+            ...     def start(self, server):
+            ...         super().start(server)
+            ...         server.alarm(self.period)
+            ...     def on_gradient(self, server, gradient):
+            ...         server.accumulate(gradient)
+            ...         server.assign(gradient.worker)
+            ...     def on_alarm(self, server):
+            ...         if server.accumulated:
+            ...             server.step(scale=1 / server.accumulated)
+            ...         server.alarm(self.period)
+            >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.5))
+            >>> sg.record(Regularly(), cluster, until=sg.Updates(4)).update_times.tolist()
+            [1.0, 2.0, 3.0, 4.0]
+        """
 
     def __repr__(self) -> str:
         """Show the fields that differ from their defaults, for a dataclass with `repr=False`."""

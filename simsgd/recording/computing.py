@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 from simsgd.cluster import Cluster
 from simsgd.recording.job import Job
@@ -36,7 +37,7 @@ class Computing:
         stream = rng.stream
         with collection_paused():
             draws = [sampler_of(law, stream(seed, "compute time", worker), worker) for worker in range(cluster.workers)]
-        self._draws = [draw.in_parts if isinstance(draw, Stretched) else draw for draw in draws]
+        self._draws: list[Callable[..., float]] = [draw.in_parts if isinstance(draw, Stretched) else draw for draw in draws]
         self._one_step = [draw.work if isinstance(draw, Stretched) else draw for draw in draws]
         self._stretched = [isinstance(draw, Stretched) for draw in draws]
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time

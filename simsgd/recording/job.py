@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from simsgd.protocols.base import JobInFlight
 from simsgd.recording.events import Happening
 from simsgd.tape.schema import Gradient
 
@@ -63,3 +65,23 @@ class Job(Happening):
 
 for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet
     setattr(Job, _name, _unknown)
+
+
+class JobsInFlight(Mapping[int, JobInFlight]):
+    """The jobs under way, by worker in order: to be looked at, now; who goes through them may change them meanwhile."""
+
+    def __init__(self, jobs: Mapping[int, Job]) -> None:
+        self._jobs = jobs
+
+    def __getitem__(self, worker: int) -> JobInFlight:
+        job = self._jobs[worker]
+        return JobInFlight(job.worker, job.job, job.read, job.assigned, job.steps)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._jobs))
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __repr__(self) -> str:
+        return f"JobsInFlight({dict(self)})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -31,8 +32,8 @@ class Log:
         """Overwrite the first values of a row."""
         struct.pack_into(self._format[: 1 + len(values)], self._bytes, row * self._type.itemsize, *values)
 
-    def multiply(self, name: str, start: int, factor: float) -> None:
-        """Multiply one column, from row `start` on."""
+    def multiply(self, name: str, start: int, factor: float | np.ndarray) -> None:
+        """Multiply one column, from row `start` on, by a number or by one for each row."""
         np.frombuffer(self._bytes, self._type)[name][start:] *= factor
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -46,6 +47,23 @@ class Log:
     def columns(self) -> dict[str, np.ndarray]:
         """Return a copy of everything, column by column."""
         return {name: self.column(name) for name in self._type.names or ()}
+
+
+class Tally:
+    """How many rows there are of each worker since the last step; counted when somebody asks, each row once."""
+
+    def __init__(self) -> None:
+        self._since = self._counted = 0
+        self._counts: Counter[int] = Counter()
+
+    def count(self, worker: int, rows: Log, since: int) -> int:
+        """Return how many rows from `since` on are a worker's."""
+        if since != self._since:
+            self._since = self._counted = since
+            self._counts.clear()
+        self._counts.update(rows.column("worker", self._counted).tolist())
+        self._counted = rows.count
+        return self._counts[worker]
 
 
 class Logs:

@@ -14,7 +14,7 @@ class Workers(Collection[int]):
         numbers: the workers' numbers, which others change.
     """
 
-    def __init__(self, numbers: set[int]) -> None:
+    def __init__(self, numbers: Collection[int]) -> None:
         self._numbers = numbers
 
     def __contains__(self, worker: object) -> bool:

@@ -10,20 +10,20 @@ Laws of this module:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
 
 from simsgd.protocols import Gradient, Protocol
-from simsgd.recording.events import EventLoop
+from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Change
-from simsgd.recording.job import Charges, Job
-from simsgd.recording.log import Logs
+from simsgd.recording.job import Charges, Job, JobsInFlight
+from simsgd.recording.log import Logs, Tally
 from simsgd.recording.membership import Membership, Workers, listed
 from simsgd.recording.refusals import Refusals
-from simsgd.recording.stuck import GRADIENTS_WITHOUT_STEP, Progress
+from simsgd.recording.stuck import ALARMS_WITHOUT_DELIVERY, GRADIENTS_WITHOUT_STEP, Progress, Waiting
 from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
 from simsgd.tape.schema import REASONS, TIES
@@ -97,7 +97,9 @@ class Server:
         self._delivering: Gradient | None = None
         self._arrived: Job | None = None  # the last job that was delivered, or is being delivered
         self._before = -1  # the version at the beginning of what is happening now
-        self._told = -1  # the last version that was made in answer to a fault
+        self._told = -1  # the last version that was made in answer to a fault, or an alarm
+        self._alarms = 0  # that are yet to ring
+        self._tally = Tally()
         self._asked: dict[int, Charges] = {}
         self._jobs: dict[int, Job] = {}
         self._next_job = [0] * workers
@@ -142,6 +144,16 @@ class Server:
     def accumulated(self) -> int:
         """How many gradients have been accumulated since the last step."""
         return self._accumulated
+
+    @property
+    def jobs(self) -> JobsInFlight:
+        """The jobs in flight, by worker."""
+        return JobsInFlight(self._jobs)
+
+    def accumulated_by(self, worker: int) -> int:
+        """Return how many gradients of a worker have been accumulated since the last step."""
+        worker = self._refusals.worker("accumulated_by", worker)
+        return self._tally.count(worker, self._logs.rows, self._logs.stepped_rows)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -220,25 +232,33 @@ class Server:
         self._use(gradient, weight, steps=False)
         self._accumulated += 1
 
-    def step(self, scale: float = 1.0) -> None:
-        """Make a new version of `scale` times what was accumulated."""
+    def step(self, scale: float = 1.0, weights: Mapping[int, float] | None = None) -> None:
+        """Make a new version of what was accumulated, times `scale`, and each worker's times its own of `weights`."""
         rows = self._logs.rows
         if not self._accumulated:
             why = " with nothing accumulated since the last step: accumulate at least one gradient"
             raise self._refusals.error("called step()", why)
+        if weights is not None:
+            workers = rows.column("worker", self._logs.stepped_rows).tolist()
+            given = self._refusals.weights(weights, len(self._next_job))
+            self._multiply(np.array([given.get(worker, 1.0) for worker in workers]), f"the weights {checks.shown(weights)}")
         if type(scale) is not float or scale != 1:
-            self._scale(self._refusals.number("stepped with the scale", scale))
+            scale = self._refusals.number("stepped with the scale", scale)
+            self._multiply(np.float64(scale), f"the scale {scale!r}")
         rows.overwrite(rows.count - 1, True)  # the column step
         self._made_version()
 
-    def _scale(self, scale: float) -> None:
+    def _multiply(self, factors: np.ndarray | np.float64, said: str) -> None:
         """Multiply the weights of what was accumulated."""
         rows, first = self._logs.rows, self._logs.stepped_rows
-        greatest = float(np.abs(rows.column("weight", first)).max())
-        if math.isinf(greatest * scale):
+        weights = rows.column("weight", first)
+        with np.errstate(over="ignore"):
+            infinite = np.isinf(weights * factors)
+        if infinite.any():
+            greatest = float(np.abs(weights[infinite]).max())
             why = f", but it has accumulated a gradient with the weight {greatest:g}, and their product is no finite number"
-            raise self._refusals.error(f"stepped with the scale {scale!r}", f"{why}: use smaller ones")
-        rows.multiply("weight", first, scale)
+            raise self._refusals.error(f"stepped with {said}", f"{why}: use smaller ones")
+        rows.multiply("weight", first, factors)
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:
         """Accumulate and step."""
@@ -276,6 +296,16 @@ class Server:
             bounds.check("rows", rows * seconds / (self.now or math.ulp(0.0)), f"{until}, at the pace of {pace},")
         self._rows_to_check = bounds.rows + 1
 
+    def alarm(self, seconds: float) -> None:
+        """Wake the protocol after so many seconds."""
+        wanted = self._refusals.seconds("set an alarm in", seconds)
+        if type(self._protocol).on_alarm is Protocol.on_alarm:
+            raise self._refusals.error("set an alarm", ", but it has no on_alarm to answer it with")
+        if self._loop.now + wanted == math.inf:
+            raise self._refusals.error(f"set an alarm in {wanted!r} seconds", ": the clock cannot count so far")
+        self._loop.at(self._loop.now + wanted, self._ring, None)
+        self._alarms += 1
+
     def observe(self, statistic: str) -> float:
         """Return a metric of the current model, if somebody plays the tape."""
         if self._terms.observe is None:
@@ -298,19 +328,15 @@ class Server:
         self._delivering = gradient = job.gradient()
         answer = self._protocol.on_gradient(self, gradient)
         if answer is not None:
-            raise self._refusals.error(
-                f"returned {checks.shown(answer)} from on_gradient",
-                ": what it decides it says by calling the server, and it must return nothing (with yield, or as async, it does "
-                "nothing either)",
-            )
+            raise self._refusals.answer(answer)
         if self._delivering is gradient:
             self._delivering = None
             self._discard(job, UNUSED)
             self._note_if_against_the_rule(job)
         progress = self._progress
         progress.arrived += 1
-        if progress.faults:
-            progress.faults = progress.lost = progress.idle_faults = 0
+        if progress.faults or progress.alarms:
+            progress.faults = progress.lost = progress.idle_faults = progress.alarms = progress.idle_alarms = 0
         if not self._jobs or progress.arrived >= GRADIENTS_WITHOUT_STEP:
             self.check_going(f"worker {job.worker} delivered its job {job.job}")
 
@@ -362,6 +388,19 @@ class Server:
         if self._version > self._before:
             self._told = self._version
 
+    def _ring(self, event: Planned) -> None:
+        """Let the protocol answer an alarm."""
+        self._alarms -= 1
+        self._arrived, self._before = None, self._version
+        self._protocol.on_alarm(self)
+        if self._version > self._before:
+            self._told = self._version
+        progress = self._progress
+        progress.alarms += 1
+        progress.idle_alarms = 0 if len(self._jobs) > self._fabric.waiting() else progress.idle_alarms + 1
+        if progress.idle_alarms or progress.alarms >= ALARMS_WITHOUT_DELIVERY:
+            self.check_going("an alarm")
+
     def check_after(self, change: Change) -> None:
         """Raise StuckError if nobody can go on after what has happened to a worker."""
         self._progress.faults += 1
@@ -371,9 +410,8 @@ class Server:
     def check_going(self, event: str) -> None:
         """Raise StuckError if nothing can happen any more, or nothing but discarding and faults happens."""
         where = f"at {self.now:g} s and version {self._version}, after {event}"
-        self._progress.check(
-            where, self._protocol, self._membership, self._asked, self._jobs.keys(), self._fabric.waiting(), self._accumulated
-        )
+        waiting = Waiting(self._asked, self._jobs.keys(), self._fabric.waiting(), self._accumulated, self._alarms)
+        self._progress.check(where, self._protocol, self._membership, waiting)
 
     def _lose(self, worker: int, reason: int) -> None:
         """Log a worker's job, if it has one, as thrown away, and stop it."""

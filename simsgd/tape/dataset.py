@@ -28,9 +28,11 @@ def columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
 
 def plain_charges(tape: Tape) -> set[str]:
     """Return the columns of charges that say nothing of their own: one step for each job, and messages all of one size."""
-    steps, down, up = (tape.of_all_jobs(name) for name in CHARGES)
-    plain = {"steps"} if (steps == 1).all() else set()
-    return plain | {"bytes_down", "bytes_up"} if not len(up) or ((down == up[0]).all() and (up == up[0]).all()) else plain
+    logs = [log for _, log, _ in tape.jobs_and_ends()]
+    one_step = all((log.steps == 1).all() for log in logs)
+    sizes = [column for log in logs for column in (log.bytes_down, log.bytes_up) if len(column)]
+    one_size = all((column == sizes[0][0]).all() for column in sizes)
+    return ({"steps"} if one_step else set()) | ({"bytes_down", "bytes_up"} if one_size else set())
 
 
 def to_dataset(tape: Tape) -> xarray.Dataset:

@@ -1,4 +1,4 @@
-"""How long a job takes: laws of compute time, in seconds.
+"""How long a job takes: laws of compute time, in seconds. A job of several local steps takes the sum of so many draws.
 
 What holds for every law of compute time here, and is tested:
 
@@ -20,10 +20,10 @@ from simsgd.times.fitting import Fit, fit
 from simsgd.times.law import Law, Moments
 from simsgd.times.likelihood import Candidate
 from simsgd.times.recorded import EndOfRecordingError, Recorded
+from simsgd.times.scaled import Scaled
 from simsgd.times.scheduled import Slowdown, Slowdowns
 from simsgd.times.textbook import Constant, Exponential, Pareto, ShiftedExponential, Weibull
 from simsgd.times.variation import AutocorrelatedLognormal, Gamma, Lognormal
-from simsgd.times.work import LocalSteps, Scaled
 
 __all__ = [
     "AutocorrelatedLognormal",
@@ -35,7 +35,6 @@ __all__ = [
     "Fit",
     "Gamma",
     "Law",
-    "LocalSteps",
     "Lognormal",
     "Moments",
     "Pareto",

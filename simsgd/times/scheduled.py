@@ -13,8 +13,8 @@ from simsgd.support import checks
 from simsgd.support.units import InSeconds
 from simsgd.times.answers import distribution_of, moments_of
 from simsgd.times.law import Distribution, Law, Moments
+from simsgd.times.scaled import Scaled
 from simsgd.times.stretching import Clock, Piece
-from simsgd.times.work import Scaled
 
 
 @dataclass(frozen=True)

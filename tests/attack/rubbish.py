@@ -254,14 +254,26 @@ class Chaos(Protocol):
     def _verbs(self, server):
         for _ in range(min(self.verbs, 10)):
             worker, busy = int(server.rng.choice(server.workers)), server.busy
-            what = server.rng.integers(4)
-            if what == 0 and worker not in busy:
-                server.assign(worker)
-            elif what == 1 and worker in busy:
+            what = server.rng.integers(8)
+            if what in (0, 1) and worker not in busy:
+                server.assign(worker, steps=int(server.rng.integers(1, 4)) if what else None)
+            elif what in (2, 3) and worker in busy:
                 server.cancel(worker)
-            elif what == 2 and server.accumulated:
-                server.step(scale=float(server.rng.choice([1.0, 0.5, 2])))
+            elif what in (4, 5) and server.accumulated:
+                known = {worker: 0.5 for worker in server.workers if server.accumulated_by(worker) != 1}
+                server.step(scale=float(server.rng.choice([1.0, 0.5, 2])), weights=known if what == 5 else None)
+            elif what == 6 and server.notes.setdefault("alarms", 0) < 2:
+                server.notes["alarms"] += 1
+                server.alarm(float(server.rng.choice([0.0, 0.5, 1.0, server.rng.random()])))
+            elif what == 7:
+                oldest = min(server.jobs.values(), key=lambda job: (job.assigned, job.worker), default=None)
+                if oldest is not None and oldest.steps > 1:
+                    server.cancel(oldest.worker)
         self._idle(server)
+
+    def on_alarm(self, server):
+        server.notes["alarms"] -= 1
+        self._verbs(server)
 
     def _idle(self, server):
         """Let at least one work, if there is one that can."""
@@ -329,7 +341,13 @@ class Misuses(Protocol):
             lambda: server.accumulate(gradient._replace(read=10**6)),
             lambda: server.observe(value),
             lambda: server.staleness(value),
-        ][server.rng.integers(15)]()
+            lambda: server.assign(gradient.worker, steps=value),
+            lambda: server.alarm(value),
+            lambda: (server.accumulate(gradient), server.step(weights=value)),
+            lambda: (server.accumulate(gradient), server.step(weights={gradient.worker: value})),
+            lambda: (server.accumulate(gradient), server.step(weights={value: 1.0})),
+            lambda: server.accumulated_by(value),
+        ][server.rng.integers(21)]()
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ WRAPPERS = sorted(wrappers(Own()))
 
 def test_all_laws_around_laws_are_found():
     assert {name.split(".")[0] for name in WRAPPERS} >= {
-        *("DrawnSlowness", "LocalSteps", "Pauses", "PerWorker", "Scaled", "SlowSpells", "Slowdowns", "Speeds")
+        *("DrawnSlowness", "Pauses", "PerWorker", "Scaled", "SlowSpells", "Slowdowns", "Speeds")
     }
     assert "DrawnSlowness.slowness" in WRAPPERS
 
@@ -287,7 +287,6 @@ def test_a_distribution_that_is_none():
     for law in (
         times.Scaled(NoDistribution(), by=2.0),
         times.PerWorker((NoDistribution(),)),
-        times.LocalSteps(NoDistribution(), 2),
     ):
         with pytest.raises(TypeError, match=r"NoDistribution\(\)\.distribution\(worker=0\) must return None or a frozen"):
             law.distribution()

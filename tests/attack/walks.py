@@ -95,7 +95,7 @@ WALKS = {
     "spells, to the end": Walk(ASYNCHRONOUS, on(SPELLS), ONCE, "BoundError"),
     "spells of no length": Walk(ASYNCHRONOUS, on(times.SlowSpells(ONE, 2.0, 1e-300, 1e-300)), SOON, "BoundError"),
     "clock around clock": Walk(ASYNCHRONOUS, on(times.Pauses(SPELLS, every=10.0, lasting=1.0)), SOON),
-    "changed around a clock": Walk(ASYNCHRONOUS, on(times.LocalSteps(times.Scaled(PAUSES, by=2.0), 3)), SOON),
+    "changed around a clock": Walk(ASYNCHRONOUS, on(times.Scaled(PAUSES, by=6.0)), SOON),
     "one's own around a clock": Walk(ASYNCHRONOUS, on(Twice(PAUSES)), SOON, "BoundError"),
     "pauses on a server": Walk(ASYNCHRONOUS, on(PAUSES, networks.ParameterServer(LINK)), SOON),
     "pauses on a ring": Walk(SYNCHRONOUS, on(PAUSES, networks.Ring(LINK)), SOON),
@@ -113,7 +113,6 @@ WALKS = {
     "outages of no length": Walk(
         ASYNCHRONOUS, on(ONE, LINK, [faults.LinkOutages(times.Constant(1e-300), ONE)]), sg.Updates(3), "ValueError"
     ),
-    "local steps": Walk(ASYNCHRONOUS, lambda: sg.Cluster(2, times.LocalSteps(ONE, 10**9)), ONCE, "BoundError"),
     "buckets": Walk(SYNCHRONOUS, rings(buckets=10**9), ONCE, "BoundError"),
     "a ring of many": Walk(SYNCHRONOUS, on(ONE, networks.Ring(LINK), workers=60_000), ONCE, "BoundError"),
     "crashes before it joins": Walk(
@@ -196,7 +195,7 @@ def drawn(rng: np.random.Generator) -> Walk:
         if kind == 3:
             return times.SlowSpells(inner, number(-2, 2), number(), number())
         if kind == 4:
-            return times.LocalSteps(inner, int(number(0, 3)))
+            return times.Scaled(inner, by=number(0, 3))
         return (times.DrawnSlowness if kind == 5 else lambda one, other: times.PerWorker((one, other)))(inner, law(depth - 1))
 
     def fault() -> faults.Fault:
