@@ -47,7 +47,8 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
         "cluster": (cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
     }
     if not whole:
-        given["optimizer"] = (optimizer, demands.OPTIMIZERS, demands.EXAMPLE)
+        example = f"{demands.EXAMPLE}, or left out with a whole Method(protocol, optimizer) in the protocol's place"
+        given["optimizer"] = (optimizer, demands.OPTIMIZERS, example)
     arguments.in_order(call, **given)
     assert isinstance(problem, Problem)
     assert isinstance(cluster, Cluster)

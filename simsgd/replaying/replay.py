@@ -66,7 +66,7 @@ def replay(
         "replay",
         tape=(tape, Tape, "record(AsyncSGD(), cluster, until=Updates(1000))"),
         problem=(problem, Problem, "problems.digits()"),
-        optimizer=(optimizer, (*demands.OPTIMIZERS, Method), demands.EXAMPLE),
+        optimizer=(optimizer, (*demands.OPTIMIZERS, Method), f"{demands.EXAMPLE}, or a Method"),
     )
     demands.check_data(optimizer, problem, tape.workers)
     demands.check_tape(optimizer, tape)
