@@ -18,12 +18,13 @@ def ranks(measured: xarray.Dataset) -> xarray.DataArray:
 
 
 def ranked(here: xarray.Dataset) -> str:
-    """Return the ranking on one kind of data as a table."""
+    """Return the ranking on one kind of data as a table; who does not arrive on most seeds has no place, but an order."""
     rows = []
     for name in here.sortby("rank").method.values:
         method = here.sel({"method": name})
         loss = number(float(method.final.median()))
-        rows.append([f"{len(rows) + 1}", name, f"{float(method.step_size):.3g}", spread(method.seconds), loss])
+        place = f"{len(rows) + 1}" if np.isfinite(method.seconds.median("seed")) else "–"
+        rows.append([place, name, f"{float(method.step_size):.3g}", spread(method.seconds), loss])
     times, above = "seconds to the target\nmedian (range over the seeds)", "loss above the least\nat the end, median"
     return table(["", "method", "step\nsize", times, above], rows)
 

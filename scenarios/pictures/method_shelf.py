@@ -31,7 +31,7 @@ BEST, STYLES = 3, ("--", ":", "-.")
 def draw(measured: xarray.Dataset, above: float, title: str) -> Figure:
     """Draw what `measure` found: a column for each kind of data, curves above, the ranking below."""
     kinds, methods = measured.data.values, measured.sizes["method"]
-    size = {"figsize": (7.5 * len(kinds), 6.3 + 0.23 * methods), "height_ratios": (4.2, 0.8 + 0.23 * methods)}
+    size = {"figsize": (8.0 * len(kinds), 6.3 + 0.23 * methods), "height_ratios": (4.2, 0.8 + 0.23 * methods)}
     figure, axes = plt.subplots(2, len(kinds), squeeze=False, sharey="row", layout="constrained", **size)
     for column, kind in zip(axes.T, kinds, strict=True):
         here = measured.sel(data=kind)
@@ -45,9 +45,15 @@ def draw(measured: xarray.Dataset, above: float, title: str) -> Figure:
     axes[0, 0].set_ylabel("loss above the least possible\n(median over the seeds)")
     families = [FAMILIES[name] for name in FAMILIES if name in measured.family.values]
     marks = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in families]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, title="Colours: what a method does")
+    note = "Small points: seeds. Large points: medians. “4 of 5”: so many seeds arrived. Colours: what a method does"
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, title=note)
     figure.suptitle(title, fontsize=12)
     return figure
+
+
+def place_of(method: xarray.Dataset, place: int) -> str:
+    """Return a method's place, from 1; a dash for one that does not arrive on most seeds."""
+    return f"{place + 1:2d}." if np.isfinite(method.seconds.median("seed")) else "–"
 
 
 def colour(method: xarray.Dataset) -> str:
@@ -64,7 +70,7 @@ def curves(ax: Axes, ranked: xarray.Dataset, above: float) -> None:
         chosen = name in PLAIN or place < BEST
         look = {"color": colour(method), "linewidth": 2.2, "zorder": 3} if chosen else {"color": "#BBBBBB", "linewidth": 0.7}
         style = "-" if name in PLAIN or not chosen else next(styles)
-        label = f"{place + 1}. {name}" + (f" (plain {PLAIN[name]})" if name in PLAIN else "") if chosen else None
+        label = f"{place_of(method, place)} {name}" + (f" (plain {PLAIN[name]})" if name in PLAIN else "") if chosen else None
         ax.plot(ranked.second, middle.where(np.isfinite(middle)), style, label=label, **look)
     ax.plot([], [], color="#BBBBBB", linewidth=0.7, label="all others")
     ax.axhline(above, color="black", linewidth=1)
@@ -87,13 +93,18 @@ def ranking(ax: Axes, ranked: xarray.Dataset) -> None:
         if arrived.all():
             ax.plot(np.median(seconds), row, "o", markersize=9, **look)
             ax.hlines(row, seconds.min(), seconds.max(), linewidth=1.2, **look)
-        said = "" if arrived.all() else f"{arrived.sum()} of {seeds} seeds" if arrived.any() else "never"
-        ax.text(1.01, row, said, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5, color=look["color"])
-        ax.text(-0.01, row, f"{name}  {row + 1:2d}", transform=ax.get_yaxis_transform(), va="center", ha="right", fontsize=9)
+        beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9}
+        if not arrived.any():
+            said = f"never; ends {float(method.final.median()):.2g} above"
+            ax.text(0.99, row, said, ha="right", color=look["color"], **beside)
+        elif not arrived.all():
+            ax.text(1.01, row, f"{arrived.sum()} of {seeds}", color=look["color"], **beside)
+        ax.text(-0.01, row, place_of(method, row), ha="right", **beside)
+        ax.text(-0.065, row, name, ha="right", fontweight="bold" if name in PLAIN else None, **beside)
     logarithmic(ax.xaxis, (1, 2, 5))
     ax.set(
         ylim=(len(names) - 0.5, -0.5),
-        xlabel="simulated seconds to the target (a small point for each seed, a large one: median)",
+        xlabel="simulated seconds to the target",
     )
     ax.yaxis.set_visible(False)
     ax.grid(axis="x", alpha=0.3)
