@@ -57,12 +57,14 @@ class Terms(NamedTuple):
     Attributes:
         seed: of all random draws.
         charges: what the clock charges for a job, unless the protocol says otherwise.
+        any_steps: whether a job may have another number of local steps where its gradients are played.
         observe: what `observe` calls; without it, observing is an error.
         seconds: when the recording will end, if that is known; infinite if not.
     """
 
     seed: int
     charges: Charges
+    any_steps: bool
     observe: Callable[[str], float] | None
     seconds: float
 
@@ -191,6 +193,10 @@ class Server:
         except ValueError as error:
             raise self._refusals.error(did, f", but {error}") from None
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
+        terms = self._terms
+        if terms.observe is not None and steps != terms.charges.steps and not terms.any_steps:
+            why = f", but what is played computes {terms.charges.steps} for a job: give its Method a work that takes steps"
+            raise self._refusals.error(did, why)
         return steps
 
     def _why_not(self, worker: int) -> str:
