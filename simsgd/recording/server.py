@@ -181,9 +181,11 @@ class Server:
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
         charges = self._terms.charges
-        self._asked[worker] = charges if steps is None else charges._replace(steps=self._steps(worker, steps))
+        if steps is not None:
+            charges = charges._replace(steps=self._steps(worker, steps))
+        self._asked[worker] = charges
         if worker not in self._are_down:
-            self._begin(worker)
+            self._begin(worker, charges)
 
     def _steps(self, worker: int, steps: int) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
@@ -206,11 +208,11 @@ class Server:
             return f"worker {worker} is down and will be handed a job when it is back: cancel that first"
         return f"the workers are {listed(self.workers)}"
 
-    def _begin(self, worker: int) -> None:
+    def _begin(self, worker: int, charges: Charges) -> None:
         """Hand out a worker's next job."""
         number = self._next_job[worker]
         self._next_job[worker] = number + 1
-        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now, self._asked[worker])
+        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now, charges)
         if self._before == self._version and (self._arrived is None or self._arrived.worker != worker):
             self._note_if_after(job, HANDED_OUT_AFTER)
         self._send(job)
@@ -364,7 +366,7 @@ class Server:
         if change.kind == "crash":
             return self._crash(worker)
         if change.kind == "return" and worker in self._asked and worker not in self._jobs:
-            self._begin(worker)
+            self._begin(worker, self._asked[worker])
         if change.kind == "leave":
             self._asked.pop(worker, None)
             self._lose(worker, LEAVING)
