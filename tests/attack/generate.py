@@ -221,11 +221,12 @@ class Generator:
         """Return a method of a protocol, whose work charges some steps, and some bytes for the messages."""
         charges = tuple((name, self.number((0.0, 0.1, 1.0, 2.0, 30.0))) for name in ("down", "up"))
         call = Call("rubbish.Charged", (("steps", self.whole("steps")), *charges))
-        error = refusal(call)
+        method = Call("rubbish.method", (("protocol", protocol), ("work", call)))
+        error = refusal(method)
         if error is not None:
-            self.refusals.append(Refusal(call, error))
-            call = Call("rubbish.Charged", (("steps", "2"),))
-        return Call("rubbish.method", (("protocol", protocol), ("work", call)))
+            self.refusals.append(Refusal(method, error))
+            return method.given(work=Call("rubbish.Charged", (("steps", "2"),)))
+        return method
 
     def cluster(self, synchronous: bool) -> Call:
         """Return a cluster; only a synchronous protocol is given an all-reduce, mostly."""
