@@ -130,3 +130,18 @@ def test_keys_of_losses_differ_by_worker_job_and_step_and_from_those_of_batches(
     places = list(itertools.product(range(3), range(3), range(3)))
     keys = [jax.random.key_data(of(KEY, *place)) for of in (loss_key, drawing.step_key) for place in places]
     assert len(np.unique(np.asarray(keys), axis=0)) == 2 * len(places)
+
+
+@pytest.mark.parametrize("given_shares", [None, "replacement", "epochs"])
+def test_two_lanes_side_by_side_draw_what_each_draws_alone(given_shares):
+    """Lanes with keys of their own, as runs of two seeds have, and with shares of their own."""
+    keys = jax.random.split(KEY, 2)
+    both = Shares(*(jnp.stack(columns) for columns in zip(shares(9, 4), shares(5, 8), strict=True)))
+
+    def batch(key, lane):
+        own = None if given_shares is None else jax.tree.map(lambda column: column[lane], both)
+        return draw(key, 1, 6, 7, 13, own, given_shares != "epochs", 2, 3)
+
+    together = jax.jit(jax.vmap(batch))(keys, jnp.arange(2))
+    for lane in (0, 1):
+        np.testing.assert_array_equal(together[lane], batch(keys[lane], lane))
