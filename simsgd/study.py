@@ -23,7 +23,7 @@ from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.simulation import simulate
-from simsgd.stopping import Seconds, Target, Updates, bound
+from simsgd.stopping import Rule, Target, bound
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -156,7 +156,7 @@ def tune(
     until: Target,
     seed: int = 0,
     optimizer: Callable[[float], Optimizer] = optimizers.sgd,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     message_bytes: float | None = None,
     progress: bool | None = None,
     **replaying: Any,
@@ -260,5 +260,6 @@ class _Playing:
     def record(self, method: Method) -> None:
         """Record the tape that methods of this protocol and work are played on."""
         size = self._problem.message_bytes_in(self._further.get("dtype", "float32")) if self._bytes is None else self._bytes
-        self.tape = record(method, self._cluster, bound(self._until), self._seed, size, progress=False)
+        until, batch = bound(self._until), self._problem.batch_size
+        self.tape = record(method, self._cluster, until, self._seed, size, progress=False, batch_size=batch)
         self._recorded = method.protocol, method.work

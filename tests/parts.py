@@ -133,7 +133,7 @@ AT_WORKER = {
 
 
 def compensated(strength):
-    """g + λ g⊙g⊙(w − w_read). Source: Zheng et al. (2017), "Asynchronous SGD with delay compensation", equation 5."""
+    """G + λ g⊙g⊙(w − w_read). Source: Zheng et al. (2017), "Asynchronous SGD with delay compensation", equation 5."""
 
     def update(updates, state, params=None, *, parameters_read, **others):
         return jax.tree.map(lambda g, w, r: g + strength * g * g * (w - r), updates, params, parameters_read), state

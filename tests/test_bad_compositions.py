@@ -250,7 +250,13 @@ def test_a_replay_of_other_steps_than_were_charged():
 def test_a_replay_of_a_tape_that_was_charged_for_single_gradients():
     tape = sg.record(sg.AsyncSGD(), CLUSTER, END)
     method = sg.Method(sg.AsyncSGD(), SGD, work=LocalSGD(steps=8))
-    refuses(ValueError, lambda: sg.replay(tape, PROBLEM, method), "1", "LocalSGD(steps=8", "record")
+    refuses(
+        ValueError,
+        lambda: sg.replay(tape, PROBLEM, method),
+        "the work OneGradient()",
+        "LocalSGD(steps=8",
+        "replay it with that method",
+    )
 
 
 def test_a_replay_of_another_protocol_s_tape():
@@ -262,7 +268,13 @@ def test_a_replay_of_another_protocol_s_tape():
 def test_a_replay_of_messages_of_another_size():
     sparse = sg.Method(sg.AsyncSGD(), SGD, work=SparseGradient())
     tape = sg.record(sg.AsyncSGD(), CLUSTER, END, message_bytes=float(PROBLEM.message_bytes))
-    refuses(ValueError, lambda: sg.replay(tape, PROBLEM, sparse), "bytes", "SparseGradient")
+    refuses(
+        ValueError,
+        lambda: sg.replay(tape, PROBLEM, sparse),
+        "the work OneGradient()",
+        "SparseGradient",
+        "replay it with that method",
+    )
 
 
 # --- the optimizer, twice or never --------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_a_wrong_reference_would_be_seen():
     tape = recorded(method_of(METHODS["async"]), CLUSTERS["quiet"], 12, seed=3)
     plain = flat(play_slowly(tape, problem(), method_of(METHODS["async"]), 3).versions[-1])
     for place, name in ALONE:
-        if place == "work" and name == "sparse" or name == "sgd":
+        if (place == "work" and name == "sparse") or name == "sgd":
             continue  # computes what the default does
         other = flat(play_slowly(tape, problem(), method_of(METHODS["async"], **{place: name}), 3).versions[-1])
         assert np.abs(other - plain).max() > 1e6 * ROUNDING, (place, name)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from methods import METHODS
-from simsgd.testing import play_slowly
 
 import simsgd as sg
 from simsgd.protocols import KBatchAsyncSGD, RennalaSGD
 from simsgd.replaying.player import Player
 from simsgd.replaying.reading import Reading
+from simsgd.testing import play_slowly
 
 SGD = sg.optimizers.sgd(0.05)
 IN_FRESH_PROCESS = """

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods import METHODS
-from simsgd.testing import play_slowly
 
 import simsgd as sg
 from simsgd.replaying.player import FEW_SLOTS, Player
 from simsgd.replaying.reading import Reading
 from simsgd.replaying.versions import SPARE, Slots
+from simsgd.testing import play_slowly
 
 
 def place_in_pieces(tape, chunk):

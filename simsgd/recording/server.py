@@ -59,12 +59,14 @@ class Terms(NamedTuple):
         charges: what the clock charges for a job, unless the protocol says otherwise.
         observe: what `observe` calls; without it, observing is an error.
         seconds: when the recording will end, if that is known; infinite if not.
+        fixed: what workers do, if that is played meanwhile and takes the same local steps whatever is charged.
     """
 
     seed: int
     charges: Charges
     observe: Callable[[str], float] | None
     seconds: float
+    fixed: str = ""
 
 
 class Server:
@@ -190,6 +192,9 @@ class Server:
             steps = checks.whole("steps", steps, 1)
         except ValueError as error:
             raise self._refusals.error(did, f", but {error}") from None
+        if self._terms.fixed and steps != self._terms.charges.steps:
+            why = f", but the method's work, {self._terms.fixed}, takes {self._terms.charges.steps}: use one that makes job.steps"
+            raise self._refusals.error(did, why)
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
         return steps
 

@@ -37,8 +37,8 @@ class Played(NamedTuple):
 
     Attributes:
         versions: the parameters of version 0, 1, … before `hand_out`.
-        worker_states: what each worker remembers in the end, by worker: (of its work, of `at_worker`, None without one).
-        message_state: that of `on_message` in the end; None without one.
+        worker_states: what each worker remembers in the end, by worker: (of its work, of `at_worker`).
+        message_state: what `on_message` remembers in the end.
     """
 
     versions: list[Parameters]
@@ -71,9 +71,9 @@ def arrivals(tape: Tape) -> Iterator[Arrival]:
     An unused job moves its worker's state and nothing else, so it need only stand before the worker's next.
     """
     unused: dict[int, list[Arrival]] = {worker: [] for worker in range(tape.workers)}
-    for row in np.flatnonzero(tape.discarded.reason == REASONS.index("unused")):
-        if tape.discarded.version[row] < tape.updates:
-            unused[int(tape.discarded.worker[row])].append(_arrival(tape, tape.discarded, row, None, False))
+    for lost in np.flatnonzero(tape.discarded.reason == REASONS.index("unused")):
+        if tape.discarded.version[lost] < tape.updates:
+            unused[int(tape.discarded.worker[lost])].append(_arrival(tape, tape.discarded, lost, None, False))
     for row in range(tape.rows_until(tape.updates)):
         used = _arrival(tape, tape, row, float(tape.weight[row]), bool(tape.step[row]))
         waiting = unused[used.worker]
@@ -84,7 +84,7 @@ def arrivals(tape: Tape) -> Iterator[Arrival]:
         yield from waiting
 
 
-def _arrival(tape: Tape, log: Jobs, row: int, weight: float | None, step: bool) -> Arrival:
+def _arrival(tape: Tape, log: Jobs, row: Any, weight: float | None, step: bool) -> Arrival:
     worker, job, read = (int(getattr(log, name)[row]) for name in ("worker", "job", "read"))
     steps = int(log.steps[row])
     returns = np.count_nonzero((tape.down.worker == worker) & (tape.down.end <= log.assigned[row]))
@@ -113,59 +113,81 @@ def play_slowly(tape: Tape, problem: Problem, method: Method | Optimizer, seed: 
     if not isinstance(method, Method):
         method = Method(AsyncSGD(), method)  # the protocol has done its part: the tape
     with jax.enable_x64(True):
-        return _play(tape, problem, method, seed)
+        slow = _Slow(problem, method, tape.workers, seed)
+        for arrival in arrivals(tape):
+            message = slow.work(arrival)
+            if arrival.weight is not None:
+                slow.use(arrival, arrival.weight, message)
+            if arrival.step:
+                slow.step()
+    return Played(slow.versions, slow.worker_states, slow.message_state)
 
 
-def _play(tape: Tape, problem: Problem, method: Method, seed: int) -> Played:
-    workers = tape.workers
-    compute = _computing(problem, method.work, seed)
-    at_worker, on_message, hand_out, optimizer = (
-        _transformation(part) for part in (method.at_worker, method.on_message, method.hand_out, method.optimizer)
-    )
-    versions = [problem.start(seed, "float64")]
-    with among(workers):
-        message_state = on_message and on_message.init(versions[0])
-        optimizer_state = optimizer.init(versions[0])
-        idle = hand_out and hand_out.init(versions[0])
+class _Slow:
+    """The model, all of its past, and all that is remembered; one message changes it at a time."""
 
-    def handed(version: Parameters) -> Parameters:
-        return hand_out.update(version, idle, version, message_state=message_state)[0] if hand_out else version
-
-    def begun(parameters: Parameters) -> tuple[Any, Any]:
+    def __init__(self, problem: Problem, method: Method, workers: int, seed: int) -> None:
+        self._method, self._workers = method, workers
+        self._optimizer, self._at_worker, self._on_message, self._hand_out = (
+            _transformation(part) for part in (method.optimizer, method.at_worker, method.on_message, method.hand_out)
+        )
+        self._compute = _computing(problem, method.work, seed)
+        start = problem.start(seed, "float64")
         with among(workers):
-            return method.work.init(parameters), at_worker and at_worker.init(parameters)
+            self._optimizer_state, self.message_state = self._optimizer.init(start), self._on_message.init(start)
+            self._hand_out_state = self._hand_out.init(start)
+        self.worker_states = [self._begun(start)] * workers
+        self._returns = [0] * workers
+        self.versions, self._handed_out = [start], [self._handed(start)]
+        self._collected: list[tuple[float, Parameters, jax.Array]] = []
 
-    handed_out = [handed(versions[0])]
-    states = [begun(versions[0])] * workers  # of the work, of what the worker does to its message
-    returns, collected = [0] * workers, []
-    for arrival in arrivals(tape):
-        worker, read = arrival.worker, handed_out[arrival.read]
-        if method.after_crash == "reset" and arrival.returns > returns[worker]:
-            states[worker] = begun(read)
-        returns[worker] = arrival.returns
-        names = {"worker": _whole(worker), "job": _whole(arrival.job), "steps": _whole(arrival.steps)}
-        of_work, of_worker = states[worker]
-        message, of_work, key = compute(read, of_work, **names)
-        if at_worker:
-            message, of_worker = at_worker.update(message, of_worker, read, **names, key=key)
-        states[worker] = of_work, of_worker
-        if arrival.weight is None:
-            continue
-        current, version = versions[-1], len(versions) - 1
+    def _begun(self, parameters: Parameters) -> tuple[Any, Any]:
+        """Return what a worker that begins with these parameters remembers."""
+        with among(self._workers):
+            return self._method.work.init(parameters), self._at_worker.init(parameters)
+
+    def _handed(self, version: Parameters) -> Parameters:
+        """Return what is handed out of a version."""
+        told: Parameters
+        told, _ = self._hand_out.update(version, self._hand_out_state, version, message_state=self.message_state)
+        return told
+
+    def work(self, arrival: Arrival) -> Parameters:
+        """Return the message of a job, which moves its worker's state."""
+        worker, read = arrival.worker, self._handed_out[arrival.read]
+        if self._method.after_crash == "reset" and arrival.returns > self._returns[worker]:
+            self.worker_states[worker] = self._begun(read)
+        self._returns[worker] = arrival.returns
+        of_work, of_worker = self.worker_states[worker]
+        message, of_work, key = self._compute(read, of_work, **_numbers(arrival))
+        message, of_worker = self._at_worker.update(message, of_worker, read, **_numbers(arrival), key=key)
+        self.worker_states[worker] = of_work, of_worker
+        return message
+
+    def use(self, arrival: Arrival, weight: float, message: Parameters) -> None:
+        """Take a message into the next step."""
+        version = len(self.versions) - 1
         staleness = jnp.asarray(version - arrival.read, "float64")
-        if on_message:
-            offered = {"staleness": staleness, "workers": workers, "version": _whole(version), "parameters_read": read}
-            message, message_state = on_message.update(message, message_state, current, **offered, **names)
-        collected.append((arrival.weight, message, staleness))
-        if arrival.step:
-            weighted = [jax.tree.map(lambda leaf, w=weight: w * leaf, each) for weight, each, _ in collected]
-            total = jax.tree.map(lambda *leaves: sum(leaves), *weighted)
-            staleness = sum(tau for *_, tau in collected) / len(collected)
-            updates, optimizer_state = optimizer.update(total, optimizer_state, current, staleness=staleness)
-            versions.append(optax.apply_updates(current, updates))
-            handed_out.append(handed(versions[-1]))
-            collected = []
-    return Played(versions, states, message_state)
+        message, self.message_state = self._on_message.update(
+            *(message, self.message_state, self.versions[-1]),
+            **_numbers(arrival),
+            staleness=staleness,
+            version=_whole(version),
+            workers=self._workers,
+            parameters_read=self._handed_out[arrival.read],
+        )
+        self._collected.append((weight, message, staleness))
+
+    def step(self) -> None:
+        """Make the next version: the optimizer takes Σ weight·message and the mean staleness."""
+        weighted = [jax.tree.map(lambda leaf, w=weight: w * leaf, message) for weight, message, _ in self._collected]
+        total = jax.tree.map(lambda *leaves: sum(leaves), *weighted)
+        staleness = jnp.mean(jnp.stack([staleness for *_, staleness in self._collected]))
+        current = self.versions[-1]
+        updates, self._optimizer_state = self._optimizer.update(total, self._optimizer_state, current, staleness=staleness)
+        self.versions.append(optax.apply_updates(current, updates))
+        self._handed_out.append(self._handed(self.versions[-1]))
+        self._collected = []
 
 
 def _computing(problem: Problem, work: Work, seed: int) -> Any:
@@ -229,10 +251,15 @@ class JobAtHand:
 
 
 def _transformation(part: Optimizer | None) -> Any:
-    """Return a part of a method as an optax transformation that is called with all extra arguments, or None."""
+    """Return a part of a method as an optax transformation that is offered extra arguments; none does nothing."""
     if isinstance(part, Tunable):
         part = part.factory(**dict(part.numbers), **dict(part.settings))
-    return None if part is None else optax.with_extra_args_support(part)
+    return optax.with_extra_args_support(part or optax.identity())
+
+
+def _numbers(arrival: Arrival) -> dict[str, jax.Array]:
+    """Return what every place is told of a job."""
+    return {"worker": _whole(arrival.worker), "job": _whole(arrival.job), "steps": _whole(arrival.steps)}
 
 
 def _whole(number: int) -> jax.Array:
