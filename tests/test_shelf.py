@@ -70,10 +70,3 @@ def test_a_preset_asks_for_a_step_size_first_and_for_the_rest_by_name(entry):
     assert (first.name, first.default) == ("step_size", 0.1)
     assert all(each.kind is each.KEYWORD_ONLY for each in others)
     assert set(entry.example) <= {each.name for each in others}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("entry", SHELF, ids=NAMES)
-def test_presets_conform(entry):
-    """Tape, bits, chunks, crashes, and the slow reference in float64: what `check_method` asks of anybody's method."""
-    sg.testing.check_method(entry.make(0.05))
