@@ -24,6 +24,8 @@ from simsgd.replaying.cache import compilation_cache as compilation_cache
 from simsgd.replaying.replay import replay as replay
 from simsgd.run import Run as Run
 from simsgd.simulation import simulate as simulate
+from simsgd.stopping import Gradients as Gradients
+from simsgd.stopping import Samples as Samples
 from simsgd.stopping import Seconds as Seconds
 from simsgd.stopping import Target as Target
 from simsgd.stopping import Updates as Updates

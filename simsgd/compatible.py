@@ -12,7 +12,7 @@ from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
 from simsgd.replaying import demands
-from simsgd.stopping import Seconds, Target, Updates
+from simsgd.stopping import RULES, Target
 from simsgd.support import arguments
 
 
@@ -31,7 +31,7 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
     """
     whole = isinstance(method, Method)
     if isinstance(method, Method) and optimizer is not None:
-        if isinstance(optimizer, Updates | Seconds | Target):
+        if isinstance(optimizer, (*RULES, Target)):
             raise TypeError(
                 f"until must be given by name after a Method: {call}(method, problem, cluster, until={optimizer!r})"
             )

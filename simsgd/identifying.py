@@ -11,7 +11,7 @@ from simsgd.protocols.base import Protocol
 from simsgd.provenance import Identity
 from simsgd.replaying.identify import end_of_tape, identify
 from simsgd.replaying.schedule import planned
-from simsgd.stopping import Seconds, Target, Updates
+from simsgd.stopping import Rule, Target
 from simsgd.support import checks, forked
 
 
@@ -20,9 +20,9 @@ def identity(
     problem: Problem,
     cluster: Cluster,
     optimizer: Optimizer | None = None,
-    until: Updates | Seconds | Target | None = None,
+    until: Rule | Target | None = None,
     seed: int = 0,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     message_bytes: float | None = None,
     dtype: str = "float32",
     width: int | None = None,
@@ -56,7 +56,7 @@ def identity(
     forked.check()
     method = compatible.check("identity", protocol, problem, cluster, optimizer, until)
     checks.one_of("dtype", dtype, ("float32", "float64"))
-    schedule = planned(until, evaluate_every, problem.metric_names)
+    schedule = planned(until, evaluate_every, problem.metric_names, problem.batch_size)
     seed, width = checks.whole("seed", seed, 0), None if width is None else checks.whole("width", width, 1)
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
     size = checks.not_negative("message_bytes", size, "bytes")

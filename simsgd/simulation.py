@@ -19,7 +19,7 @@ from simsgd.replaying.follow import finish
 from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import planned
 from simsgd.run import Run
-from simsgd.stopping import Seconds, Target, Updates
+from simsgd.stopping import Rule, Target
 from simsgd.support import checks, interrupts
 from simsgd.support.bounds import bounds
 
@@ -29,9 +29,9 @@ def simulate(
     problem: Problem,
     cluster: Cluster,
     optimizer: Optimizer | None = None,
-    until: Updates | Seconds | Target | None = None,
+    until: Rule | Target | None = None,
     seed: int = 0,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     message_bytes: float | None = None,
     dtype: str = "float32",
     width: int | None = None,
@@ -45,11 +45,11 @@ def simulate(
         cluster: workers, compute times and network.
         optimizer: an optax transformation, for example `optax.sgd(0.1)`, or a `tunable` one, `optimizers.sgd(0.1)`; to be left
             out for a `Method`.
-        until: `Updates(n)`, `Seconds(s)`, or a `Target` with a bound; needed.
+        until: `Updates(n)`, `Seconds(s)`, `Gradients(n)`, `Samples(n)`, or a `Target` with a bound; needed.
         seed: names all random draws: compute times by worker, batches by worker and job, initial parameters. Methods
             compared on one seed see the same draws.
-        evaluate_every: how far apart to evaluate the metrics, `Updates(n)` or `Seconds(s)`; by default a hundredth of the
-            whole. Evaluating more or less often changes no bit of the model.
+        evaluate_every: how far apart to evaluate the metrics, `Updates(n)`, `Seconds(s)` and so on; by default a hundredth
+            of the whole. Evaluating more or less often changes no bit of the model.
         message_bytes: bytes of the model, and of a gradient; by default the bytes of the problem's parameters.
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; see `replay`.
@@ -76,14 +76,15 @@ def simulate(
     """
     method = compatible.check("simulate", protocol, problem, cluster, optimizer, until)
     checks.one_of("dtype", dtype, ("float32", "float64"))
-    schedule = planned(until, evaluate_every, problem.metric_names)
-    if schedule.end[0] < math.inf:
-        bounds.check("rows", schedule.end[0], f"until={checks.shown(until)}")
+    schedule = planned(until, evaluate_every, problem.metric_names, problem.batch_size)
+    for count in (schedule.end.updates, schedule.end.gradients):
+        if count < math.inf:
+            bounds.check("rows", count, f"until={checks.shown(until)}")
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
 
     with interrupts.listening():
         player = Player(problem, method, cluster.workers, seed, dtype, width)
-        recording = _recording_for(player, protocol, cluster, size, schedule.end[1])
+        recording = _recording_for(player, protocol, cluster, size, schedule.end.seconds)
         return finish(recording, player, schedule, progress)
 
 

@@ -11,7 +11,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from simsgd.support import checks
 
@@ -61,6 +61,79 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """Stop with the server step at which `count` gradients, or other messages, have been used.
+
+    Args:
+        count: the number of messages that the server used, at least 1; those of the last step count together.
+
+    Raises:
+        ValueError: if `count` is not a whole number of at least 1.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(1.0))
+        >>> sg.record(sg.MinibatchSGD(), cluster, until=sg.Gradients(10))
+        Tape(4 workers, 12 gradients, 3 updates, 3 s, 0 discarded)
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        checks.store(self, count=checks.whole("Gradients.count", self.count, 1))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Stop with the server step at which `count` training samples have been used: a batch for each local step of a message.
+
+    Args:
+        count: the number of samples, at least 1; those of the last step count together.
+
+    Raises:
+        ValueError: if `count` is not a whole number of at least 1.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(1.0))
+        >>> problem = sg.problems.quadratic()
+        >>> run = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Samples(10 * problem.batch_size))
+        >>> run.tape.updates
+        10
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        checks.store(self, count=checks.whole("Samples.count", self.count, 1))
+
+
+Rule = Updates | Seconds | Gradients | Samples
+RULES = (Updates, Seconds, Gradients, Samples)
+"""What is certain to end a run."""
+
+
+class Extent(NamedTuple):
+    """How far: where something is, or where it is to stop at the latest, infinite where there is no such limit.
+
+    Attributes:
+        updates: of the model.
+        seconds: simulated.
+        gradients: used by these updates.
+        steps: local steps that these gradients were charged with.
+    """
+
+    updates: float = math.inf
+    seconds: float = math.inf
+    gradients: float = math.inf
+    steps: float = math.inf
+
+    def passes(self, limit: Extent) -> bool:
+        """Say whether it has come to a limit of what is counted, the seconds aside."""
+        return self.updates >= limit.updates or self.gradients >= limit.gradients or self.steps >= limit.steps
+
+
+@dataclass(frozen=True)
 class Target:
     """A value that a metric should reach and keep; the time to it is the moment of the first evaluation of those that keep it.
 
@@ -72,14 +145,15 @@ class Target:
         metric: the name of one of the problem's metrics, for example "loss" or "accuracy".
         at_most: reached when the metric is at or below this value.
         at_least: reached when the metric is at or above this value; give this one or `at_most`.
-        within: the bound, `Updates` or `Seconds`, at which a run stops even if the target was never reached and kept. Needed
-            when the target is used as `until`, because a target may never be reached.
+        within: the bound, `Updates`, `Seconds`, `Gradients` or `Samples`, at which a run stops even if the target was never
+            reached and kept. Needed when the target is used as `until`, because a target may never be reached.
         kept: how long it must be kept: `Seconds(5)`, `Updates(100)`, or 0, which takes the first evaluation that reaches it.
-            None asks, of a finished run, that the target is kept to the run's end; as `until`, it is a tenth of `within`.
+            None asks, of a finished run, that the target is kept to the run's end; as `until`, it is a tenth of `within`,
+            which must be `Updates` or `Seconds` then.
 
     Raises:
         ValueError: if not exactly one of `at_most` and `at_least` is given, or it is not finite.
-        TypeError: if `metric` is not a name, `within` neither `Updates` nor `Seconds`, or `kept` none of those, 0 and None.
+        TypeError: if `metric` is not a name, `within` no such rule, or `kept` none of those, 0 and None.
 
     Example:
         >>> import simsgd as sg
@@ -91,7 +165,7 @@ class Target:
     _: KW_ONLY
     at_most: float | None = None
     at_least: float | None = None
-    within: Updates | Seconds | None = None
+    within: Rule | None = None
     kept: Updates | Seconds | Literal[0] | None = None
 
     def __post_init__(self) -> None:
@@ -105,12 +179,13 @@ class Target:
         given = "at_most" if self.at_least is None else "at_least"
         checks.store(self, **{given: checks.number(f"Target.{given}", getattr(self, given))})
         if self.within is not None:
-            checks.instance("Target.within", self.within, (Updates, Seconds), "Seconds(60)")
+            checks.instance("Target.within", self.within, RULES, "Seconds(60)")
         if isinstance(self.kept, numbers.Real) and self.kept == 0 and not isinstance(self.kept, bool):
             checks.store(self, kept=0)
         elif self.kept is not None:
             checks.instance("Target.kept", self.kept, (Updates, Seconds), "Seconds(5) or Updates(100), or be 0 or None")
-            if type(self.kept) is type(self.within) and max(_length(self.kept)) > max(_length(self.within)):
+            assert isinstance(self.kept, Updates | Seconds)
+            if type(self.kept) is type(self.within) and amount(self.kept) > amount(self.within):
                 raise ValueError(f"Target.kept must not be longer than within={self.within!r}, got {self.kept!r}")
 
     def reached(self, value: float) -> bool:
@@ -157,6 +232,11 @@ class Target:
         return f"{self.metric} ≤ {self.at_most:g}" if self.at_most is not None else f"{self.metric} ≥ {self.at_least:g}"
 
 
+def amount(rule: Rule) -> float:
+    """Return a rule's number."""
+    return rule.seconds if isinstance(rule, Seconds) else rule.count
+
+
 def _length(rule: Updates | Seconds) -> tuple[float, float]:
     """Return a rule as (updates, seconds), zero where it asks for nothing."""
     return (rule.count, 0.0) if isinstance(rule, Updates) else (0, rule.seconds)
@@ -182,33 +262,35 @@ class Watch:
         return self.target.lasted(seconds - first_seconds, updates - first_updates)
 
 
-def settled(until: Updates | Seconds | Target) -> Updates | Seconds | Target:
+def settled(until: Rule | Target) -> Rule | Target:
     """Return the rule with nothing left open: a target says how long it is to be kept, by default a tenth of its bound.
 
     Raises:
-        TypeError: if `until` is none of `Updates`, `Seconds` and `Target`.
-        ValueError: if it is a target without `within`.
+        TypeError: if `until` is no rule and no `Target`.
+        ValueError: if it is a target without `within`, or without `kept` where `within` does not say how long that is.
     """
     within = bound(until)
     if not isinstance(until, Target) or until.kept is not None:
         return until
+    if not isinstance(within, Updates | Seconds):
+        raise ValueError(f"until={until!r} must say how long it is to be kept: kept=Seconds(5), kept=Updates(100), or kept=0")
     tenth = Updates(math.ceil(within.count / 10)) if isinstance(within, Updates) else Seconds(within.seconds / 10)
     return dataclasses.replace(until, kept=tenth)
 
 
-def in_words(rule: Updates | Seconds) -> str:
+def in_words(rule: Rule) -> str:
     """Return a rule's length in words, for example "0.1 s" or "100 updates"."""
-    return f"{rule.count:,} updates" if isinstance(rule, Updates) else f"{rule.seconds:.4g} s"
+    return f"{rule.seconds:.4g} s" if isinstance(rule, Seconds) else f"{rule.count:,} {type(rule).__name__.lower()}"
 
 
-def bound(until: object) -> Updates | Seconds:
+def bound(until: object) -> Rule:
     """Return the rule that is certain to end a run: `until` itself, or a target's `within`.
 
     Raises:
-        TypeError: if `until` is none of `Updates`, `Seconds` and `Target`.
+        TypeError: if `until` is no rule and no `Target`.
         ValueError: if it is a target without `within`.
     """
-    checks.instance("until", until, (Updates, Seconds, Target), "Updates(10_000), Seconds(60) or Target(...)")
+    checks.instance("until", until, (*RULES, Target), "Updates(10_000), Seconds(60) or Target(...)")
     if not isinstance(until, Target):
         return until  # type: ignore[return-value]
     if until.within is None:
@@ -216,6 +298,8 @@ def bound(until: object) -> Updates | Seconds:
     return until.within
 
 
-def limits(rule: Updates | Seconds) -> tuple[float, float]:
-    """Return a rule as (updates, seconds), infinite where it sets no limit."""
-    return (rule.count, math.inf) if isinstance(rule, Updates) else (math.inf, rule.seconds)
+def limits(rule: Rule, batch_size: int) -> Extent:
+    """Return how far a rule lets something go, where a local step takes so many samples."""
+    if isinstance(rule, Samples):
+        return Extent(steps=-(-rule.count // batch_size))
+    return Extent(**{type(rule).__name__.lower(): amount(rule)})

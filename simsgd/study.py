@@ -23,7 +23,7 @@ from simsgd.recording.recorder import record
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.simulation import simulate
-from simsgd.stopping import Seconds, Target, Updates, bound
+from simsgd.stopping import Rule, Target, bound
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -156,7 +156,7 @@ def tune(
     until: Target,
     seed: int = 0,
     optimizer: Callable[[float], Optimizer] = optimizers.sgd,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     message_bytes: float | None = None,
     progress: bool | None = None,
     **replaying: Any,
@@ -197,7 +197,11 @@ def tune(
     sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size) for i, size in enumerate(step_sizes)))
     if not sizes:
         raise ValueError("step_sizes must hold at least one step size, got none")
-    methods = [_method(protocol, optimizer, size) for size in sizes]
+    if isinstance(protocol, Method) or (not isinstance(protocol, Protocol) and not callable(protocol)):
+        raise TypeError(
+            "protocol must be a Protocol such as AsyncSGD(), or a function of the step size that returns a Method such as "
+            f"lambda step_size: Method(AsyncSGD(), optax.sgd(step_size)), got {protocol!r:.100}"
+        )
     played = _Playing(problem, cluster, until, seed, message_bytes, {"evaluate_every": evaluate_every, **replaying})
     runs: list[Run] = []
 
@@ -205,21 +209,20 @@ def tune(
         return Tuning(sizes[: len(runs)], tuple(runs), interrupted=len(runs) < len(sizes)) if runs else None
 
     with handing_back("a Tuning", tuning), handing_back("a Tape", lambda: played.tape, last=True), interrupts.listening():
-        for method in bar(methods, "step sizes", progress):
+        if isinstance(protocol, Protocol) and not protocol.observes:
+            played.record(Method(protocol, optimizers.sgd(sizes[0])))
+        for size in bar(sizes, "step sizes", progress):
             interrupts.look()
-            runs.append(played.run(method))
+            runs.append(played.run(_method(protocol, optimizer, size)))
     return Tuning(sizes, tuple(runs))
 
 
-def _method(protocol: object, optimizer: Callable[[float], Optimizer], step_size: float) -> Method:
+def _method(
+    protocol: Protocol | Callable[[float], Method], optimizer: Callable[[float], Optimizer], step_size: float
+) -> Method:
     """Return the method of a step size."""
     if isinstance(protocol, Protocol):
         return Method(protocol, optimizer(step_size))
-    if isinstance(protocol, Method) or not callable(protocol):
-        raise TypeError(
-            "protocol must be a Protocol such as AsyncSGD(), or a function of the step size that returns a Method such as "
-            f"lambda step_size: Method(AsyncSGD(), optax.sgd(step_size)), got {protocol!r:.100}"
-        )
     method = protocol(step_size)
     if not isinstance(method, Method):
         raise TypeError(
@@ -250,10 +253,13 @@ class _Playing:
         if method.protocol.observes:
             return simulate(method, self._problem, self._cluster, seed=self._seed, message_bytes=self._bytes, **given)
         if self._recorded != (method.protocol, method.work):
-            size = self._bytes
-            if size is None:
-                size = self._problem.message_bytes_in(given.get("dtype", "float32"))
-            self.tape = record(method, self._cluster, bound(self._until), self._seed, size, progress=False)
-            self._recorded = method.protocol, method.work
+            self.record(method)
         assert self.tape is not None
         return replay(self.tape, self._problem, method, **given)
+
+    def record(self, method: Method) -> None:
+        """Record the tape that methods of this protocol and work are played on."""
+        size = self._problem.message_bytes_in(self._further.get("dtype", "float32")) if self._bytes is None else self._bytes
+        until, batch = bound(self._until), self._problem.batch_size
+        self.tape = record(method, self._cluster, until, self._seed, size, progress=False, batch_size=batch)
+        self._recorded = method.protocol, method.work

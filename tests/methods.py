@@ -15,8 +15,11 @@ METHODS = {
     "bounded": protocols.BoundedAsyncSGD(2),
     "bounded in turn": protocols.BoundedAsyncSGD(1, choose="in turn"),
     "Rennala": protocols.RennalaSGD(5),
+    "MindFlayer": protocols.MindFlayerSGD(limit=1.0, trials=2),
     "Ringmaster": protocols.RingmasterASGD(2),
+    "Ringmaster with stops": protocols.RingmasterASGD(2, stops=True),
     "Rescaled": protocols.RescaledASGD(),
+    "Malenia": protocols.MaleniaSGD(3),
 }
 """Those that any cluster of at least two workers carries, whoever crashes, leaves or joins."""
 FIXED_WORKERS = {

@@ -23,7 +23,7 @@ LAW = sg.times.Exponential(mean=1.0)
 
 
 def methods(n):
-    """The protocols as one would use them with n workers; a small K of K-sync cancels n − K jobs for K gradients, whoever cancels."""
+    """The protocols as one would use them with n workers. K-sync with a small K cancels n − K jobs for K gradients."""
     return {
         "minibatch": sg.MinibatchSGD(),
         "K-sync": protocols.KSyncSGD(3 * n // 4),
@@ -37,6 +37,9 @@ def methods(n):
         "bounded in turn": protocols.BoundedAsyncSGD(n // 2, choose="in turn"),
         "Rennala": protocols.RennalaSGD(2 * n),
         "Ringmaster": protocols.RingmasterASGD(2 * n),
+        "Ringmaster with stops": protocols.RingmasterASGD(2 * n, stops=True),
+        "MindFlayer": protocols.MindFlayerSGD(limit=2.0, trials=4),
+        "Malenia": protocols.MaleniaSGD(2 * n),
         "Rescaled": protocols.RescaledASGD(),
         "Ringleader": protocols.RingleaderASGD(),
     }

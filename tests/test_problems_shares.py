@@ -1,5 +1,6 @@
 """Data divided between workers: what each way to divide promises, refusals, and the loss over each share."""
 
+import dataclasses
 import pickle
 import re
 
@@ -148,6 +149,17 @@ def test_given_shares_may_overlap_and_leave_samples_out():
             ValueError,
             "must give numbers of samples from 0 to 1436, gave 0 to 1437",
         ),
+        (
+            lambda: dataclasses.replace(DIGITS.partitioned(2), data=DIGITS.test_data),
+            ValueError,
+            "must give numbers of samples from 0 to 359, gave 0 to 1436",
+        ),
+        (
+            lambda: dataclasses.replace(DIGITS.partitioned(2, replacement=False), batch_size=2**23),
+            ValueError,
+            "the largest share, 719 samples, times the batch size, 8,388,608, must be below 2.32; use replacement=True",
+        ),
+        (lambda: dataclasses.replace(DIGITS, partition=2), TypeError, "Problem.partition must be an instance such as that of"),
     ],
 )
 def test_impossible_divisions_are_refused(make, error, message):

@@ -7,6 +7,7 @@ import pytest
 
 import simsgd as sg
 from simsgd import faults, networks, protocols, times
+from simsgd.tape.schema import REASONS
 
 
 def constant(*seconds):
@@ -60,6 +61,88 @@ def test_a_slow_worker_caps_the_others_for_every_finite_bound():
         tape = sg.record(protocols.StaleSynchronousSGD(bound), constant(1.0, 10.0), sg.Seconds(1000))
         counts = np.bincount(tape.worker, minlength=2)
         assert counts.tolist() == [100 + bound, 100]  # what it begins at 1000 s is not done
+
+
+def test_ringmaster_s_stops():
+    """Jobs of 1 and 10 s, R = 3: at the third step worker 1's job is three versions old, and is begun anew; so at each third."""
+    tape = sg.record(protocols.RingmasterASGD(3, stops=True), constant(1.0, 10.0), sg.Updates(9))
+    assert set(tape.worker.tolist()) == {0}
+    assert tape.discarded.time.tolist() == [3.0, 6.0, 9.0]
+    assert tape.in_flight.read.tolist() == [9, 9]
+    lenient = sg.record(protocols.RingmasterASGD(3), constant(1.0, 10.0), sg.Updates(19))
+    assert lenient.discarded.time.tolist() == [10.0]  # computed to its end, and ignored
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ringmaster_stops_a_job_when_its_delay_reaches_the_threshold(seed):
+    """With crashes, too: after a return a worker's job is as old as the model that it was then handed."""
+    crashes = faults.Crashes(between=times.Exponential(5.0), lasting=times.Exponential(1.0))
+    cluster = sg.Cluster(6, times.Lognormal(1.0, 2.0), networks.Link(0.05), faults=[crashes])
+    tape = sg.record(protocols.RingmasterASGD(4, stops=True), cluster, sg.Updates(500), seed=seed)
+    stopped = tape.discarded.reason == REASONS.index("cancelled")
+    assert stopped.sum() > 50
+    assert set((tape.discarded.version - tape.discarded.read)[stopped].tolist()) == {4}
+    assert set(tape.discarded.reason.tolist()) == {REASONS.index("cancelled"), REASONS.index("crash")}
+    assert tape.staleness.max() == 3
+    assert (tape.updates - tape.in_flight.read).max() <= 3
+
+
+def test_mind_flayer_gives_trials_up():
+    """Jobs of 1 and 9 s, two trials of 1.5 s: worker 0 is done at 2, worker 1 gives up at 1.5 and 3, where the step is made."""
+    tape = sg.record(protocols.MindFlayerSGD(limit=1.5, trials=2), constant(1.0, 9.0), sg.Updates(2))
+    assert events(tape) == [(1.0, 0, 0, 0.5, 0), (2.0, 0, 0, 0.5, 1), (4.0, 0, 1, 0.5, 0), (5.0, 0, 1, 0.5, 1)]
+    assert tape.update_times.tolist() == [3.0, 6.0]
+    assert tape.discarded.time.tolist() == [1.5, 3.0, 4.5, 6.0]
+
+
+def test_mind_flayer_with_limits_and_trials_for_each_and_the_sum_of_the_paper():
+    """Jobs of 1 and 2 s, limits 3 and 1.5, trials 1 and 3: p = (1, 0), so B = Σ p_i·B_i = 1; here divided by 4 to see it."""
+    method = protocols.MindFlayerSGD(limit=(3.0, 1.5), trials=(1, 3), expected=4.0)
+    tape = sg.record(method, constant(1.0, 2.0), sg.Updates(1))
+    assert events(tape) == [(1.0, 0, 0, 0.25, 1)]
+    assert tape.discarded.time.tolist() == [1.5, 3.0, 4.5]
+    assert tape.update_times.tolist() == [4.5]
+
+
+def test_mind_flayer_s_trials_take_what_they_should():
+    """Exponential jobs, limit t: a trial is in time with p = 1 − e^(−t), takes E[min(X, t)] = p, and at most t."""
+    limit, rounds = 0.7, 4_000
+    tape = sg.record(protocols.MindFlayerSGD(limit, trials=3), sg.Cluster(1, times.Exponential(1.0)), sg.Updates(rounds), seed=1)
+    p, trials = 1 - math.exp(-limit), len(tape) + len(tape.discarded)
+    assert len(tape) / trials == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / trials))
+    second_moment = 2 * (1 - (1 + limit) * math.exp(-limit))  # E[min(X, t)²]
+    assert tape.end / trials == pytest.approx(p, abs=5 * math.sqrt((second_moment - p**2) / trials))
+    np.testing.assert_allclose(tape.discarded.time - tape.discarded.assigned, limit, rtol=1e-9)
+    assert (tape.arrived - tape.assigned).max() <= limit
+    assert trials >= 3 * rounds  # those of rounds in which no trial was in time, which make no step, on top
+
+
+def test_malenia_s_harmonic_condition():
+    """Jobs of 1 and 2 s, S = 8: 1/B_0 + 1/B_1 ≤ n²/S = 1/2, at 6 s with 1/6 + 1/3.
+
+    Worker 1's job of the old version, begun at 6 s, is ignored at 8; so the next step is at 14 s, with 1/7 + 1/3.
+    """
+    tape = sg.record(protocols.MaleniaSGD(8), constant(1.0, 2.0), sg.Updates(2))
+    assert tape.update_times.tolist() == [6.0, 14.0]
+    assert np.bincount(tape.worker[:9]).tolist() == [6, 3]
+    assert np.bincount(tape.worker[9:]).tolist() == [7, 3]
+    np.testing.assert_allclose(tape.weight[:9], np.where(tape.worker[:9] == 0, 1 / 12, 1 / 6))
+    assert tape.discarded.time.tolist() == [8.0]
+
+
+@pytest.mark.parametrize("wanted", [1, 5, 12, 40])
+def test_malenia_steps_as_soon_as_it_may_and_counts_all_workers_alike(wanted):
+    n, updates = 5, 60
+    law = times.Speeds(times.Lognormal(1.0, 1.0), (1.0, 1.0, 0.2, 5.0, 1.0))
+    tape = sg.record(protocols.MaleniaSGD(wanted), sg.Cluster(n, law), sg.Updates(updates), seed=wanted)
+    assert not tape.staleness.any()
+    ends = np.flatnonzero(tape.step) + 1
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        given = np.bincount(tape.worker[start:end], minlength=n)
+        one_less = given - np.eye(n)[tape.worker[end - 1]]
+        assert n * n / wanted >= (1 / given).sum() * (1 - 1e-9)
+        assert not one_less.all() or n * n / wanted < (1 / one_less).sum()
+        np.testing.assert_allclose(np.bincount(tape.worker[start:end], tape.weight[start:end]), 1 / n)
 
 
 def test_bounded_concurrency_in_turn():
@@ -252,6 +335,8 @@ WRONG = {
     "RescaledASGD": [{"seconds": (1.0, 0.0)}, {"seconds": (1.0, float("nan"))}],
     "AdaSyncSGD": [{"every": 0.0}, {"every": 1.0, "gradients": 0}],
     "RingmasterASGD": [{"threshold": 0}],
+    "MindFlayerSGD": [{"limit": 0.0}, {"limit": (1.0, -1.0)}, {"limit": 1.0, "trials": 0}, {"limit": 1.0, "trials": ()}],
+    "MaleniaSGD": [{"gradients": 0}],
 }
 
 
@@ -327,6 +412,26 @@ def test_k_async_goes_on_without_a_worker_that_waited_and_left():
     cluster = sg.Cluster(3, constant(1.0, 2.0, 2.0).compute, faults=[faults.Leave(worker=0, at=1.5)])
     tape = sg.record(protocols.KAsyncSGD(2), cluster, sg.Updates(2))
     assert (tape.worker.tolist(), tape.time.tolist()) == ([0, 1, 2, 1], [1.0, 2.0, 2.0, 4.0])
+
+
+def test_mind_flayer_goes_on_without_a_worker_that_leaves_and_takes_one_in_that_joins():
+    """Jobs of a second, limit 2: worker 1 leaves at 0.5, so worker 0's gradient makes the step; worker 2 joins at 1.5."""
+    changes = [faults.Leave(worker=1, at=0.5), faults.Join(worker=2, at=1.5)]
+    tape = sg.record(protocols.MindFlayerSGD(2.0), sg.Cluster(3, times.Constant(1.0), faults=changes), sg.Updates(3))
+    assert (tape.worker.tolist(), tape.time.tolist()) == ([0, 0, 0, 2], [1.0, 2.0, 3.0, 3.0])
+    assert tape.weight.tolist() == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_malenia_goes_on_without_a_worker_that_leaves():
+    """Jobs of 1 and 9 s, S = 2: worker 1 leaves at 2.5 s, when worker 0 has given two; that is enough for it alone."""
+    cluster = sg.Cluster(2, constant(1.0, 9.0).compute, faults=[faults.Leave(worker=1, at=2.5)])
+    tape = sg.record(protocols.MaleniaSGD(2), cluster, sg.Updates(1))
+    assert (tape.update_times.tolist(), tape.weight.tolist()) == ([2.5], [0.5, 0.5])
+
+
+def test_mind_flayer_needs_a_limit_for_each_worker():
+    with pytest.raises(ValueError, match=r"MindFlayerSGD\.limit has values for workers 0 to 1, but there is a worker 2"):
+        sg.record(protocols.MindFlayerSGD((1.0, 2.0)), sg.Cluster(3, times.Constant(1.0)), sg.Updates(1))
 
 
 # --- AdaSync -------------------------------------------------------------------------------------------------------------

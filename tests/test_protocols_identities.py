@@ -24,9 +24,11 @@ MINIBATCH = {
     "K-async(n)": protocols.KAsyncSGD(gradients=N),
     "first n": protocols.FirstMSGD(workers=N),
     "first n, by number": protocols.FirstMSGD(workers=range(N)),
+    "MindFlayer without a limit": protocols.MindFlayerSGD(limit=1e9),
 }
 ASYNC = {
     "Ringmaster(huge)": protocols.RingmasterASGD(threshold=10**9),
+    "Ringmaster(huge) with stops": protocols.RingmasterASGD(threshold=10**9, stops=True),
     "K-batch-async(1)": protocols.KBatchAsyncSGD(gradients=1),
     "n-softsync": protocols.KBatchAsyncSGD(gradients=N // N),
     "K-async(1)": protocols.KAsyncSGD(gradients=1),
@@ -50,6 +52,7 @@ NEIGHBOURS = {
     "K-sync(n−1)": (protocols.KSyncSGD(N - 1), sg.MinibatchSGD()),
     "K-async(n−1)": (protocols.KAsyncSGD(N - 1), sg.MinibatchSGD()),
     "first n−1": (protocols.FirstMSGD(N - 1), sg.MinibatchSGD()),
+    "MindFlayer(limit 1)": (protocols.MindFlayerSGD(limit=1.0), sg.MinibatchSGD()),
     "Ringmaster(n)": (protocols.RingmasterASGD(N), sg.AsyncSGD()),
     "K-batch-async(2)": (protocols.KBatchAsyncSGD(2), sg.AsyncSGD()),
     "bounded(n−1)": (protocols.BoundedAsyncSGD(N - 1), sg.AsyncSGD()),

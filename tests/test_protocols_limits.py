@@ -20,6 +20,7 @@ BY_RATE = sg.problems.weighted_optimum(OPTIMA, CURVATURES, weights=1 / np.array(
 AVERAGED = {
     "minibatch": (sg.MinibatchSGD(), None),
     "SSP": (protocols.StaleSynchronousSGD(3), None),  # all clocks run alike in the end
+    "Malenia": (protocols.MaleniaSGD(5), None),
     "rescaled": (protocols.RescaledASGD(SECONDS), None),
     "rescaled, counting": (protocols.RescaledASGD(), None),
     "Ringleader": (protocols.RingleaderASGD(), sg.optimizers.round_table()),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd.optimizers.workers import worker_count
+from simsgd.optimizers.workers import row, with_row, worker_count
 from simsgd.support import checks
 
 
@@ -54,10 +54,10 @@ def workers_momentum(momentum: float) -> optax.GradientTransformationExtraArgs:
         return WorkersMomentum(each, optax.tree.zeros_like(params))
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, **others: Any) -> tuple[Any, Any]:
-        old = jax.tree.map(lambda v: v[worker], state.momentum)
+        old = row(state.momentum, worker)
         new = jax.tree.map(lambda v, g: momentum * v + g, old, updates)
-        each = jax.tree.map(lambda v, own: v.at[worker].set(own), state.momentum, new)
-        return new, WorkersMomentum(each, jax.tree.map(lambda s, a, b: s + (b - a), state.momentum_sum, old, new))
+        total = jax.tree.map(lambda s, a, b: s + (b - a), state.momentum_sum, old, new)
+        return new, WorkersMomentum(with_row(state.momentum, worker, new), total)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simsgd.optimizers.workers import worker_count
+from simsgd.optimizers.workers import row, with_row, worker_count
 
 
 class Table(NamedTuple):
@@ -34,9 +34,9 @@ class RoundTable(NamedTuple):
     """Two tables of means, that of even rounds and that of odd ones; a part whose round is another one counts as empty.
 
     Attributes:
-        rows: each worker's mean message, shape (2, workers, ...) for each leaf of the parameters.
-        counts: of how many messages, shape (2, workers).
-        rounds: of which round, shape (2, workers).
+        rows: each worker's mean message, shape (2·workers, ...) for each leaf of the parameters: even rounds, then odd ones.
+        counts: of how many messages, shape (2·workers,).
+        rounds: of which round, shape (2·workers,).
         mean: the mean over the workers, shape (2, ...) for each leaf.
         mean_rounds: of which round, shape (2,).
     """
@@ -72,13 +72,14 @@ def gradient_table(wait_for_all: bool = True) -> optax.GradientTransformationExt
         raise TypeError(f"wait_for_all must be True or False, got {wait_for_all!r:.60}")
 
     def init(params: Any) -> Table:
-        return Table(_rows(params, worker_count()), optax.tree.zeros_like(params), jnp.zeros(worker_count(), bool))
+        return Table(_empty(params, worker_count()), optax.tree.zeros_like(params), jnp.zeros(worker_count(), bool))
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, **others: Any) -> tuple[Any, Any]:
-        mean = jax.tree.map(lambda m, rows, g: m + (g - rows[worker]) / workers, state.mean, state.rows, updates)
+        old, updates = _last(state.rows, worker, updates)
+        mean = jax.tree.map(lambda m, last, g: m + (g - last) / workers, state.mean, old, updates)
         heard = state.heard.at[worker].set(True)
         sent = jax.tree.map(lambda m: jnp.where(heard.all(), m, jnp.zeros_like(m)), mean) if wait_for_all else mean
-        return sent, Table(_with_row(state.rows, worker, updates), mean, heard)
+        return sent, Table(with_row(state.rows, worker, updates), mean, heard)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -103,10 +104,11 @@ def gradient_table_changes() -> optax.GradientTransformationExtraArgs:
     """
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, **others: Any) -> tuple[Any, Any]:
-        changes = jax.tree.map(lambda g, rows: (g - rows[worker]) / workers, updates, state.rows)
-        return changes, Rows(_with_row(state.rows, worker, updates))
+        old, updates = _last(state.rows, worker, updates)
+        changes = jax.tree.map(lambda g, last: (g - last) / workers, updates, old)
+        return changes, Rows(with_row(state.rows, worker, updates))
 
-    return optax.GradientTransformationExtraArgs(lambda params: Rows(_rows(params, worker_count())), update)
+    return optax.GradientTransformationExtraArgs(lambda params: Rows(_empty(params, worker_count())), update)
 
 
 def round_table() -> optax.GradientTransformationExtraArgs:
@@ -115,7 +117,7 @@ def round_table() -> optax.GradientTransformationExtraArgs:
     Round r makes the n versions rn + 1 … rn + n, of n workers. A message whose gradient was read at version v belongs to round
     ⌈v/n⌉: the current one or the next, for which it is stored. Row i is the mean of worker i's bᵢ messages of that round. For
     `protocols.RingleaderASGD`, which steps with the message that completes or continues a round, and gives those that it only
-    stores the weight 0. State: rows of two rounds, shape (2, workers, ...) for each leaf of the parameters, and their counts.
+    stores the weight 0. State: rows of two rounds, shape (2·workers, ...) for each leaf of the parameters, and their counts.
 
     Source: Maranjyan and Richtárik (2025), "Ringleader ASGD: the first asynchronous SGD with optimal time complexity under data
     heterogeneity", algorithm 1.
@@ -126,10 +128,10 @@ def round_table() -> optax.GradientTransformationExtraArgs:
     """
 
     def init(params: Any) -> RoundTable:
-        n = worker_count()
+        rows = 2 * worker_count()
         mean = jax.tree.map(lambda w: jnp.zeros((2, *jnp.shape(w)), jnp.result_type(w)), params)
-        empty = jnp.full((2, n), -1, jnp.int32)
-        return RoundTable(_rows(params, 2, n), jnp.zeros((2, n), jnp.int32), empty, mean, jnp.full(2, -1, jnp.int32))
+        never = jnp.full(rows, -1, jnp.int32)
+        return RoundTable(_empty(params, rows), jnp.zeros(rows, jnp.int32), never, mean, jnp.full(2, -1, jnp.int32))
 
     def update(
         updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, version: Any, staleness: Any, **others: Any
@@ -137,21 +139,20 @@ def round_table() -> optax.GradientTransformationExtraArgs:
         current = version // workers
         own = (version - jnp.asarray(staleness).astype(jnp.int32) + workers - 1) // workers
         half = own % 2
-        place = (half, worker)
+        place = half * workers + worker
         begun, row_begun = state.mean_rounds[half] == own, state.rounds[place] == own
         count = jnp.where(row_begun, state.counts[place], 0) + 1
 
-        def row(rows: Any, g: Any) -> Any:
-            old = jnp.where(row_begun, rows[place], jnp.zeros_like(g))
-            return old, old + (g - old) / count.astype(rows.dtype)
+        stored, updates = _last(state.rows, place, updates)
+        old = jax.tree.map(lambda kept: jnp.where(row_begun, kept, jnp.zeros_like(kept)), stored)
+        new = jax.tree.map(lambda mean, g: mean + (g - mean) / count.astype(mean.dtype), old, updates)
 
-        def mean(means: Any, rows: Any, g: Any) -> Any:
-            old, new = row(rows, g)
-            return means.at[half].set(jnp.where(begun, means[half], jnp.zeros_like(g)) + (new - old) / workers)
+        def mean(means: Any, a: Any, b: Any) -> Any:
+            return means.at[half].set(jnp.where(begun, means[half], jnp.zeros_like(a)) + (b - a) / workers)
 
-        means = jax.tree.map(mean, state.mean, state.rows, updates)
+        means = jax.tree.map(mean, state.mean, old, new)
         state = RoundTable(
-            jax.tree.map(lambda rows, g: rows.at[place].set(row(rows, g)[1]), state.rows, updates),
+            with_row(state.rows, place, new),
             state.counts.at[place].set(count),
             state.rounds.at[place].set(own),
             means,
@@ -163,9 +164,12 @@ def round_table() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _rows(params: Any, *axes: int) -> Any:
-    return jax.tree.map(lambda w: jnp.zeros((*axes, *jnp.shape(w)), jnp.result_type(w)), params)
+def _empty(parameters: Any, rows: int) -> Any:
+    """Return a table of zeros, so many rows of parameters."""
+    return jax.tree.map(lambda w: jnp.zeros((rows, *jnp.shape(w)), jnp.result_type(w)), parameters)
 
 
-def _with_row(rows: Any, worker: Any, row: Any) -> Any:
-    return jax.tree.map(lambda table, new: table.at[worker].set(new), rows, row)
+def _last(rows: Any, place: Any, updates: Any) -> tuple[Any, Any]:
+    """Return (the row at a place, the updates), these not before the row has been read: else XLA copies the whole table."""
+    read: tuple[Any, Any] = jax.lax.optimization_barrier((row(rows, place), updates))  # type: ignore[no-untyped-call]
+    return read

@@ -8,6 +8,7 @@ Laws of this package:
 3. Parameters start from `init(key)` in float32 and are then cast, so that float64 starts at the same point.
 """
 
+from simsgd.problems.divisions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
 from simsgd.problems.drawing import Shares as Shares
 from simsgd.problems.drawing import draw as draw
 from simsgd.problems.drawing import loss_key as loss_key
@@ -18,7 +19,6 @@ from simsgd.problems.frameworks import from_equinox, from_flax
 from simsgd.problems.generated import least_squares, logistic_regression
 from simsgd.problems.language import characters, generated_text
 from simsgd.problems.networks import accuracy, cross_entropy, network
-from simsgd.problems.partitions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
 from simsgd.problems.problem import LOG_COLUMNS as LOG_COLUMNS
 from simsgd.problems.problem import RESERVED as RESERVED
 from simsgd.problems.problem import Batch as Batch

@@ -89,9 +89,11 @@ def from_npz(
         >>> folder = tempfile.mkdtemp()
         >>> np.savez(f"{folder}/x.npz", np.ones((100, 3)))
         >>> np.savez(f"{folder}/y.npz", np.ones(100))
+        >>> def init(key):
+        ...     return jnp.zeros(3)
         >>> def loss(parameters, batch):
         ...     return jnp.mean((batch["x"] @ parameters - batch["y"]) ** 2)
-        >>> sg.problems.from_npz(folder, lambda key: jnp.zeros(3), loss).samples
+        >>> sg.problems.from_npz(folder, init, loss).samples
         100
     """
     data = _of_one_length(folder, train, arrays_from_npz(folder, train, but=test))

@@ -47,11 +47,13 @@ def from_flax(
     Example:
         >>> import jax.numpy as jnp, numpy as np, simsgd as sg
         >>> from flax import nnx
+        >>> def line(rngs):
+        ...     return nnx.Linear(3, 1, rngs=rngs)
         >>> def loss(model, batch):
         ...     return jnp.mean((model(batch["x"])[:, 0] - batch["y"]) ** 2)
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
         >>> data = {"x": x, "y": x @ [1.0, 2.0, 3.0]}
-        >>> sg.problems.from_flax("line", lambda rngs: nnx.Linear(3, 1, rngs=rngs), loss, data).parameter_count
+        >>> sg.problems.from_flax("line", line, loss, data).parameter_count
         4
     """
     try:
@@ -87,11 +89,13 @@ def from_equinox(
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp, numpy as np, simsgd as sg
+        >>> def line(key):
+        ...     return eqx.nn.Linear(3, 1, key=key)
         >>> def loss(model, batch):
         ...     return jnp.mean((jax.vmap(model)(batch["x"])[:, 0] - batch["y"]) ** 2)
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
         >>> data = {"x": x, "y": x @ [1.0, 2.0, 3.0]}
-        >>> sg.problems.from_equinox("line", lambda key: eqx.nn.Linear(3, 1, key=key), loss, data).parameter_count
+        >>> sg.problems.from_equinox("line", line, loss, data).parameter_count
         4
     """
     try:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems import checking
+from simsgd.problems.divisions import Division, EqualShares
 from simsgd.problems.drawing import Shares
-from simsgd.problems.partitions import Division, EqualShares, Partition, partition
+from simsgd.problems.partitions import Partition, partition
 from simsgd.problems.settings import settings
 from simsgd.stopping import Target
 from simsgd.support import checks, forked, rng, show
@@ -57,9 +58,10 @@ class Problem:
         name: what summaries and figures call it.
         init: `init(key) -> parameters`, a pytree of floating-point arrays.
         loss: `loss(parameters, batch) -> scalar`, the batch's mean loss, or `loss(parameters, batch, key)` of one that draws
-            random numbers: each step of a job has a key of its own, and where the model is evaluated key is None. A function
-            defined once (at a module's top level) lets runs share one compiled player, and problems be sent to other
-            processes (as do frozen dataclasses that can be called; lambdas cannot be pickled).
+            random numbers, known by a third argument that must be given or is called key: each step of a job has a key of its
+            own, and where the model is evaluated key is None. A function defined once (at a module's top level) lets runs
+            share one compiled player, and problems be sent to other processes (as do frozen dataclasses that can be called;
+            lambdas cannot be pickled).
         data: a pytree of arrays whose first axis counts the samples; a batch is the same pytree with `batch_size` of them.
         batch_size: samples in one worker's batch, at least 1.
         test_data: held-out samples in the form of `data`; without them metrics are evaluated on `data`.
@@ -103,12 +105,13 @@ class Problem:
             raise TypeError(f"Problem.name must be a text, got {self.name!r:.60}: the order is name, init, loss, data")
         checking.check_function("init", self.init, "one argument, a random key, such as lambda key: jnp.zeros(3)", 1)
         checking.check_loss(self.loss)
-        if self.partition is not None:
-            checks.instance("Problem.partition", self.partition, Partition, "that of problem.partitioned(8)")
         self._check_metrics()
         if self.target is not None:
             checks.instance("Problem.target", self.target, Target, 'Target("accuracy", at_least=0.9)')
         object.__setattr__(self, "data", checking.checked_data("Problem.data", self.data))
+        if self.partition is not None:
+            checks.instance("Problem.partition", self.partition, Partition, "that of problem.partitioned(8)")
+            self.partition.check(self.samples, self.batch_size)
         if self.test_data is not None:
             object.__setattr__(self, "test_data", checking.checked_data("Problem.test_data", self.test_data))
             checking.check_alike(self.data, self.test_data)

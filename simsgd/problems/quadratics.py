@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simsgd.problems.partitions import GivenShares
+from simsgd.problems.divisions import GivenShares
 from simsgd.problems.problem import Batch, Problem
 from simsgd.problems.vectors import DistanceTo, Zeros
 from simsgd.support import checks

@@ -8,9 +8,10 @@ from simsgd.protocols.adaptive import AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
-from simsgd.protocols.heterogeneous import RescaledASGD, RingleaderASGD
+from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
+from simsgd.protocols.time_limits import MindFlayerSGD
 from simsgd.support import public
 from simsgd.tape.schema import Gradient
 
@@ -25,6 +26,8 @@ __all__ = [
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "MaleniaSGD",
+    "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",
     "RennalaSGD",

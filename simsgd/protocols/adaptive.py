@@ -16,8 +16,8 @@ from simsgd.tape.schema import Gradient
 class AdaSyncSGD(Protocol):
     """AdaSync: K-async SGD whose K grows as the loss falls: fast steps first, exact ones later.
 
-    Steps as in `KAsyncSGD`, with K = K_0 · √(F(w_0)/F(w)), rounded, at least 1 and at most n. F is the problem's loss, looked at
-    with the first step after each interval. In a bound on the error after t seconds the term that falls with time is
+    Steps as in `KAsyncSGD`, with K = K_0 · √(F(w_0)/F(w)), rounded, at least 1 and at most n. F is the problem's loss, looked
+    at with the first step after each interval. In a bound on the error after t seconds the term that falls with time is
     proportional to K·F(w)/t, as a step takes a time proportional to K, and the noise to 1/K: this K makes their sum least. The
     loss is taken to have its minimum at 0.
 

@@ -9,6 +9,9 @@ from simsgd.protocols.base import Protocol, Server
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
 
+ROUNDING = 1e-9
+"""Relative; a sum of reciprocals this close to its bound has reached it, as it is added up in floating point."""
+
 
 @dataclass(frozen=True, repr=False)
 class RescaledASGD(Protocol):
@@ -51,8 +54,8 @@ class RescaledASGD(Protocol):
         if self.seconds is not None:
             if len(self.seconds) != len(server.workers):
                 raise ValueError(
-                    f"RescaledASGD.seconds has the times of {len(self.seconds)} workers, but there are {len(server.workers)} when "
-                    "the recording starts: give one for each, or leave them out and let the method count"
+                    f"RescaledASGD.seconds has the times of {len(self.seconds)} workers, but there are {len(server.workers)} "
+                    "when the recording starts: give one for each, or leave them out and let the method count"
                 )
             rate = sum(1 / seconds for seconds in self.seconds) / len(self.seconds)
             server.notes["weights"] = dict(zip(server.workers, (seconds * rate for seconds in self.seconds), strict=True))
@@ -82,6 +85,74 @@ class RescaledASGD(Protocol):
 
 
 @dataclass(frozen=True)
+class MaleniaSGD(Protocol):
+    """Malenia SGD: gather gradients of the current version until every worker has given enough, and average worker by worker.
+
+    w ← w − η · (1/n) Σ_i (1/B_i) Σ_{j ≤ B_i} g_i(w), once the harmonic mean of the B_i has reached S/n:
+    ((1/n) Σ_i 1/B_i)⁻¹ ≥ S/n. B_i is how many gradients of the current version worker i has given; gradients of older versions
+    are ignored. Fast workers give more, which lowers the variance, and count no more than slow ones. With S ≤ n a step is made
+    as soon as every worker has given one. Where data do not differ, `RennalaSGD` needs nothing of the slowest worker.
+
+    A worker that crashes is handed the newest model when it is back, and waited for; one that has left is not.
+
+    Args:
+        gradients: S, at least 1; in the paper max(⌈σ²/ε⌉, n).
+
+    Raises:
+        ValueError: if `gradients` is not a whole number of at least 1.
+
+    Source: Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed
+    computation model", method 6.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=2, compute=sg.times.PerWorker([sg.times.Constant(1.0), sg.times.Constant(3.5)]))
+        >>> tape = sg.record(sg.protocols.MaleniaSGD(gradients=3), cluster, until=sg.Updates(1))
+        >>> tape.worker.tolist(), tape.weight.round(3).tolist()  # (1/2)·(1/3) for each of three, (1/2)·1 for the other
+        ([0, 0, 0, 1], [0.167, 0.167, 0.167, 0.5])
+    """
+
+    gradients: int
+
+    def __post_init__(self) -> None:
+        checks.store(self, gradients=checks.whole("MaleniaSGD.gradients", self.gradients, 1))
+
+    def start(self, server: Server) -> None:
+        """Hand a job to each worker."""
+        self._begin_round(server)
+        super().start(server)
+
+    def on_gradient(self, server: Server, gradient: Gradient) -> None:
+        """Accumulate a gradient of the current version; when all have given enough, step. Send the worker on."""
+        if server.staleness(gradient) == 0:
+            server.accumulate(gradient)
+            given = server.notes["given"]
+            before = given.get(gradient.worker, 0)
+            given[gradient.worker] = before + 1
+            server.notes["reciprocals"] += 1 / (before + 1) - (1 / before if before else 0)
+            self._step_when_enough(server)
+        server.assign(gradient.worker)
+
+    def on_leave(self, server: Server, worker: int) -> None:
+        """Go on with the others; what the worker has given to this step still counts."""
+        self._step_when_enough(server)
+
+    def _step_when_enough(self, server: Server) -> None:
+        """Step if all have given and Σ_i 1/B_i ≤ n²/S, which is the condition on the harmonic mean."""
+        given = server.notes["given"]
+        n = len(given)  # with those who have left since they gave
+        if not n or n < len(server.workers) or server.notes["reciprocals"] > n * n / self.gradients * (1 + ROUNDING):
+            return
+        if all(worker in given for worker in server.workers):
+            server.step(weights={worker: 1 / (n * count) for worker, count in given.items()})
+            self._begin_round(server)
+
+    @staticmethod
+    def _begin_round(server: Server) -> None:
+        server.notes.update(given={}, reciprocals=0.0)
+
+
+@dataclass(frozen=True)
 class RingleaderASGD(Protocol):
     """Ringleader ASGD: rounds of n steps, one for each worker, each with a table that has gradients of all workers.
 
@@ -91,16 +162,11 @@ class RingleaderASGD(Protocol):
     the next round. Each step is w ← w − η · (1/n) Σ_i (mean of worker i's gradients in the table). Nothing is thrown away, and
     no worker waits; staleness is at most 2n − 2.
 
-    Which messages step, and how a message transformation keeps the table. Every gradient is used, so each is a message. One
-    that steps has the weight 1, any other 0: a step is what the transformation gives for the message that steps. It can tell all
-    that it needs from `version`, the number of the current version, `worker` and `workers`, n, as every round makes n steps:
-
-    - the round is version // n; when it is another than the last message's, what was kept becomes the table;
-    - version % n = 0 is the first phase: the message is added to the table, and steps if all workers are in it now;
-    - version % n > 0 is the second phase: a worker's message is added to the table and steps if the worker has not stepped in
-      this round; otherwise it is kept for the next.
-
-    `optimizers.round_table` is that transformation; without it, this is asynchronous SGD in which each worker steps once a round.
+    The protocol says which messages step; the table is kept by a message transformation, `optimizers.round_table`. Every
+    gradient is used, so each is a message; one that steps has the weight 1, any other 0, so a step is what the transformation
+    gives for the message that steps. As every round makes n steps, it is told by numbers of versions: the current round is
+    ⌊version/n⌋, its first phase is where version is a multiple of n, and a gradient of version v is for the table of round
+    ⌈v/n⌉, the current one or the next. Without the table this is asynchronous SGD in which each worker steps once a round.
 
     A worker that crashes is waited for. A worker that has stepped is handed the newest model with each job, which its messages
     for the next round are computed at.
@@ -159,6 +225,6 @@ class RingleaderASGD(Protocol):
 
     def _refuse(self, server: Server, worker: int, happened: str) -> None:
         raise ValueError(
-            f"{self!r} makes rounds of one step for each worker, and a table with all of them, but worker {worker} {happened} at "
-            f"{server.now:g} s: let it crash and come back (faults.Crash), or use RescaledASGD"
+            f"{self!r} makes rounds of one step for each worker, and a table with all of them, but worker {worker} {happened} "
+            f"at {server.now:g} s: let it crash and come back (faults.Crash), or use MaleniaSGD"
         )

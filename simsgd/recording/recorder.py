@@ -45,7 +45,7 @@ from simsgd.recording.server import Server, Terms
 from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport import transport
 from simsgd.recording.transport.base import Ends, Sizes
-from simsgd.stopping import Seconds, Updates, limits
+from simsgd.stopping import RULES, Extent, Rule, Samples, limits
 from simsgd.support import arguments, checks, interrupts
 from simsgd.support.bounds import BoundError, bounds
 from simsgd.support.memory import collection_paused
@@ -64,10 +64,11 @@ KNOWN = StuckError, ProtocolError, BoundError
 def record(
     protocol: Protocol | Method,
     cluster: Cluster,
-    until: Updates | Seconds,
+    until: Rule,
     seed: int = 0,
     message_bytes: float | None = None,
     progress: bool | None = None,
+    batch_size: int | None = None,
 ) -> Tape:
     """Play time: run a protocol on a cluster and return the tape of what happened, without computing a gradient.
 
@@ -75,12 +76,13 @@ def record(
         protocol: who waits for whom, for example `AsyncSGD()`; or a whole `Method`, of which the protocol and the charges of
             the work are played.
         cluster: workers, compute times and network.
-        until: `Updates(n)` or `Seconds(s)`.
+        until: `Updates(n)`, `Seconds(s)`, `Gradients(n)` or, if `batch_size` is given, `Samples(n)`.
         seed: names all random draws; the same seed gives the same tape.
         message_bytes: bytes of the model, and of a gradient; `problem.message_bytes`, the size of a problem's parameters, is
             what `simulate` takes. Needed wherever bytes take time: on links with a finite bandwidth, on a `ParameterServer`
             and on an `AllReduce`.
         progress: show a progress bar; by default on a terminal and in a notebook only.
+        batch_size: how many samples a local step takes, which counts for `Samples` alone.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
@@ -100,16 +102,19 @@ def record(
         "record",
         protocol=(protocol, (Protocol, Method), "AsyncSGD()"),
         cluster=(cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))"),
-        until=(until, (Updates, Seconds), "Updates(10_000) or Seconds(60); a Target needs gradients: simulate"),
+        until=(until, RULES, "Updates(10_000) or Seconds(60); a Target needs gradients: simulate"),
     )
-    updates, seconds = limits(until)
-    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=seconds, work=work_of(protocol))
-    if updates < math.inf:
-        bounds.check("rows", updates, f"until={checks.shown(until)}")
+    if isinstance(until, Samples) and batch_size is None:
+        raise ValueError(f"batch_size is needed with until={until!r}: how many samples a local step takes, for example 32")
+    end = limits(until, 1 if batch_size is None else checks.whole("batch_size", batch_size, 1))
+    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=end.seconds, work=work_of(protocol))
+    for count in (end.updates, end.gradients):
+        if count < math.inf:
+            bounds.check("rows", count, f"until={checks.shown(until)}")
     with handing_back("a Tape", lambda: recording.tape() if recording.now else None), interrupts.listening():
         for part in bar(range(1, 101), "recording", progress):
             interrupts.look()
-            recording.advance(updates * (part / 100), seconds * (part / 100))
+            recording.advance(*(limit * (part / 100) for limit in end))
         return recording.tape()
 
 
@@ -175,6 +180,7 @@ class Recording:
         self._end = 0.0
         self._started = False
         self._by_time = True
+        self._counted = self._charged = 0  # rows whose local steps have been added up, and how many those are
         self._broken_off: BaseException | None = None
         for worker in late:
             self._goes_down(worker)
@@ -197,8 +203,18 @@ class Recording:
         """The moment up to which has been recorded, simulated seconds."""
         return max(self._end, self._loop.now)
 
-    def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
-        """Record on until there are so many updates, or so many seconds have passed, whichever comes first.
+    @property
+    def reached(self) -> Extent:
+        """How far it has come."""
+        logs = self._logs
+        self._charged += int(logs.rows.column("steps", self._counted, logs.stepped_rows).sum())
+        self._counted = logs.stepped_rows
+        return Extent(self.version, self.now, logs.stepped_rows, self._charged)
+
+    def advance(
+        self, updates: float = math.inf, seconds: float = math.inf, gradients: float = math.inf, steps: float = math.inf
+    ) -> None:
+        """Record on until so many updates, seconds, gradients used, or local steps of these have come, whichever comes first.
 
         Raises:
             BrokenOffError: if an error, or Ctrl-C, came out of an earlier call: the event that it broke off cannot be finished.
@@ -209,7 +225,7 @@ class Recording:
                 "as if it had not: record anew with the same seed. What had happened until then is its tape()"
             ) from self._broken_off
         try:
-            self._advance(updates, seconds)
+            self._advance(Extent(updates, seconds, gradients, steps))
         except BaseException as error:
             self._broken_off = error
             if isinstance(error, Exception) and not isinstance(error, KNOWN):
@@ -217,23 +233,31 @@ class Recording:
                 error.add_note(f"raised {where} of a recording of {self._protocol!r}")
             raise
 
-    def _advance(self, updates: float, seconds: float) -> None:
-        server, step, upcoming = self._server, self._loop.step, self._loop.next
+    def _advance(self, limit: Extent) -> None:
+        server = self._server
         if not self._started:  # not before somebody asks to go on: the protocol may want to observe at once
             self._started = True
             with collection_paused():
                 server.start()
         try:
-            if seconds == math.inf:  # the common case, without a look at the clock before each event
-                while server._version < updates:
-                    step()
-            while server._version < updates and upcoming() <= seconds:
-                step()
+            if limit.gradients == limit.steps == math.inf:
+                self._go_on(limit.updates, limit.seconds)
+            while not self.reached.passes(limit) and self._loop.next() <= limit.seconds:
+                self._go_on(server.version + 1, limit.seconds)
         except simpy.core.EmptySchedule:
             raise StuckError(f"at {self.now:g} s and version {self.version}, nothing is going to happen any more") from None
-        self._by_time = server.version < updates
+        self._by_time = not self.reached.passes(limit)
         if self._by_time:
-            self._end = seconds
+            self._end = limit.seconds
+
+    def _go_on(self, updates: float, seconds: float) -> None:
+        """Let one event happen after the other until there are so many updates, or so many seconds have passed."""
+        server, step, upcoming = self._server, self._loop.step, self._loop.next
+        if seconds == math.inf:  # the common case, without a look at the clock before each event
+            while server._version < updates:
+                step()
+        while server._version < updates and upcoming() <= seconds:
+            step()
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""

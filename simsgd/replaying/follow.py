@@ -26,7 +26,7 @@ from simsgd.replaying.identify import end_of_tape
 from simsgd.replaying.player import Evaluation, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
-from simsgd.stopping import Target, in_words
+from simsgd.stopping import Extent, Target, in_words
 from simsgd.support import interrupts
 from simsgd.support.bounds import bounds
 from simsgd.support.partial import handing_back
@@ -46,8 +46,14 @@ class Source(Interface):
     def now(self) -> float:
         """Up to which moment everything is known, simulated seconds."""
 
-    def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
-        """Go on until there are so many updates, or so many seconds have passed, whichever comes first."""
+    @property
+    def reached(self) -> Extent:
+        """How far it has come."""
+
+    def advance(
+        self, updates: float = math.inf, seconds: float = math.inf, gradients: float = math.inf, steps: float = math.inf
+    ) -> None:
+        """Go on until so many updates, seconds, gradients used, or local steps of these have come, whichever comes first."""
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
@@ -75,14 +81,14 @@ class Evaluated:
     Attributes:
         time: simulated seconds.
         updates: how many there had been.
-        due: the (updates, seconds) at which the source was told to stop for it.
+        by_time: whether the source stopped for it at a second, not with an update.
         width: that of the player, None before its first step if it was not given.
         evaluation: the model and its metrics.
     """
 
     time: float
     updates: int
-    due: tuple[float, float]
+    by_time: bool
     width: int | None
     evaluation: Evaluation
 
@@ -137,9 +143,7 @@ def _assembled(
     identity: Identity,
 ) -> Run:
     """Return the run of some evaluations, whose tape ends with the last of them."""
-    updates_due, _ = last.due
-    by_time = last.updates < updates_due
-    tape = source.tape() if status == "completed" else source.tape_at(last.time, last.updates, by_time)
+    tape = source.tape() if status == "completed" else source.tape_at(last.time, last.updates, last.by_time)
     if status == "interrupted":
         identity = Identity({**identity.description, "interrupted": f"after {len(rows)} evaluations"})
     until = schedule.until
@@ -162,16 +166,17 @@ class Evaluations:
     def __init__(self, source: Source, player: Player, schedule: Schedule, shown: Any) -> None:
         self._source, self._player, self._schedule, self._shown = source, player, schedule, shown
         self._latest: Evaluated | None = None
-        self._count, self._over = 0, False
+        self._count, self._due, self._over = 0, 0, False
 
     def next(self) -> Evaluated | None:
         """Go on to the next evaluation and return it, or None after the last."""
         if self._latest is None:
             self._source.advance(0, 0.0)  # so that the first jobs are handed out, even if nothing follows
-            self._latest = self._evaluated((0, 0.0))
+            self._latest = self._evaluated(by_time=False)
             self._count = 1
             return self._latest
         while not self._over:
+            self._due += 1
             evaluation = self._go_on(self._latest)
             if evaluation is not None:
                 self._count += 1
@@ -182,26 +187,28 @@ class Evaluations:
 
     def _go_on(self, latest: Evaluated) -> Evaluated | None:
         """Go on to where the next evaluation is due, and return it if anything has happened since the latest."""
-        source, schedule, due = self._source, self._schedule, self._schedule.due(self._count)
-        _play_until(source, self._player, *due)
-        self._over = schedule.is_over(source.version, source.now, due)
-        self._shown.update(100 * schedule.share(source.version, source.now) - self._shown.n)
+        source, schedule, due = self._source, self._schedule, self._schedule.due(self._due)
+        _play_until(source, self._player, due)
+        reached = source.reached
+        self._over = schedule.is_over(reached, due)
+        self._shown.update(100 * schedule.share(reached) - self._shown.n)
+        by_time = not reached.passes(due)
         if source.version > latest.updates:
-            return self._evaluated(due)
-        return replace(latest, time=source.now, due=due) if source.now > latest.time else None
+            return self._evaluated(by_time)
+        return replace(latest, time=source.now, by_time=by_time) if source.now > latest.time else None
 
-    def _evaluated(self, due: tuple[float, float]) -> Evaluated:
+    def _evaluated(self, by_time: bool) -> Evaluated:
         source, player = self._source, self._player
-        return Evaluated(source.now, source.version, due, player.width, player.evaluation())
+        return Evaluated(source.now, source.version, by_time, player.width, player.evaluation())
 
 
-def _play_until(source: Source, player: Player, updates: float, seconds: float) -> None:
+def _play_until(source: Source, player: Player, due: Extent) -> None:
     """Go on to the next evaluation in pieces: the device plays one while the source goes on to the next."""
     while True:
         rows_of_an_update = player.width or player.workers
         interrupts.look()
-        piece = min(updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
-        source.advance(piece, seconds)
+        piece = min(due.updates, source.version + max(1, TABLE_ROWS // rows_of_an_update))
+        source.advance(*due._replace(updates=piece))
         player.catch_up(source)
-        if source.version < piece or piece == updates:
+        if source.version < piece or piece == due.updates:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
 import weakref
@@ -23,7 +22,7 @@ from simsgd.provenance.identity import canonical
 from simsgd.replaying import machine, parts
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.written import program
-from simsgd.stopping import Updates, bound
+from simsgd.stopping import amount, bound
 
 
 def identify(
@@ -61,9 +60,9 @@ def identify(
 
 
 def end_of_tape(schedule: Schedule) -> dict[str, Any]:
-    """Return how far a run may need its tape: {"updates": n} or {"seconds": s}."""
+    """Return how far a run may need its tape, for example {"updates": n} or {"seconds": s}."""
     rule = bound(schedule.until)
-    return dataclasses.asdict(rule) if not isinstance(rule, Updates) else {"updates": rule.count}
+    return {type(rule).__name__.lower(): amount(rule)}
 
 
 KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))

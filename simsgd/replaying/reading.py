@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simsgd import provenance
+from simsgd.stopping import Extent
 from simsgd.support import checks
 from simsgd.tape import Tape, messages, prefix
 from simsgd.tape.schema import REASONS, Messages, Rows
@@ -30,6 +31,7 @@ class Reading:
         checks.instance("tape", tape, Tape, "record(AsyncSGD(), cluster, until=Updates(1000))")
         self._tape, self._refusal = _known_by_what_it_says(tape.check()), refusal
         self._ends_of_steps = np.flatnonzero(tape.step) + 1
+        self._charged = np.cumsum(tape.steps, dtype=np.int64)[self._ends_of_steps - 1]  # with each update, local steps
         self._last_reader = np.full(tape.updates + 1, -1)
         self._last_reader[tape.read] = np.arange(len(tape))  # the last of several assignments stays
         self._last_reader[tape.in_flight.read] = len(tape)
@@ -41,16 +43,27 @@ class Reading:
         self.version = 0
         self.now = 0.0
 
-    def advance(self, updates: float = math.inf, seconds: float = math.inf) -> None:
-        """Read on until there are so many updates, or so many seconds have passed, whichever comes first.
+    @property
+    def reached(self) -> Extent:
+        """How far it has been read."""
+        steps = int(self._charged[self.version - 1]) if self.version else 0
+        return Extent(self.version, self.now, self._rows_read, steps)
+
+    def advance(
+        self, updates: float = math.inf, seconds: float = math.inf, gradients: float = math.inf, steps: float = math.inf
+    ) -> None:
+        """Read on until so many updates, seconds, gradients used, or local steps of these have come, whichever comes first.
 
         Raises:
-            ValueError: if neither comes before the tape's end.
+            ValueError: if none of them comes before the tape's end.
         """
+        for wanted, come in ((gradients, self._ends_of_steps), (steps, self._charged)):
+            if wanted < math.inf:
+                updates = min(updates, int(np.searchsorted(come, wanted)) + 1 if wanted > 0 else 0)
         if updates > self._tape.updates and seconds > self._tape.end:
             raise ValueError(f"{self._refusal}: the tape ends after {self._tape.updates} updates, at {self._tape.end:g} s")
-        steps = int(np.searchsorted(self._tape.update_times, seconds, side="right"))
-        before, self.version = self.version, max(self.version, min(steps, int(min(updates, self._tape.updates))))
+        until = int(np.searchsorted(self._tape.update_times, seconds, side="right"))
+        before, self.version = self.version, max(self.version, min(until, int(min(updates, self._tape.updates))))
         self._by_time = self.version < updates
         self.now = seconds if self._by_time else float(self._tape.update_times[self.version - 1]) if self.version else 0.0
         alive = np.concatenate([self._alive, np.arange(before + 1, self.version + 1)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer
@@ -14,7 +13,7 @@ from simsgd.replaying.player import Player
 from simsgd.replaying.reading import Reading
 from simsgd.replaying.schedule import Schedule, planned
 from simsgd.run import Run
-from simsgd.stopping import Seconds, Target, Updates
+from simsgd.stopping import Extent, Rule, Seconds, Target, Updates
 from simsgd.support import arguments, interrupts
 from simsgd.tape import Tape
 
@@ -23,9 +22,9 @@ def replay(
     tape: Tape,
     problem: Problem,
     optimizer: Optimizer | Method,
-    until: Updates | Seconds | Target | None = None,
+    until: Rule | Target | None = None,
     seed: int | None = None,
-    evaluate_every: Updates | Seconds | None = None,
+    evaluate_every: Rule | None = None,
     dtype: str = "float32",
     width: int | None = None,
     progress: bool | None = None,
@@ -75,7 +74,7 @@ def replay(
         until = dataclasses.replace(until, within=Seconds(tape.end) if tape.end else Updates(1))
     if tape.end == 0 and not isinstance(until, Target):
         raise ValueError("tape is empty: it ends at 0 s, before anything happened; record for longer")
-    schedule = planned(Seconds(tape.end) if until is None else until, evaluate_every, problem.metric_names)
+    schedule = planned(Seconds(tape.end) if until is None else until, evaluate_every, problem.metric_names, problem.batch_size)
     if not isinstance(until, Target):  # which may be kept before the tape ends
         _check_reached(tape, schedule)
     seed = int(tape.header.get("seed", 0)) if seed is None else seed
@@ -86,8 +85,10 @@ def replay(
 
 def _check_reached(tape: Tape, schedule: Schedule) -> None:
     """Raise ValueError if the tape ends before the run does."""
-    updates, seconds = schedule.end
-    if updates > tape.updates if updates < math.inf else seconds > tape.end:
+    rows = tape.rows_until(tape.updates)
+    whole = Extent(tape.updates, tape.end, rows, int(tape.steps[:rows].sum()))
+    if not whole.passes(schedule.end) and schedule.end.seconds > tape.end:
         raise ValueError(
-            f"until={schedule.until!r} is never reached: the tape ends after {tape.updates} updates, at {tape.end:g} s"
+            f"until={schedule.until!r} is never reached: the tape ends after {tape.updates} updates, at {tape.end:g} s, with "
+            f"{rows} gradients used"
         )

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from simsgd.stopping import Seconds, Target, Updates, Watch, bound, limits, settled
+from simsgd.stopping import RULES, Extent, Rule, Seconds, Target, Watch, amount, bound, limits, settled
 from simsgd.support import checks
 from simsgd.support.bounds import bounds
 
@@ -22,29 +22,26 @@ class Schedule:
     Attributes:
         until: what the caller asked for; a target says how long it is to be kept.
         every: how far apart to evaluate.
-        end: (updates, seconds) at which to stop at the latest, infinite where there is no limit.
-        spacing: (updates, seconds) between two evaluations, infinite where there is none.
+        end: where to stop at the latest.
+        spacing: how far two evaluations are apart.
     """
 
-    until: Updates | Seconds | Target
-    every: Updates | Seconds
-    end: tuple[float, float]
-    spacing: tuple[float, float]
+    until: Rule | Target
+    every: Rule
+    end: Extent
+    spacing: Extent
 
-    def due(self, evaluation: int) -> tuple[float, float]:
-        """Return (updates, seconds) up to which to go for an evaluation, counted from 0; whichever comes first."""
-        updates, seconds = (_at_most(evaluation * every, last) for every, last in zip(self.spacing, self.end, strict=True))
-        return updates, seconds
+    def due(self, evaluation: int) -> Extent:
+        """Return up to where to go for an evaluation, counted from 0; whichever comes first."""
+        return Extent(*(_at_most(evaluation * every, last) for every, last in zip(self.spacing, self.end, strict=True)))
 
-    def is_over(self, version: float, now: float, due: tuple[float, float]) -> bool:
+    def is_over(self, reached: Extent, due: Extent) -> bool:
         """Say whether the end has come; at the last second more updates may follow that at which an evaluation stopped."""
-        updates, seconds = self.end
-        return version >= updates or (now >= seconds and version < due[0])
+        return reached.passes(self.end) or (reached.seconds >= self.end.seconds and not reached.passes(due))
 
-    def share(self, version: float, now: float) -> float:
+    def share(self, reached: Extent) -> float:
         """Return how much of the way to the end is done, from 0 to 1."""
-        updates, seconds = self.end
-        return max(version / updates, now / seconds)
+        return min(1.0, max(done / last for done, last in zip(reached, self.end, strict=True)))
 
     def watch(self) -> Watch | None:
         """Return what follows the metric of the target, if there is one."""
@@ -59,13 +56,14 @@ def ended(evaluation: Mapping[str, float], metrics: Iterable[str], watch: Watch 
     return "target reached" if kept else ""
 
 
-def planned(until: object, evaluate_every: object, metrics: Iterable[str]) -> Schedule:
+def planned(until: object, evaluate_every: object, metrics: Iterable[str], batch_size: int) -> Schedule:
     """Return the schedule of a run.
 
     Args:
-        until: where to stop, `Updates`, `Seconds`, or a `Target` with a bound.
-        evaluate_every: how far apart to evaluate the model, `Updates` or `Seconds`; None for a hundredth of the whole.
+        until: where to stop, `Updates`, `Seconds`, `Gradients`, `Samples`, or a `Target` with a bound.
+        evaluate_every: how far apart to evaluate the model, one of the same; None for a hundredth of the whole.
         metrics: the names that a target may have.
+        batch_size: how many samples a local step takes.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -74,12 +72,12 @@ def planned(until: object, evaluate_every: object, metrics: Iterable[str]) -> Sc
     _refuse_plain_number("until", until)
     _refuse_plain_number("evaluate_every", evaluate_every)
     rule = bound(until)
-    assert isinstance(until, Updates | Seconds | Target)
+    assert isinstance(until, (*RULES, Target))
     if isinstance(until, Target):
         checks.one_of("until.metric", until.metric, metrics)
     until = settled(until)
     every = _spacing(rule, evaluate_every, until.kept if isinstance(until, Target) else None)
-    schedule = Schedule(until, every, limits(rule), limits(every))
+    schedule = Schedule(until, every, limits(rule, batch_size), limits(every, batch_size))
     evaluations = max(last / every for last, every in zip(schedule.end, schedule.spacing, strict=True) if math.isfinite(last))
     bounds.check("evaluations", 1 + evaluations, f"evaluate_every={evaluate_every!r} with until={until!r}")
     return schedule
@@ -90,29 +88,25 @@ def _refuse_plain_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must say what it counts, got {value!r}: Updates({value}) or Seconds({value})")
 
 
-def _spacing(end: Updates | Seconds, evaluate_every: object, kept: object) -> Updates | Seconds:
+def _spacing(end: Rule, evaluate_every: object, kept: object) -> Rule:
     """Return how far apart to evaluate the model: by default a hundredth of the whole, or a tenth of how long a target is kept.
 
     Raises:
         ValueError: if a target is to be kept for less than two evaluations are apart, so that nobody would see whether it is.
     """
     if evaluate_every is not None:
-        checks.instance("evaluate_every", evaluate_every, (Updates, Seconds), "Updates(100) or Seconds(0.5)")
-        assert isinstance(evaluate_every, Updates | Seconds)
-        if type(kept) is type(evaluate_every) and _amount(evaluate_every) > _amount(kept):
+        checks.instance("evaluate_every", evaluate_every, RULES, "Updates(100) or Seconds(0.5)")
+        assert isinstance(evaluate_every, RULES)
+        if type(kept) is type(evaluate_every) and amount(evaluate_every) > amount(kept):
             raise ValueError(
                 f"evaluate_every must be at most how long the target is kept, {kept!r}, or nobody sees whether it is, got "
                 f"{evaluate_every!r}"
             )
         return evaluate_every
-    wanted = _amount(end) / EVALUATIONS
+    wanted = amount(end) / EVALUATIONS
     if type(kept) is type(end):
-        wanted = min(wanted, _amount(kept) / 10)
-    return Updates(math.ceil(wanted)) if isinstance(end, Updates) else Seconds(wanted)
-
-
-def _amount(rule: Updates | Seconds) -> float:
-    return rule.count if isinstance(rule, Updates) else rule.seconds
+        wanted = min(wanted, amount(kept) / 10)
+    return Seconds(wanted) if isinstance(end, Seconds) else type(end)(math.ceil(wanted))
 
 
 def _at_most(moment: float, last: float) -> float:
