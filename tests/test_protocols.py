@@ -107,7 +107,9 @@ def test_mind_flayer_with_limits_and_trials_for_each_and_the_sum_of_the_paper():
 def test_mind_flayer_s_trials_take_what_they_should():
     """Exponential jobs, limit t: a trial is in time with p = 1 − e^(−t), takes E[min(X, t)] = p, and at most t."""
     limit, rounds = 0.7, 4_000
-    tape = sg.record(protocols.MindFlayerSGD(limit, trials=3), sg.Cluster(1, times.Exponential(1.0)), sg.Updates(rounds), seed=1)
+    tape = sg.record(
+        protocols.MindFlayerSGD(limit, trials=3), sg.Cluster(1, times.Exponential(1.0)), sg.Updates(rounds), seed=1
+    )
     p, trials = 1 - math.exp(-limit), len(tape) + len(tape.discarded)
     assert len(tape) / trials == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / trials))
     second_moment = 2 * (1 - (1 + limit) * math.exp(-limit))  # E[min(X, t)²]

@@ -193,8 +193,10 @@ class Server:
         except ValueError as error:
             raise self._refusals.error(did, f", but {error}") from None
         if self._terms.fixed and steps != self._terms.charges.steps:
-            takes = f"{self._terms.fixed}, takes {self._terms.charges.steps}"
-            raise self._refusals.error(did, f", but the method's work, {takes}: give it one that makes job.steps of them")
+            why = (
+                f", but the method's work, {self._terms.fixed}, takes {self._terms.charges.steps}: use one that makes job.steps"
+            )
+            raise self._refusals.error(did, why)
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
         return steps
 

@@ -92,7 +92,7 @@ def stretches(
     width: int,
     dtype: str,
     fresh: np.ndarray | None = None,
-    with_unused: bool = False,
+    as_long: bool = False,
 ) -> Iterator[Stretch]:
     """Yield what the compiled loop has to play, one after the other.
 
@@ -103,15 +103,14 @@ def stretches(
         width: lanes of a block.
         dtype: of the weights, "float32" or "float64".
         fresh: of messages, whether their worker has been down since its last one, (rows,).
-        with_unused: whether some of the tape's messages may be of jobs that were not used; then all steps are played as if they
-            had several blocks, so that one program plays them.
+        as_long: whether all steps are played as if they had several blocks, so that one program plays them.
     """
     layout = lay_out(rows.step, width)
     blocks = _blocks(rows, layout, version, reads, writes, width, dtype)
     if isinstance(rows, Messages):
         assert fresh is not None
         blocks = blocks._replace(message=_message_columns(rows, layout, version, width, dtype, fresh))
-    if with_unused:
+    if as_long:
         layout = layout._replace(long=np.ones_like(layout.long))
     length = table_length(width)
     for first in range(0, len(layout.long), length):

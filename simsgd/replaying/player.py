@@ -188,7 +188,8 @@ class Player:
         recipe = self._recipe
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)
-            pieces = stretches(rows, self.version, reads, writes, width, self.dtype, fresh, recipe.remembers)
+            as_long = recipe.remembers or (width > 1 and not recipe.is_plain)  # jobs that were not used are blocks too
+            pieces = stretches(rows, self.version, reads, writes, width, self.dtype, fresh, as_long)
             for table, start, stop, long in pieces:
                 for first, last in self._pace.pieces(start, stop):
                     self._carry, done = loop.play(
