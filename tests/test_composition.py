@@ -38,7 +38,7 @@ def slow_but(*quick):
     return [pytest.param(*each, marks=[] if each[1] in quick else pytest.mark.slow, id=each[1]) for each in ALONE]
 
 
-@pytest.mark.parametrize(("place", "name"), slow_but("svrg", "ahead"))
+@pytest.mark.parametrize(("place", "name"), slow_but("svrg", "counted", "chain"))
 def test_every_part_alone_agrees_with_the_reference(place, name):
     """With Rennala's protocol on a crashing cluster: steps of several messages; some were not used, others were lost."""
     method = method_of(METHODS["Rennala"], **{place: name})
