@@ -123,11 +123,21 @@ def drifting(decay):
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
 
+def slower_with_each_job():
+    """Damp a worker's messages by how many each of the workers, as far as it knows, has sent: only itself."""
+
+    def update(updates, sent, params=None, *, worker, **others):
+        return jax.tree.map(lambda u: u / (1 + 0.1 * sent[worker]).astype(u.dtype), updates), sent.at[worker].add(1)
+
+    return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(sg.optimizers.worker_count()), update)
+
+
 AT_WORKER = {
     "nothing": None,
     "momentum": optax.trace(0.7),
     "top-k": top_k(0.4),
     "noise": noisy(0.01),
+    "counted": slower_with_each_job(),
     "clipped momentum": optax.chain(optax.clip_by_global_norm(1.0), optax.trace(0.5), drifting(0.1)),
 }
 
@@ -186,7 +196,7 @@ def ahead(by):
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
 
-HAND_OUT = {"the model": None, "ahead": ahead(0.02)}
+HAND_OUT = {"the model": None, "ahead": ahead(0.02), "chain": optax.chain(ahead(0.02), optax.scale(0.99))}
 OPTIMIZERS = {
     "sgd": sg.optimizers.sgd(0.05),
     "adam": optax.adam(0.02),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from methods import METHODS
+from methods import RECORDED
 
 import simsgd as sg
 from simsgd.recording.recorder import BrokenOffError, Recording
@@ -47,14 +47,14 @@ def interrupted_after(lines, work):
 @pytest.mark.parametrize(
     "cluster", [sg.Cluster(4, LAW), sg.Cluster(3, TIES), FAULTY, QUEUES], ids=["plain", "ties", "faults", "queues"]
 )
-@pytest.mark.parametrize("method", ["async", "sync", "K-batch-async", "Ringmaster"])
+@pytest.mark.parametrize("method", ["async", "sync", "K-batch-async", "Ringmaster", "SSP", "MindFlayer"])
 def test_a_recording_that_broke_off_tells_exactly_what_had_happened(method, cluster):
     """At any line: what is handed back is the tape of a recording that nobody broke off, until then."""
-    whole = sg.record(METHODS[method], cluster, sg.Seconds(12), message_bytes=10)
+    whole = sg.record(RECORDED[method], cluster, sg.Seconds(12), message_bytes=10)
     generator = np.random.default_rng(0)
     lengths = []
     for lines in generator.integers(1, 4000, size=12).tolist():
-        recording = Recording(METHODS[method], cluster, message_bytes=10)
+        recording = Recording(RECORDED[method], cluster, message_bytes=10)
         if not interrupted_after(lines, lambda recording=recording: recording.advance(seconds=12.0)):
             continue
         tape = recording.tape().check()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods import FIXED_WORKERS, METHODS
+from methods import FIXED_WORKERS, RECORDED
 
 import simsgd as sg
 from simsgd import faults, networks, times
@@ -75,7 +75,7 @@ FAULTS = {
 }
 SYNCHRONOUS = {"sync": sg.MinibatchSGD(), "sync that goes on": sg.MinibatchSGD(wait=False)}
 # A protocol that counts workers, as K-sync does, waits for those that have left; here are those to which it does not matter.
-PROTOCOLS = METHODS | SYNCHRONOUS
+PROTOCOLS = RECORDED | SYNCHRONOUS
 
 chosen_faults = st.lists(st.sampled_from(sorted(FAULTS)), unique=True, max_size=3).filter(
     lambda names: not {"joining", "joining in step"} <= set(names)  # both of worker 2, which joins only once

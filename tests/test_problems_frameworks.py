@@ -63,7 +63,7 @@ def made(kind, **parts):
 KINDS = ("linen", "nnx", "equinox")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("linen", marks=pytest.mark.slow), "nnx", "equinox"])
 def test_it_learns_what_no_linear_model_can(kind):
     problem = made(kind, batch_size=20)
     assert problem.parameter_count == 4 * WIDTH + WIDTH + WIDTH * 2 + 2

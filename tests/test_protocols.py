@@ -64,7 +64,7 @@ def test_a_slow_worker_caps_the_others_for_every_finite_bound():
 
 
 def test_ringmaster_s_stops():
-    """Jobs of 1 and 10 s, R = 3: at the third step worker 1's job is three versions old, and is begun anew; so at each third."""
+    """Jobs of 1 and 10 s, R = 3: at the third step worker 1's job is three versions old, and begins anew; so at each third."""
     tape = sg.record(protocols.RingmasterASGD(3, stops=True), constant(1.0, 10.0), sg.Updates(9))
     assert set(tape.worker.tolist()) == {0}
     assert tape.discarded.time.tolist() == [3.0, 6.0, 9.0]
@@ -117,6 +117,18 @@ def test_mind_flayer_s_trials_take_what_they_should():
     np.testing.assert_allclose(tape.discarded.time - tape.discarded.assigned, limit, rtol=1e-9)
     assert (tape.arrived - tape.assigned).max() <= limit
     assert trials >= 3 * rounds  # those of rounds in which no trial was in time, which make no step, on top
+
+
+def test_mind_flayer_gives_each_trial_up_at_its_own_limit():
+    """Limits that no float hits exactly, different for each worker: none is given up late, and none goes on."""
+    limits = (0.1, 0.3, 0.7, 1.1)
+    method = protocols.MindFlayerSGD(limit=limits, trials=3)
+    tape = sg.record(method, sg.Cluster(4, times.Exponential(1.0)), sg.Updates(500))
+    given_up = tape.discarded
+    assert len(given_up) > 1000
+    np.testing.assert_allclose(given_up.time - given_up.assigned, np.array(limits)[given_up.worker], atol=1e-9)
+    assert (tape.arrived - tape.assigned < np.array(limits)[tape.worker]).all()
+    assert (len(tape) + len(given_up)) % (4 * 3) == 0  # whole rounds of three trials for each
 
 
 def test_malenia_s_harmonic_condition():

@@ -37,7 +37,7 @@ def test_the_table_of_what_there_is_is_whole():
     """Every law, network, fault and protocol that the library exports stands in it, and nothing that it does not have."""
     table = README[README.index("## What there is") : README.index("## Where to go on")]
     named = set(re.findall(r"`(?:\w+\.)*(\w+)(?:\([^`]*\))?`", table))
-    bases = {"Law", "Network", "Fabric", "Wire", "AllReduce", "Fault", "Protocol", "Server", "Gradient"}
+    bases = {"Law", "Network", "Fabric", "Wire", "AllReduce", "Fault", "Protocol", "Server", "Gradient", "JobInFlight"}
     for module in (sg.times, sg.networks, sg.faults, sg.protocols):
         classes = {name for name in module.__all__ if inspect.isclass(getattr(module, name))} - bases
         results = {"Moments", "Fit", "Candidate", "Slowdown", "Preset", "EndOfRecordingError"}

@@ -9,6 +9,7 @@ import pytest
 
 import simsgd as sg
 from simsgd.methods import SHELF
+from simsgd.replaying import parts
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -70,3 +71,12 @@ def test_a_preset_asks_for_a_step_size_first_and_for_the_rest_by_name(entry):
     assert (first.name, first.default) == ("step_size", 0.1)
     assert all(each.kind is each.KEYWORD_ONLY for each in others)
     assert set(entry.example) <= {each.name for each in others}
+
+
+@pytest.mark.parametrize("entry", SHELF, ids=NAMES)
+def test_step_sizes_share_one_compiled_player(entry):
+    """Also where the step size is in a rule or in what is handed out."""
+    parameters = sg.problems.quadratic().start(0, "float32")
+    one, other = (parts.split(entry.make(step_size), parameters, workers=4) for step_size in (0.1, 0.3))
+    assert one[0] == other[0]
+    assert one[1] != other[1]

@@ -81,6 +81,32 @@ def test_asynchronous_mini_batching():
     assert rows(recorded(methods.asynchronous_mini_batching(gradients=3), 2)) == RENNALA
 
 
+def test_mind_flayer():
+    """A limit of 2.5 s, two trials: worker 2 fails both, at 2.5 and 5 s, and the round lasts max(2, 4.5, 5) s."""
+    tape = recorded(methods.mind_flayer(limit=2.5, trials=2), 2)
+    assert rows(tape)[:4] == [(0, 1, 0), (0, 2, 0), (1, 2.25, 0), (1, 4.5, 0)]
+    assert tape.update_times.tolist() == [5, 10]
+    assert weights(tape) == [1 / 4] * 8
+    # p = (1, 1, 0), so B = 4 as well; with half as many expected the step is twice as long
+    assert weights(recorded(methods.mind_flayer(limit=2.5, trials=2, expected=4.0), 1)) == [1 / 4] * 4
+    assert weights(recorded(methods.mind_flayer(limit=2.5, trials=2, expected=2.0), 1)) == [1 / 2] * 4
+
+
+def test_malenia():
+    """Step when ((1/n) Σ 1/B)⁻¹ ≥ S/n, with weights 1/(n·B).
+
+    S = 3: once each has given one, at 5.3 s, B = (5, 2, 1). S = 6: Σ 1/B ≤ 9/6 needs B = (6, 3, 1), at 6.75 s.
+    """
+    for gradients, counts, second in ((3, (5, 2, 1), 5.3), (6, (6, 3, 1), 6.75)):
+        tape = recorded(methods.malenia(gradients=gradients), 1)
+        assert tape.update_times.tolist() == [second]
+        assert tuple((tape.worker == worker).sum() for worker in range(3)) == counts
+        for worker, count in enumerate(counts):
+            assert tape.weight[tape.worker == worker] == pytest.approx(1 / (3 * count), rel=1e-15)
+    # with optima (0, 12, 24): w = 16 − ½·((16 − 0) + (16 − 12) + (16 − 24))/3
+    assert models(methods.malenia(0.5, gradients=3), SECONDS, 1, optima=(0.0, 12.0, 24.0)) == pytest.approx([14], rel=1e-15)
+
+
 def test_asynchronous():
     """Each gradient is a step: worker 1's, read at version 0, meets version 2; then worker 0's, read at 2, meets 3."""
     tape = recorded(methods.asynchronous(), 5)

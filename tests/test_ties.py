@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from attack.rubbish import ChaosTogether
+from methods import FIXED_WORKERS, RECORDED
 
 import simsgd as sg
 from simsgd.replaying.reading import Reading
@@ -61,7 +62,15 @@ def test_who_is_handed_a_job_after_the_version_but_in_its_moment():
     assert np.isin(tape.ties.time, tape.update_times).all()
 
 
-@pytest.mark.parametrize("protocol", [sg.AsyncSGD(), sg.MinibatchSGD(), sg.protocols.KBatchAsyncSGD(3)], ids=repr)
+@pytest.mark.parametrize("name", RECORDED | FIXED_WORKERS)
+def test_each_protocol_where_everything_is_tied(name):
+    for faults in [(), CRASHES[:2] if name in FIXED_WORKERS else CRASHES]:
+        assert_cut_at_each_update((RECORDED | FIXED_WORKERS)[name], sg.Cluster(4, TIES, faults=faults), 8)
+
+
+@pytest.mark.parametrize(
+    "protocol", [sg.AsyncSGD(), *(RECORDED[name] for name in ("sync", "K-batch-async", "K-async", "SSP", "bounded"))], ids=repr
+)
 def test_usual_protocols_need_no_log_of_ties(protocol):
     assert len(assert_cut_at_each_update(protocol, sg.Cluster(4, TIES), 8).ties) == 0
 

@@ -411,6 +411,12 @@ def test_steps_that_no_job_has_are_refused(steps):
         recorded(sg.Updates(1), gradient_with=lambda server, gradient: server.assign(gradient.worker, steps=steps))
 
 
+def test_steps_that_a_gradient_does_not_take_are_refused_where_it_is_computed():
+    protocol = Scripted(gradient_with=lambda server, gradient: server.assign(gradient.worker, steps=2))
+    with pytest.raises(sg.ProtocolError, match=r"assign\(0, steps=2\) at 1 s, but what is played computes 1 for a job"):
+        sg.simulate(protocol, sg.problems.quadratic(), sg.Cluster(2, TIES), sg.optimizers.sgd(0.1), sg.Updates(1))
+
+
 def test_steps_beyond_the_bound_are_refused():
     with pytest.raises(sg.BoundError, match=r"assign\(0, steps=1000000\)"):
         recorded(sg.Updates(1), gradient_with=lambda server, gradient: server.assign(gradient.worker, steps=10**6))

@@ -22,7 +22,7 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
-from simsgd.methods.heterogeneous import rescaled, ringleader
+from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
 from simsgd.methods.shelf import SHELF, Entry
 from simsgd.methods.stale import (
@@ -43,6 +43,7 @@ from simsgd.methods.synchronous import (
     first_m,
     k_batch_sync,
     k_sync,
+    mind_flayer,
     minibatch,
     rennala,
 )
@@ -75,6 +76,8 @@ __all__ = [
     "k_batch_async",
     "k_batch_sync",
     "k_sync",
+    "malenia",
+    "mind_flayer",
     "minibatch",
     "picky",
     "polynomial_staleness",

@@ -7,7 +7,31 @@ from __future__ import annotations
 
 from simsgd.method import Method
 from simsgd.optimizers import round_table, sgd
-from simsgd.protocols import RescaledASGD, RingleaderASGD
+from simsgd.protocols import MaleniaSGD, RescaledASGD, RingleaderASGD
+
+
+def malenia(step_size: float = 0.1, *, gradients: int) -> Method:
+    """Return Malenia SGD: gather gradients of the current version until all have given enough, average worker by worker.
+
+    w ← w − η · (1/n) Σᵢ (1/Bᵢ) Σⱼ gᵢⱼ(w), once ((1/n) Σᵢ 1/Bᵢ)⁻¹ ≥ S/n. A mean of the workers' means.
+
+    Source: Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed
+    computation model", method 6.
+
+    Args:
+        step_size: η, of the mean.
+        gradients: S; in the paper max(⌈σ²/ε⌉, n).
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.methods.malenia(step_size=0.1, gradients=8).protocol
+        MaleniaSGD(gradients=8)
+    """
+    source = (
+        'Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed '
+        'computation model", method 6'
+    )
+    return Method(MaleniaSGD(gradients), sgd(step_size), per_worker_data=True, name="Malenia SGD", source=source)
 
 
 def ringleader(step_size: float = 0.1) -> Method:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from simsgd.method import Method
 from simsgd.optimizers import sgd
-from simsgd.protocols import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD, RennalaSGD
+from simsgd.protocols import FirstMSGD, KBatchSyncSGD, KSyncSGD, MindFlayerSGD, MinibatchSGD, RennalaSGD
 from simsgd.support import checks
 
 
@@ -136,6 +138,39 @@ def rennala(step_size: float = 0.1, *, gradients: int) -> Method:
         'computation model", method 4'
     )
     return Method(RennalaSGD(gradients), sgd(step_size), name="Rennala SGD", source=source)
+
+
+def mind_flayer(
+    step_size: float = 0.1,
+    *,
+    limit: float | Sequence[float],
+    trials: int | Sequence[int] = 1,
+    expected: float | None = None,
+) -> Method:
+    """Return MindFlayer SGD: each worker has Bᵢ trials in a round, and a job that takes longer than tᵢ seconds is given up.
+
+    w ← w − η · (1/B) Σ gᵢ(w) over the trials that were in time, B = Σᵢ pᵢ·Bᵢ with the probabilities pᵢ of being so; without
+    `expected` the sum is averaged over how many there are, which is ours.
+
+    Source: Maranjyan, Shaikh Omar and Richtárik (2025), "MindFlayer SGD: efficient parallel SGD in the presence of
+    heterogeneous and random worker compute times", algorithm 1 (from memory).
+
+    Args:
+        step_size: η, of the average.
+        limit: tᵢ, seconds, for all workers or one for each.
+        trials: Bᵢ, for all workers or one for each.
+        expected: B; None averages over the gradients that came.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.methods.mind_flayer(step_size=0.1, limit=1.5, trials=2).protocol
+        MindFlayerSGD(limit=1.5, trials=2)
+    """
+    source = (
+        'Maranjyan, Shaikh Omar and Richtárik (2025), "MindFlayer SGD: efficient parallel SGD in the presence of heterogeneous '
+        'and random worker compute times", algorithm 1 (from memory)'
+    )
+    return Method(MindFlayerSGD(limit, trials, expected), sgd(step_size), name="MindFlayer SGD", source=source)
 
 
 def asynchronous_mini_batching(step_size: float = 0.1, *, gradients: int) -> Method:

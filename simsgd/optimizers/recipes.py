@@ -23,7 +23,7 @@ type Optimizer = optax.GradientTransformation | Tunable
 
 
 def split(
-    optimizer: Optimizer, parameters: Any = None, offered: Mapping[str, Any] | None = None
+    optimizer: Optimizer, parameters: Any = None, offered: Mapping[str, Any] | None = None, steps: bool = True
 ) -> tuple[Any, dict[str, float]]:
     """Return an optimizer as (a hashable recipe to compile for, numbers to pass at run time); `build` joins them again.
 
@@ -32,6 +32,7 @@ def split(
         parameters: those that it will update, or others of their shapes and types; without them, a plain optax transformation
             is a recipe for itself alone.
         offered: the extra arguments that it will be offered, or others of their shapes and types; by default the staleness.
+        steps: whether what it returns is a step, so that a step size below zero is worth a warning.
 
     Raises:
         TypeError: if `optimizer` is neither.
@@ -43,7 +44,7 @@ def split(
         raise TypeError("optimizer must be an optax transformation: call .gradient_transformation() of the MultiSteps")
     checks.instance("optimizer", optimizer, (optax.GradientTransformation, Tunable), "optimizers.sgd(0.1) or optax.adam(1e-3)")
     step_size = step_size_of(optimizer)
-    if step_size is not None and step_size < 0:
+    if steps and step_size is not None and step_size < 0:
         warnings.warn(
             f"optimizer {describe(optimizer)} has the step size {step_size:g}, below zero: it climbs up the loss. If "
             "that is not meant, give a step size above zero; optax turns its sign itself",

@@ -17,11 +17,15 @@ from simsgd.optimizers.workers import row, with_row, worker_count
 
 
 class Table(NamedTuple):
-    """The last message of each worker, their mean, like the parameters, and of which workers there is one, shape (workers,)."""
+    """The last message of each worker, their mean, of whom there is one, shape (workers,), and how many are missing.
+
+    `missing` could be counted from `heard`, which XLA would do anew for each element of the message.
+    """
 
     rows: Any
     mean: Any
     heard: jax.Array
+    missing: jax.Array
 
 
 class Rows(NamedTuple):
@@ -53,7 +57,7 @@ def gradient_table(wait_for_all: bool = True) -> optax.GradientTransformationExt
 
     For protocols that step with single messages. Until there is a message of every worker it sends zeros on, as the papers
     begin with all workers' gradients; told not to wait, rows count as 0 until then. State: the rows, shape (workers, ...) for
-    each leaf of the parameters, their mean, and of whom there is one.
+    each leaf of the parameters, their mean, of whom there is one, and how many are missing.
 
     Source: Blatt, Hero and Gauchman (2007), "A convergent incremental gradient method with a constant step size" (IAG);
     Chang et al. (2025), "Mitigating participation imbalance bias in asynchronous federated learning" (ACE). Both from memory.
@@ -72,14 +76,16 @@ def gradient_table(wait_for_all: bool = True) -> optax.GradientTransformationExt
         raise TypeError(f"wait_for_all must be True or False, got {wait_for_all!r:.60}")
 
     def init(params: Any) -> Table:
-        return Table(_empty(params, worker_count()), optax.tree.zeros_like(params), jnp.zeros(worker_count(), bool))
+        workers = worker_count()
+        mean = optax.tree.zeros_like(params)
+        return Table(_empty(params, workers), mean, jnp.zeros(workers, bool), jnp.asarray(workers, jnp.int32))
 
     def update(updates: Any, state: Any, params: Any = None, *, worker: Any, workers: int, **others: Any) -> tuple[Any, Any]:
         old, updates = _last(state.rows, worker, updates)
         mean = jax.tree.map(lambda m, last, g: m + (g - last) / workers, state.mean, old, updates)
-        heard = state.heard.at[worker].set(True)
-        sent = jax.tree.map(lambda m: jnp.where(heard.all(), m, jnp.zeros_like(m)), mean) if wait_for_all else mean
-        return sent, Table(with_row(state.rows, worker, updates), mean, heard)
+        missing = jnp.where(state.heard[worker], state.missing, state.missing - 1)
+        sent = jax.tree.map(lambda m: jnp.where(missing == 0, m, jnp.zeros_like(m)), mean) if wait_for_all else mean
+        return sent, Table(with_row(state.rows, worker, updates), mean, state.heard.at[worker].set(True), missing)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

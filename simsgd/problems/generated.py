@@ -51,10 +51,8 @@ def least_squares(
     Example:
         >>> import simsgd as sg
         >>> problem = sg.problems.least_squares(dimensions=5, condition=4.0)
-        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
-        >>> run = sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(500))
-        >>> run.final("distance") < 0.1
-        True
+        >>> problem.parameter_count, problem.samples
+        (5, 1000)
     """
     x, best, random = _inputs(dimensions, samples, condition, seed, "least squares")
     draws = random.standard_normal(samples)
@@ -101,9 +99,8 @@ def logistic_regression(
     Example:
         >>> import simsgd as sg
         >>> problem = sg.problems.logistic_regression(dimensions=5)
-        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
-        >>> sg.simulate(sg.AsyncSGD(), problem, cluster, sg.optimizers.sgd(0.3), sg.Updates(500)).final("accuracy") > 0.8
-        True
+        >>> problem.metric_names
+        ('loss', 'distance', 'accuracy')
     """
     x, direction, random = _inputs(dimensions, samples, condition, seed, "logistic regression")
     scores = x @ direction

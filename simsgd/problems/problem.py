@@ -231,10 +231,9 @@ class Problem:
         Example:
             >>> import simsgd as sg
             >>> problem = sg.problems.digits().partitioned(4, by=sg.problems.LabelsPerWorker(3), replacement=False)
-            >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(0.1))
-            >>> run = sg.simulate(sg.MinibatchSGD(), problem, cluster, sg.optimizers.sgd(0.1), sg.Updates(100))
-            >>> run.final("loss") < 1
-            True
+            >>> problem.shares.sizes.sum()
+            np.int64(1437)
+            >>> problem.check_workers(4)  # as whatever plays it with a cluster does
         """
         way = EqualShares() if by is None else by
         made = partition(self.data, self.samples, self.batch_size, workers, way, replacement, worker_losses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from simsgd.tape.schema import Gradient
 class MindFlayerSGD(Protocol):
     """MindFlayer SGD: each worker has B_i trials in a round, and a trial that takes longer than t_i seconds is given up.
 
-    w ← w − η · (1/B) Σ_i Σ_{j ≤ B_i} [trial j of worker i is in time] g_i(w), with B = Σ_i p_i·B_i, where p_i is the probability
-    that a job of worker i takes at most t_i. Every gradient is of the current version. A round lasts until the last worker has
+    w ← w − η · (1/B) Σ_i Σ_{j ≤ B_i} [trial j of worker i is in time] g_i(w), with B = Σ_i p_i·B_i and p_i the probability that
+    a job of worker i takes at most t_i. Every gradient is of the current version. A round lasts until the last worker has
     had its trials: max_i Σ_j min(X_ij, t_i). A worker in whose jobs a long time is hidden now and then loses t_i by it, not the
     whole of it. A round in which no trial is in time makes no step, and is begun again.
 
@@ -62,7 +63,7 @@ class MindFlayerSGD(Protocol):
 
     def start(self, server: Server) -> None:
         """Begin the first round."""
-        server.notes.update(left={}, deadlines=[], begun=0, current={})
+        server.notes.update(left={}, deadlines=[], begun=0, current={}, wakes=math.inf, rings=0.0)
         self._begin_round(server)
 
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
@@ -71,13 +72,21 @@ class MindFlayerSGD(Protocol):
         self._end_trial(server, gradient.worker)
 
     def on_alarm(self, server: Server) -> None:
-        """Give up the trials whose time is over."""
-        deadlines, current = server.notes["deadlines"], server.notes["current"]
-        while deadlines and deadlines[0][0] <= server.now:
-            _, trial, worker = heapq.heappop(deadlines)
+        """Give up the trials whose time is over, and set an alarm for the next that is still under way."""
+        notes = server.notes
+        deadlines, current = notes["deadlines"], notes["current"]
+        if server.now < notes["rings"]:
+            return  # it was set for another limit, before this one was known
+        notes["wakes"] = math.inf
+        while deadlines:
+            limit, trial, worker = deadlines[0]
+            if current.get(worker) == trial and limit > server.now:
+                break
+            heapq.heappop(deadlines)
             if current.get(worker) == trial:
                 server.cancel(worker)
                 self._end_trial(server, worker)
+        self._set_alarm(server)
 
     def on_leave(self, server: Server, worker: int) -> None:
         """Go on with the others."""
@@ -95,12 +104,24 @@ class MindFlayerSGD(Protocol):
             self._begin_trial(server, worker)
 
     def _begin_trial(self, server: Server, worker: int) -> None:
-        notes, limit = server.notes, _of("limit", self.limit, worker)
+        notes, limit = server.notes, self.limit if isinstance(self.limit, float) else _of("limit", self.limit, worker)
+        deadline = server.now + limit
         trial = notes["begun"] = notes["begun"] + 1
         notes["current"][worker] = trial
-        heapq.heappush(notes["deadlines"], (server.now + limit, trial, worker))
+        heapq.heappush(notes["deadlines"], (deadline, trial, worker))
         server.assign(worker)
-        server.alarm(limit)
+        if deadline < notes["wakes"]:
+            self._set_alarm(server)
+
+    @staticmethod
+    def _set_alarm(server: Server) -> None:
+        """See to it that an alarm rings at the next limit, and hardly at others: most trials are over before theirs."""
+        notes = server.notes
+        if notes["deadlines"] and notes["deadlines"][0][0] < notes["wakes"]:
+            notes["wakes"] = notes["deadlines"][0][0]
+            seconds = notes["wakes"] - server.now
+            notes["rings"] = server.now + seconds  # as the clock counts; the limit, but for rounding
+            server.alarm(seconds)
 
     def _end_trial(self, server: Server, worker: int) -> None:
         left = server.notes["left"]

@@ -166,8 +166,7 @@ class Recording:
             "versions": surroundings.of_recordings()["versions"],
             "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed, work)),
         }
-        fixed = repr(work) if observe is not None and not work.takes_steps else ""
-        terms = Terms(seed, _charges(work, size), observe, seconds, fixed)
+        terms = Terms(seed, _charges(work, size), work.takes_steps, observe, seconds)
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)

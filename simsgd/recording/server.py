@@ -57,16 +57,16 @@ class Terms(NamedTuple):
     Attributes:
         seed: of all random draws.
         charges: what the clock charges for a job, unless the protocol says otherwise.
+        any_steps: whether a job may have another number of local steps where its gradients are played.
         observe: what `observe` calls; without it, observing is an error.
         seconds: when the recording will end, if that is known; infinite if not.
-        fixed: what workers do, if that is played meanwhile and takes the same local steps whatever is charged.
     """
 
     seed: int
     charges: Charges
+    any_steps: bool
     observe: Callable[[str], float] | None
     seconds: float
-    fixed: str = ""
 
 
 class Server:
@@ -181,9 +181,11 @@ class Server:
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
         charges = self._terms.charges
-        self._asked[worker] = charges if steps is None else charges._replace(steps=self._steps(worker, steps))
+        if steps is not None:
+            charges = charges._replace(steps=self._steps(worker, steps))
+        self._asked[worker] = charges
         if worker not in self._are_down:
-            self._begin(worker)
+            self._begin(worker, charges)
 
     def _steps(self, worker: int, steps: int) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
@@ -192,12 +194,11 @@ class Server:
             steps = checks.whole("steps", steps, 1)
         except ValueError as error:
             raise self._refusals.error(did, f", but {error}") from None
-        if self._terms.fixed and steps != self._terms.charges.steps:
-            why = (
-                f", but the method's work, {self._terms.fixed}, takes {self._terms.charges.steps}: use one that makes job.steps"
-            )
-            raise self._refusals.error(did, why)
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
+        terms = self._terms
+        if terms.observe is not None and steps != terms.charges.steps and not terms.any_steps:
+            why = f", but what is played computes {terms.charges.steps} for a job: give its Method a work that takes steps"
+            raise self._refusals.error(did, why)
         return steps
 
     def _why_not(self, worker: int) -> str:
@@ -207,11 +208,11 @@ class Server:
             return f"worker {worker} is down and will be handed a job when it is back: cancel that first"
         return f"the workers are {listed(self.workers)}"
 
-    def _begin(self, worker: int) -> None:
+    def _begin(self, worker: int, charges: Charges) -> None:
         """Hand out a worker's next job."""
         number = self._next_job[worker]
         self._next_job[worker] = number + 1
-        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now, self._asked[worker])
+        job = self._jobs[worker] = Job(worker, number, self._version, self._loop.now, charges)
         if self._before == self._version and (self._arrived is None or self._arrived.worker != worker):
             self._note_if_after(job, HANDED_OUT_AFTER)
         self._send(job)
@@ -365,7 +366,7 @@ class Server:
         if change.kind == "crash":
             return self._crash(worker)
         if change.kind == "return" and worker in self._asked and worker not in self._jobs:
-            self._begin(worker)
+            self._begin(worker, self._asked[worker])
         if change.kind == "leave":
             self._asked.pop(worker, None)
             self._lose(worker, LEAVING)

@@ -46,15 +46,17 @@ def begin(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> States:
 
 def begin_worker(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> Any:
     """Return what one worker remembers at first."""
-    return recipe.work.init(parameters), recipe.build("at_worker", numbers).init(parameters)
+    with optimizers.among(recipe.workers):  # also where a worker begins anew
+        return recipe.work.init(parameters), recipe.build("at_worker", numbers).init(parameters)
 
 
 def handed_out(recipe: Recipe, numbers: Numbers, parameters: Parameters, states: States) -> Parameters:
     """Return what is handed out of a version."""
     if recipe.hand_out is None:
         return parameters
-    update = recipe.build("hand_out", numbers).update
-    made, _ = update(parameters, (), parameters, message_state=states.messages)
+    hand_out = recipe.build("hand_out", numbers)
+    nothing = hand_out.init(parameters)  # as it has no state; of a chain, one of nothings
+    made, _ = hand_out.update(parameters, nothing, parameters, message_state=states.messages)
     return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, parameters)
 
 

@@ -120,7 +120,7 @@ def check_updates(
         for place, part in _in_order(method):
             given = offered(place, parameters, recipe.workers, state)
             made = recipe.build(place, numbers)
-            begun = () if place == "hand_out" else jax.eval_shape(made.init, parameters)
+            begun = jax.eval_shape(made.init, parameters)
             state = begun if place == "on_message" else state
             updates = parameters if place in ("optimizer", "hand_out") else message
             _check_update(place, optimizers.describe(part), made.update, updates, begun, parameters, given)

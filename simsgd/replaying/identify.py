@@ -146,7 +146,7 @@ def _transformation(
         traced = {name: value for name, value in given.items() if name not in counts}
 
         def begin(values: Any, parameters: Any) -> Any:
-            return () if place == "hand_out" else optimizers.build(recipe, values).init(parameters)
+            return optimizers.build(recipe, values).init(parameters)
 
         def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:
             return optimizers.build(recipe, values).update(gradient, state, parameters, **traced, **counts)

@@ -92,13 +92,14 @@ def split(method: Optimizer | Method, parameters: Parameters, workers: int) -> t
     with optimizers.among(workers):
         for place, part in parts(method):
             given = offered(place, parameters, workers, state)
-            recipes[place], numbers[place] = optimizers.split(part, parameters, given)
+            recipes[place], numbers[place] = optimizers.split(part, parameters, given, place == "optimizer")
             if place == "on_message":
                 state = optimizers.build(recipes[place], _arrays(numbers[place], parameters)).init(parameters)
     if not isinstance(method, Method) or method.is_plain:
         return Recipe(**recipes), numbers
     recipe = Recipe(**recipes, work=method.work, workers=workers, resets=method.after_crash == "reset")
-    return recipe._replace(remembers=_remembers(recipe, numbers, parameters)), numbers
+    with optimizers.among(workers):
+        return recipe._replace(remembers=_remembers(recipe, numbers, parameters)), numbers
 
 
 def _remembers(recipe: Recipe, numbers: dict[str, dict[str, float]], parameters: Parameters) -> bool:

@@ -46,7 +46,8 @@ def check_pickle(case: Case) -> None:
         again = pickle.loads(pickle.dumps(case.method))
     except Exception as error:
         raise UnmetError(
-            "a method that pickles: classes and functions at the top level of a module",
+            "a method that pickles: classes and functions at the top level of a module, transformations of your own as "
+            "optimizers.tunable(factory, name=value)",
             f"{type(error).__name__}: {error}",
         ) from error
     require(again == case.method, "what was pickled to be equal to what comes back", f"{again!r}")

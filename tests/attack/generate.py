@@ -47,6 +47,8 @@ PLAIN = {"s": (0.1, 0.25, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0), "B": (1.0, 64.0, 100.0,
 RATIOS = (0.0, 0.1, 0.2, 0.5, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
 WHOLE = (0, 1, 1, 1, 2, 2, 3, 4, 8)
 TEXTS = ("loss", "distance", "", "nonsense")
+BATCH = 2
+"""Samples of a local step."""
 DEEPEST = 3
 """Laws around laws around laws."""
 TRIES = 8
@@ -215,6 +217,17 @@ class Generator:
         together = tuple(each for each in pool if each.synchronous)
         return self.description(together if together and self.likely(0.25) else pool)
 
+    def method(self, protocol: Call) -> Call:
+        """Return a method of a protocol, whose work charges some steps, and some bytes for the messages."""
+        charges = tuple((name, self.number((0.0, 0.1, 1.0, 2.0, 30.0))) for name in ("down", "up"))
+        call = Call("rubbish.Charged", (("steps", self.whole("steps")), *charges))
+        method = Call("rubbish.method", (("protocol", protocol), ("work", call)))
+        error = refusal(method)
+        if error is not None:
+            self.refusals.append(Refusal(method, error))
+            return method.given(work=Call("rubbish.Charged", (("steps", "2"),)))
+        return method
+
     def cluster(self, synchronous: bool) -> Call:
         """Return a cluster; only a synchronous protocol is given an all-reduce, mostly."""
         fabrics = public(sg.networks.Fabric)
@@ -241,6 +254,12 @@ class Generator:
         """Return when to stop."""
         if self.likely(0.5):
             return Call("sg.Updates", (("count", repr(self.random.choice((1, 2, 3, 7, self.random.randint(1, updates))))),))
+        if self.likely(0.3):
+            name = "sg.Gradients" if self.likely(0.6) else "sg.Samples"
+            count = self.random.choice((1, 2, 5, self.random.randint(1, 2 * updates))) * (
+                1 if name == "sg.Gradients" else BATCH
+            )
+            return Call(name, (("count", repr(count)),))
         seconds = self.random.choice((*(m for m in self.moments if m), 5.0, 10.0, float(f"{self.random.uniform(0.1, 20):.4g}")))
         odd = self.random.choice(("5e-324", "1e-300", "1e300", "1e9", "np.float32(3)", "2**60"))
         return Call("sg.Seconds", (("seconds", odd if self.likely(self.wild / 3) else repr(seconds)),))

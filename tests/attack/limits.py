@@ -11,6 +11,9 @@ LOWERED = (
     (stuck, "GRADIENTS_WITHOUT_STEP", 10_000),
     (server, "GRADIENTS_WITHOUT_STEP", 10_000),
     (computing, "DRAWS_AT_ONE_MOMENT", 10_000),
+    (stuck, "ALARMS_WITHOUT_DELIVERY", 5_000),
+    (server, "ALARMS_WITHOUT_DELIVERY", 5_000),
+    (stuck, "ALARMS_WHILE_IDLE", 1_000),
     (stuck, "LOST_WITHOUT_DELIVERY", 50),
     (stuck, "FAULTS_WITHOUT_DELIVERY", 50),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import pathlib
 import random
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import simsgd as sg
+from simsgd.method import protocol_of, work_of
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
 from simsgd.stopping import limits
@@ -21,7 +21,7 @@ from simsgd.times.stretching import follows_clock
 
 from .budget import SECONDS, OverBudget, StillGoing, budget
 from .expressions import Call, Expression, make, text
-from .generate import Generator, Refusal
+from .generate import BATCH, Generator, Refusal
 from .judging import Failure, judge
 from .limits import lowered
 from .themes import Case
@@ -35,11 +35,12 @@ def case(seed: int) -> tuple[Case, list[Refusal]]:
     draw = Generator(f"recordings {seed}")
     protocol = draw.protocol()
     given: dict[str, Expression] = {
-        "protocol": protocol,
+        "protocol": draw.method(protocol) if draw.likely(0.3) else protocol,
         "cluster": draw.cluster(make(protocol).synchronous),
         "until": draw.end(),
         "seed": draw.seed(),
         "message_bytes": draw.message_bytes(),
+        "batch_size": repr(BATCH),
     }
     return Case(seed, Call("sg.record", tuple(given.items()))), draw.refusals
 
@@ -150,15 +151,16 @@ def moments_of(tape: sg.Tape, chance: random.Random, count: int) -> list[float]:
 
 def in_pieces(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> None:
     """Advancing by random seconds and updates writes the same tape."""
-    updates, seconds = limits(given["until"])
-    recording = Recording(given["protocol"], given["cluster"], given["seed"], given["message_bytes"])
+    method, by_time = given["protocol"], isinstance(given["until"], sg.Seconds)
+    end = limits(given["until"], given.get("batch_size", 1))
+    recording = Recording(protocol_of(method), given["cluster"], given["seed"], given["message_bytes"], work=work_of(method))
     for moment in moments_of(tape, chance, chance.randint(1, 8)):
         if moment < tape.end and chance.random() < 0.7:
             recording.advance(seconds=moment)
             recording.tape().check()
         elif recording.version < tape.updates:
-            recording.advance(updates=chance.randint(recording.version, tape.updates - (updates < math.inf)), seconds=seconds)
-    recording.advance(updates, seconds)
+            recording.advance(updates=chance.randint(recording.version, tape.updates - (not by_time)), seconds=end.seconds)
+    recording.advance(*end)
     same("pieces", recording.tape(), tape)
 
 
@@ -219,10 +221,14 @@ def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.R
     """The k-th compute time of each worker is the same under another protocol, where the law does not follow the clock."""
     if "rubbish" in source_of(given["cluster"]) or follows_clock(given["cluster"].compute):
         return
-    together = isinstance(given["cluster"].network, sg.networks.AllReduce)
-    protocol = sg.MinibatchSGD(wait=False) if together or not isinstance(given["protocol"], sg.MinibatchSGD) else sg.AsyncSGD()
+    together, method = isinstance(given["cluster"].network, sg.networks.AllReduce), given["protocol"]
+    if (tape.of_all_jobs("steps") != work_of(method).steps).any():  # jobs that the protocol made longer
+        return
+    usual = together or not isinstance(protocol_of(method), sg.MinibatchSGD)
+    protocol = sg.MinibatchSGD(wait=False) if usual else sg.AsyncSGD()
     try:
-        other = recorded(given | {"protocol": protocol}, sg.Seconds(tape.end))
+        whole = dataclasses.replace(method, protocol=protocol) if isinstance(method, sg.Method) else protocol
+        other = recorded(given | {"protocol": whole}, sg.Seconds(tape.end))
     except (sg.StuckError, sg.BoundError, sg.times.EndOfRecordingError, ValueError):
         return
     times = [

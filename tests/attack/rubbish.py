@@ -15,9 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simsgd import networks, times
+from simsgd.method import Method
 from simsgd.protocols import Protocol
 from simsgd.recording.refusals import ProtocolError
 from simsgd.support.units import Drawn
+from simsgd.work import Work
 
 VALUES: dict[str, Any] = {
     "none": None,
@@ -230,6 +232,30 @@ class OddJitter(networks.Network):
 
     def jitter(self, worker):
         return None, VALUES[self.value]
+
+
+@dataclass(frozen=True)
+class Charged(Work):
+    """Work that charges for each message so many times the bytes that it has."""
+
+    down: float = 1.0
+    up: float = 1.0
+
+    def bytes_down(self, message_bytes):
+        return self.down * message_bytes
+
+    def bytes_up(self, message_bytes):
+        return self.up * message_bytes
+
+    def run(self, parameters, state, job):
+        return job.gradient(parameters), state
+
+
+def method(protocol, work):
+    """Return a method of a protocol and a work."""
+    from simsgd import optimizers
+
+    return Method(protocol, optimizers.sgd(0.1), work=work)
 
 
 @dataclass(frozen=True)

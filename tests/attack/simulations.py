@@ -66,7 +66,15 @@ def case(seed: int) -> tuple[Case, list[Refusal]]:
     given["seed"] = draw.seed()
     options: dict[str, Expression] = {
         "evaluate_every": draw.random.choice(
-            (until, "sg.Updates(1)", "sg.Updates(3)", f"sg.Seconds({draw.seconds()})", "None")
+            (
+                until,
+                "sg.Updates(1)",
+                "sg.Updates(3)",
+                "sg.Gradients(2)",
+                "sg.Samples(7)",
+                f"sg.Seconds({draw.seconds()})",
+                "None",
+            )
         ),
         "message_bytes": draw.message_bytes(),
         "dtype": draw.random.choice(("'float64'", "'float16'", "None", "float")) if draw.likely(odd + 0.05) else "'float32'",
@@ -147,7 +155,8 @@ def of_its_recording(run: sg.Run, given: dict[str, Any], chance: random.Random) 
     size = given["problem"].message_bytes_in(given.get("dtype", "float32"))
     of_time = {name: given[name] for name in ("protocol", "cluster", "seed", "message_bytes") if name in given}
     try:
-        tape = recorded({"message_bytes": size} | of_time, bound(given["until"]))
+        batch = {"batch_size": given["problem"].batch_size}
+        tape = recorded({"message_bytes": size} | batch | of_time, bound(given["until"]))
     except sg.ProtocolError as error:
         if "observes" in str(error):
             return
