@@ -58,7 +58,7 @@ class Flags(common.Recording):
     methods: tuple[Name, ...] = NAMES
     """which methods, by their names in sg.methods; all by default"""
     quick: bool = False
-    """a few methods on two seeds, in a minute"""
+    """a few methods on two seeds, evaluated every second: about a minute"""
     workers: Annotated[int, common.Limits(least=2)] = 10
     """how many workers the cluster has, at least 2"""
     compute_variation: common.Positive = 0.3
@@ -139,7 +139,8 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     goal = f"Target: the loss {flags.above:g} above the least possible, kept for {flags.kept:g} s; {flags.seeds} seeds."
     doubts = (
         f"The loss is evaluated every {flags.evaluate_every:g} s; step sizes are a factor of 2 apart; all other settings are "
-        "those of shelf.py, not tuned."
+        "those of shelf.py, not tuned. AdaDelay's step size falls with time, and three methods have a momentum: other methods "
+        "could have that, too."
     )
     saved.text(*(f"{kind}. {goal}\n{ranked(measured.sel(data=kind))}" for kind in KINDS), f"{findings(measured)}\n{doubts}")
     saved.numbers(measured, "method_shelf.nc")

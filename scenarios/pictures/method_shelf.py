@@ -45,7 +45,7 @@ def draw(measured: xarray.Dataset, above: float, title: str) -> Figure:
     axes[0, 0].set_ylabel("loss above the least possible\n(median over the seeds)")
     families = [FAMILIES[name] for name in FAMILIES if name in measured.family.values]
     marks = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in families]
-    note = "Small points: seeds. Large points: medians. “4 of 5”: so many seeds arrived. Colours: what a method does"
+    note = "Small points: seeds. Large points: medians, hollow where not all seeds arrived (“4 of 5” did). Colours: what methods do"
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, title=note)
     figure.suptitle(title, fontsize=12)
     return figure
@@ -90,9 +90,11 @@ def ranking(ax: Axes, ranked: xarray.Dataset) -> None:
         arrived = np.isfinite(seconds)
         ax.axhspan(row - 0.5, row + 0.5, color="#F4F4F4" if row % 2 else "white", zorder=0)
         ax.plot(seconds[arrived], np.full(arrived.sum(), row), "o", markersize=4, alpha=0.5, markeredgewidth=0, **look)
-        if arrived.all():
-            ax.plot(np.median(seconds), row, "o", markersize=9, **look)
-            ax.hlines(row, seconds.min(), seconds.max(), linewidth=1.2, **look)
+        if arrived.any():
+            ax.hlines(row, seconds.min(), seconds.max() if arrived.all() else ranked.second[-1], linewidth=1.2, **look)
+        if np.isfinite(np.median(seconds)):
+            filling = look["color"] if arrived.all() else "white"
+            ax.plot(np.median(seconds), row, "o", markersize=9, markerfacecolor=filling, **look)
         beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9}
         if not arrived.any():
             said = f"never; ends {float(method.final.median()):.2g} above"
