@@ -122,7 +122,11 @@ def test_a_protocol_that_asks_for_local_steps_of_a_single_gradient():
     """Of one gradient the clock would charge three, and the player compute one."""
     method = sg.Method(Handing(3), SGD)
     refuses(
-        (sg.ProtocolError, ValueError), lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END), "3", "OneGradient", "work"
+        (sg.ProtocolError, ValueError),
+        lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END),
+        "steps=3",
+        "computes 1",
+        "work",
     )
 
 
