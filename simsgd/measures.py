@@ -42,27 +42,22 @@ def staleness_quantiles(tape: Tape) -> np.ndarray:
 def bytes_moved(tape: Tape, moments: np.ndarray) -> np.ndarray:
     """Return the bytes of the messages that had arrived by each of the moments: what workers were sent, and sent back, once.
 
-    An all-reduce of n gradients moves 2(n−1) messages, whatever the algorithm, and no model; what is lost is not counted.
+    An all-reduce of n gradients moves 2(n−1) messages as long as the longest of them, whatever the algorithm, and no model;
+    what is lost is not counted.
     """
     if tape.collective:
-        when, first, ranks = np.unique(tape.arrived, return_index=True, return_counts=True)
-        sizes, messages = tape.bytes_up[first], 2.0 * (ranks - 1)
+        when, which, ranks = np.unique(tape.arrived, return_inverse=True, return_counts=True)
+        sizes = np.zeros(len(when))
+        np.maximum.at(sizes, which, tape.bytes_up)
+        messages = 2.0 * (ranks - 1)
     else:
-        when = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])
+        when = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])  # not a number where it never did
         sizes = np.concatenate([tape.of_all_jobs("bytes_down"), tape.of_all_jobs("bytes_up")])
         messages = np.ones(len(when))
-    moved = np.zeros(len(moments))
+    order = np.lexsort((sizes, when))  # those of one moment in an order of their own, so that the sum rounds the same
     with np.errstate(over="ignore"):  # what is beyond all floats is infinite
-        for size in np.unique(sizes).tolist():
-            moved += size * _arrived(when[sizes == size], messages[sizes == size], moments)
-    return moved
-
-
-def _arrived(when: np.ndarray, messages: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Return how many messages had arrived by each of the moments; not a number is the moment of one that never did."""
-    order = np.argsort(when)  # the never last
-    count: np.ndarray = np.append(0.0, np.cumsum(messages[order]))[np.searchsorted(when[order], moments, side="right")]
-    return count
+        moved: np.ndarray = np.append(0.0, np.cumsum((sizes * messages)[order]))
+    return moved[np.searchsorted(when[order], moments, side="right")]
 
 
 def samples_used(tape: Tape, updates: np.ndarray, batch_size: int) -> np.ndarray:

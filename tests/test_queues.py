@@ -12,7 +12,7 @@ from simsgd.networks import Duplex, Link, ParameterServer, PerWorker
 from simsgd.protocols import KSyncSGD
 from simsgd.recording.events import EventLoop
 from simsgd.recording.job import Job
-from simsgd.recording.queues import FairLink, Free, Line
+from simsgd.recording.queues import FairLink, Free, Line, Message
 
 # In the cases worked by hand all moments and rates are dyadic numbers, so sums on the clock are exact, and compared with ==.
 
@@ -51,7 +51,9 @@ class Played:
 
 
 def fair(capacity, caps, message_bytes=8.0):
-    return Played(lambda loop, done: FairLink(loop, capacity, caps, message_bytes, done))
+    """A link; `message_bytes` are those of all messages, or one number for each worker."""
+    sizes = message_bytes if isinstance(message_bytes, list) else [message_bytes] * len(caps)
+    return Played(lambda loop, done: FairLink(loop, lambda job: Message(sizes[job.worker], caps[job.worker], capacity), done))
 
 
 def line(*seconds):
@@ -143,6 +145,24 @@ def test_where_nothing_limits_a_message_it_takes_no_time():
     assert moments(link.out()) == [(1, 0.0), (2, 0.0), (2, 1.0), (1, 1.0), (0, 4.0)]
 
 
+def test_messages_of_different_sizes_by_hand():
+    """8 and 16 bytes through 8 bytes/s: 4 each until 2, when the second has 8 left, for 1 s. One of no bytes does not wait."""
+    link = fair(8.0, [FREE] * 3, [8.0, 16.0, 0.0]).at(0.0, "put", 0, 1, 2)
+    assert link.out() == [(2, 0.0, 0.0), (0, 2.0, 1.0), (1, 3.0, 1.0)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_a_link_whose_capacity_follows_the_size_is_shared_by_time(order):
+    """Alone, worker 0's 8 bytes take the link 1 s at 8 bytes/s, and worker 1's 16 bytes 4 s at 4 bytes/s.
+
+    With half of the time each, the first is through at 2, and the second, of which 1 s is done, at 5. The third takes nothing
+    of the link: 8 bytes at its own 1 byte/s.
+    """
+    messages = [Message(8.0, FREE, 8.0), Message(16.0, FREE, 4.0), Message(8.0, 1.0, FREE)]
+    link = Played(lambda loop, done: FairLink(loop, lambda job: messages[job.worker], done)).at(0.0, "put", *order)
+    assert link.out() == [(0, 2.0, 1.0), (1, 5.0, 1.0), (2, 8.0, 0.0)]
+
+
 def test_dropping_what_is_not_there_changes_nothing():
     link = fair(8.0, [FREE] * 3).at(0.0, "put", 0, 1)
     for worker in (0, 2):  # another job of a worker's, which was never here
@@ -182,6 +202,11 @@ def test_a_line_forgets_nobody_but_the_very_job():
     assert moments(queue.out()) == [(0, 1.0), (1, 2.0)]
 
 
+def test_what_takes_no_time_waits_its_turn_and_for_nobody_else():
+    queue = line(0.0, 1.0, 0.0).at(0.0, "put", 0, 1, 2)
+    assert queue.out() == [(0, 0.0, 0.0), (1, 1.0, 0.0), (2, 1.0, 1.0)]
+
+
 def test_a_free_queue_is_done_at_once():
     queue = Played(Free).at(1.0, "put", 0, 1).at(2.0, "drop", 0)
     assert queue.out() == [(0, 1.0, 1.0), (1, 1.0, 1.0)]
@@ -213,7 +238,7 @@ def filled(capacity, caps):
     return rates
 
 
-def slowly(capacity, caps, size, todo):
+def slowly(capacity, caps, sizes, todo):
     """Return when each message is through, filling rates anew at every event; `todo` is [(moment, verb, worker)], in order."""
     left, through, now, todo = {}, {}, 0.0, list(todo)
     while left or todo:
@@ -225,7 +250,7 @@ def slowly(capacity, caps, size, todo):
         left = {other: bytes_ - rates[other] * (moment - now) for other, bytes_ in left.items()}
         now = moment
         if verb == "put":
-            left[worker] = size
+            left[worker] = sizes[worker]
         elif left.pop(worker, None) is not None and verb == "through":
             through[worker] = now
     return through
@@ -233,9 +258,10 @@ def slowly(capacity, caps, size, todo):
 
 @st.composite
 def loads(draw, drops=True):
-    """Messages of up to 16 workers: caps, and a list of what happens, in the order of the clock; no two moments are equal."""
-    size, capacity = 100.0, draw(st.sampled_from([50.0, 100.0, 333.0]))
+    """Messages of up to 16 workers: caps, bytes, and what happens, in the order of the clock; no two moments are equal."""
+    capacity = draw(st.sampled_from([50.0, 100.0, 333.0]))
     caps = draw(st.lists(st.sampled_from([7.0, 20.0, 20.5, 70.0, 1000.0, FREE]), min_size=1, max_size=16))
+    sizes = draw(st.lists(st.sampled_from([100.0, 0.5, 12.25, 400.0]), min_size=len(caps), max_size=len(caps)))
     stream = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = draw(st.sampled_from([0.5, 5.0, 50.0]))
     todo = [(stream.uniform(0, spread), "put", worker) for worker in range(len(caps))]
@@ -243,36 +269,36 @@ def loads(draw, drops=True):
         todo += [
             (moment + stream.exponential(spread / 4), "drop", worker) for moment, _, worker in todo if stream.random() < 0.4
         ]
-    return capacity, caps, size, sorted(todo)
+    return capacity, caps, sizes, sorted(todo)
 
 
 @settings(deadline=None, max_examples=150)
 @given(load=loads())
 def test_fair_sharing_against_rates_filled_anew_at_every_event(load):
-    capacity, caps, size, todo = load
-    link = fair(capacity, caps, size)
+    capacity, caps, sizes, todo = load
+    link = fair(capacity, caps, sizes)
     for moment, verb, worker in todo:
         link.at(moment, verb, worker)
-    found, expected = dict(moments(link.out())), slowly(capacity, caps, size, todo)
+    found, expected = dict(moments(link.out())), slowly(capacity, caps, sizes, todo)
     assert found.keys() == expected.keys()
     for worker, moment in expected.items():
         assert found[worker] == pytest.approx(moment, rel=1e-9)
     for worker, moment, since in link.done:  # alone it would have taken this long; it never begins before it is put in
         entered = next(at for at, verb, who in todo if (verb, who) == ("put", worker))
-        assert since == pytest.approx(max(entered, moment - size / min(capacity, caps[worker])), rel=1e-12)
+        assert since == pytest.approx(max(entered, moment - sizes[worker] / min(capacity, caps[worker])), rel=1e-12)
 
 
 def rates_of(link):
     """The rate of each flow at the moment, looked up inside."""
-    return {worker: link._class_of[worker].rate for worker in link._joined}
+    return {worker: flowing.flows.rate for worker, flowing in link._joined.items()}
 
 
 @settings(deadline=None, max_examples=150)
 @given(load=loads())
 def test_rates_are_max_min_fair_at_all_times_and_deliver_what_is_sent(load):
     """Nobody's rate is below its cap unless the link is full and nobody has more; who is through has had its bytes, no more."""
-    capacity, caps, size, todo = load
-    link = fair(capacity, caps, size)
+    capacity, caps, sizes, todo = load
+    link = fair(capacity, caps, sizes)
     for moment, verb, worker in todo:
         link.at(moment, verb, worker)
     had, busy, full = dict.fromkeys(range(len(caps)), 0.0), 0.0, 0.0
@@ -289,7 +315,7 @@ def test_rates_are_max_min_fair_at_all_times_and_deliver_what_is_sent(load):
         loop.step()
     through = {worker for worker, _, _ in link.done}
     for worker in had:
-        assert had[worker] == pytest.approx(size, rel=1e-9) if worker in through else had[worker] < size
+        assert had[worker] == pytest.approx(sizes[worker], rel=1e-9) if worker in through else had[worker] < sizes[worker]
     assert sum(had.values()) == pytest.approx(full, rel=1e-9)  # bytes delivered = what the link and the caps carry × time
     if min(caps) >= capacity:
         assert sum(had.values()) == pytest.approx(capacity * busy, rel=1e-9)  # bytes delivered = rate × busy time

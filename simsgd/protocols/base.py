@@ -101,12 +101,15 @@ class Server(Interface):
         order; no other draw of the recording moves.
         """
 
-    def assign(self, worker: int, steps: int | None = None) -> None:
+    def assign(
+        self, worker: int, steps: int | None = None, bytes_down: float | None = None, bytes_up: float | None = None
+    ) -> None:
         """Hand the current model to an idle worker, which begins its next job.
 
         What is asked for is one message. A worker that is down, or crashes on the way, is handed the then newest model when it
         is back. The job has the local steps of the method's work, or `steps`, at least 1, if that is given: its compute time is
-        the sum of so many draws.
+        the sum of so many draws. Its messages have the bytes of the work, or `bytes_down` and `bytes_up`, finite and at least
+        0: these take time, and are counted; what is computed does not depend on them.
         """
 
     def cancel(self, worker: int) -> None:

@@ -51,7 +51,7 @@ class Computing:
             walks.Unfinished: if the job meets so much of what follows the clock that the clock has to come there first.
         """
         began: float = job.began
-        drawn = self._draws[job.worker](began) if job.steps == 1 else self._several(job)
+        drawn = self._draws[job.worker](began) if job.charges.steps == 1 else self._several(job)
         end = began + drawn if type(drawn) is float else began + checks.as_seconds(drawn)
         if began < end < INFINITE:
             return end
@@ -74,7 +74,7 @@ class Computing:
     def _several(self, job: Job) -> float:
         """Return the seconds of a job of several local steps: a clock stretches their nominal sum."""
         draw = self._draws[job.worker]
-        work = functools.partial(_sum, self._one_step[job.worker], job.steps)
+        work = functools.partial(_sum, self._one_step[job.worker], job.charges.steps)
         return draw(job.began, work) if self._stretched[job.worker] else work(job.began)
 
     def _unusual(self, drawn: object, job: Job) -> float:

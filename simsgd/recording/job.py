@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,14 +31,13 @@ PLAIN = Charges()
 class Job(Happening):
     """A job from its assignment until its gradient is delivered, or thrown away: an event of the loop, which moves it on.
 
-    It has the fields of `Gradient`. Its moments are set as soon as they are known, which may be long before they come: on an
-    uncontended network all of them are known when the job is handed out. Who looks at a job before its end hides what is yet
-    to come (`tape.prefix`).
+    It has the fields of `Gradient`; the last of them are its `charges`. Its moments are set as soon as they are known, which
+    may be long before they come: on an uncontended network all of them are known when the job is handed out. Who looks at a job
+    before its end hides what is yet to come (`tape.prefix`).
     """
 
     def __init__(self, worker: int, job: int, read: int, assigned: float, charges: Charges = PLAIN) -> None:
-        self.worker, self.job, self.read, self.assigned = worker, job, read, assigned
-        self.steps, self.bytes_down, self.bytes_up = charges
+        self.worker, self.job, self.read, self.assigned, self.charges = worker, job, read, assigned, charges
 
     if TYPE_CHECKING:  # its fields are those of the schema
 
@@ -56,15 +56,12 @@ class Job(Happening):
             self.ended,
             self.sent,
             self.arrived,
-            self.steps,
-            self.bytes_down,
-            self.bytes_up,
         )
-        return tuple.__new__(Gradient, values)  # Gradient._make, without its check of how many there are
+        return tuple.__new__(Gradient, values + self.charges)  # Gradient._make, without its check of how many there are
 
 
-for _name, _unknown in Gradient._field_defaults.items():  # moments that are not known yet
-    setattr(Job, _name, _unknown)
+for _name in ("departed", "began", "ended", "sent", "arrived"):  # moments that are not known yet
+    setattr(Job, _name, math.nan)
 
 
 class JobsInFlight(Mapping[int, JobInFlight]):
@@ -75,7 +72,7 @@ class JobsInFlight(Mapping[int, JobInFlight]):
 
     def __getitem__(self, worker: int) -> JobInFlight:
         job = self._jobs[worker]
-        return JobInFlight(job.worker, job.job, job.read, job.assigned, job.steps)
+        return JobInFlight(job.worker, job.job, job.read, job.assigned, job.charges.steps)
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(self._jobs))

@@ -10,10 +10,12 @@ Laws of this module:
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 from typing import Protocol as Interface
 
 from simsgd.recording.events import EventLoop, Planned
@@ -34,7 +36,7 @@ class Queue(Interface):
 
 
 class Line:
-    """First in, first out: one at a time, each for as long as it takes.
+    """First in, first out: one at a time, each for as long as it takes; what takes no time and finds nobody, at once.
 
     Args:
         loop: the event loop.
@@ -52,10 +54,12 @@ class Line:
 
     def put(self, job: Job) -> None:
         """Serve the job at once, or when those before it are done."""
-        if self._served is None:
-            self._begin(job)
-        else:
+        if self._served is not None:
             self._waiting[job.worker] = job
+        elif seconds := self._seconds(job):
+            self._begin(job, seconds)
+        else:
+            self._done(job, self._loop.now)
 
     def drop(self, job: Job) -> None:
         """Forget a job; if it is being served, the next one's turn has come."""
@@ -64,9 +68,9 @@ class Line:
         elif self._waiting.get(job.worker) is job:
             del self._waiting[job.worker]
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: Job, seconds: float) -> None:
         self._served, self._since = job, self._loop.now
-        self._loop.at(self._loop.now + self._seconds(job), self._finish, job)
+        self._loop.at(self._loop.now + seconds, self._finish, job)
 
     def _finish(self, event: Planned) -> None:
         job: Job = event.subject
@@ -79,93 +83,146 @@ class Line:
     def _next(self) -> None:
         self._served = None
         if self._waiting:
-            self._begin(self._waiting.popitem(last=False)[1])
+            _, job = self._waiting.popitem(last=False)
+            self._begin(job, self._seconds(job))
+
+
+class Message(NamedTuple):
+    """What a link is told of a message.
+
+    Attributes:
+        size: bytes.
+        cap: bytes/second that its worker's own link carries.
+        capacity: bytes/second that the shared link carries of messages of this size.
+    """
+
+    size: float
+    cap: float
+    capacity: float
+
+    @property
+    def alone(self) -> float:
+        """The seconds that it takes if it has the link alone."""
+        return self.size / min(self.cap, self.capacity)
 
 
 class _Flows:
     """The messages with one cap: they have the same rate at any time, so each is done at a fixed level of bytes per flow."""
 
-    def __init__(self, cap: float) -> None:
+    def __init__(self, cap: float, limited: bool) -> None:
         self.cap = cap
+        self.limited = limited  # by the link, of which the others take nothing
         self.rate = 0.0
         self.level = 0.0  # bytes that each flow which was there all the time has had
         self.count = 0
         self.heap: list[tuple[float, int, Job]] = []
 
 
+class _Flowing(NamedTuple):
+    """A message that is under way: whose, in which flows, since when, and the seconds that it would take alone."""
+
+    job: Job
+    flows: _Flows
+    since: float
+    alone: float
+
+
 class FairLink:
     """All messages at once, at max-min fair rates: no rate could grow without making a smaller one smaller.
 
-    With capacity C and caps c_i the rates are min(c_i, L), L such that they add up to C, or each its cap if there is room.
+    With capacity C and caps c_i the rates are min(c_i, L), L such that they add up to C, or each its cap if there is room. A
+    link whose capacity follows the size (a measured one) is shared by time: of a message for which it is f times as slow as for
+    the first, the bytes and the cap count f times. A message that nothing limits takes no time, and nothing from the others.
 
     Args:
         loop: the event loop.
-        capacity: bytes/second that all share.
-        caps: bytes/second that each worker's message can have at most.
-        message_bytes: bytes of each message.
+        message: of a job; asked when it joins.
         done: what happens when a message is through.
     """
 
-    def __init__(self, loop: EventLoop, capacity: float, caps: list[float], message_bytes: float, done: Done) -> None:
+    def __init__(self, loop: EventLoop, message: Callable[[Job], Message], done: Done) -> None:
         self._loop = loop
-        self._capacity = capacity
-        self._bytes = message_bytes
+        self._message = message
         self._done = done
-        self._classes = [_Flows(cap) for cap in sorted({min(cap, capacity) for cap in caps})]
-        class_of = {flows.cap: flows for flows in self._classes}
-        self._class_of = [class_of[min(cap, capacity)] for cap in caps]
-        self._joined: dict[int, tuple[Job, float]] = {}
+        self._capacity = math.inf  # that of the first message which the link limits
+        self._classes: list[_Flows] = []  # those with messages, from the smallest cap to the greatest
+        self._joined: dict[int, _Flowing] = {}
         self._last = 0.0
         self._number = 0
         self._awaited = 0
 
     def put(self, job: Job) -> None:
         """Let a message join: the others' rates fall."""
-        flows = self._class_of[job.worker]
-        if flows.cap == math.inf:  # nothing limits it, and it takes nothing from the others
+        message = self._message(job)
+        if message.alone == 0.0:
             self._done(job, self._loop.now)
             return
+        size, cap = self._in_units_of_the_first(message)
         now = self._advance()
+        flows = self._flows(cap, message.capacity < math.inf)
         self._number += 1
-        heapq.heappush(flows.heap, (flows.level + self._bytes, self._number, job))
+        heapq.heappush(flows.heap, (flows.level + size, self._number, job))
         flows.count += 1
-        self._joined[job.worker] = (job, now)
+        self._joined[job.worker] = _Flowing(job, flows, now, message.alone)
         self._share()
 
     def drop(self, job: Job) -> None:
         """Let a message leave unfinished: the others' rates rise."""
-        if self._joined.get(job.worker, (None,))[0] is job:
+        if self._is_here(job):
             self._advance()
             self._leave(job)
             self._share()
 
-    def _leave(self, job: Job) -> float:
-        flows = self._class_of[job.worker]
-        flows.count -= 1
-        if not flows.count:  # a fresh start, so that rounding does not add up
-            flows.heap.clear()
-            flows.level = 0.0
-        return self._joined.pop(job.worker)[1]
+    def _is_here(self, job: Job) -> bool:
+        flowing = self._joined.get(job.worker)
+        return flowing is not None and flowing.job is job
+
+    def _in_units_of_the_first(self, message: Message) -> tuple[float, float]:
+        """Return the bytes and the cap of a message, in bytes of those messages for which the link has its `_capacity`."""
+        size, cap, capacity = message
+        if capacity == math.inf:
+            return size, cap
+        if self._capacity == math.inf:
+            self._capacity = capacity
+        slower = self._capacity / capacity
+        size, cap = size * slower, min(cap, capacity) * slower
+        if not (size < math.inf and cap > 0):
+            raise ValueError(f"a link cannot be shared by messages of {self._capacity!r} and {capacity!r} bytes/second")
+        return size, cap
+
+    def _flows(self, cap: float, limited: bool) -> _Flows:
+        """Return the flows with a cap: those there are, or new ones."""
+        place = bisect.bisect_left(self._classes, (cap, limited), key=_order)
+        if place == len(self._classes) or _order(self._classes[place]) != (cap, limited):
+            self._classes.insert(place, _Flows(cap, limited))
+        return self._classes[place]
+
+    def _leave(self, job: Job) -> _Flowing:
+        flowing = self._joined.pop(job.worker)
+        flowing.flows.count -= 1
+        if not flowing.flows.count:  # others with this cap will make a fresh start, so that rounding does not add up
+            self._classes.remove(flowing.flows)
+        return flowing
 
     def _advance(self) -> float:
         """Bring the levels up to now, and return it."""
         now = self._loop.now
         for flows in self._classes:
-            if flows.count:
-                flows.level += flows.rate * (now - self._last)
+            flows.level += flows.rate * (now - self._last)
         self._last = now
         return now
 
     def _share(self) -> None:
         """Give each class its rate, and wait for the message that is through first."""
-        capacity, count, soonest, first = self._capacity, len(self._joined), math.inf, None
-        for flows in self._classes:  # from the smallest cap to the greatest
-            if not flows.count:
-                continue
-            flows.rate = min(flows.cap, capacity / count)
-            capacity -= flows.rate * flows.count
-            count -= flows.count
-            while self._joined.get(flows.heap[0][2].worker, (None,))[0] is not flows.heap[0][2]:
+        capacity, soonest, first = self._capacity, math.inf, None
+        count = sum(flows.count for flows in self._classes if flows.limited)
+        for flows in self._classes:
+            flows.rate = flows.cap
+            if flows.limited:
+                flows.rate = min(flows.cap, capacity / count)
+                capacity -= flows.rate * flows.count
+                count -= flows.count
+            while not self._is_here(flows.heap[0][2]):
                 heapq.heappop(flows.heap)  # it was dropped
             left = (flows.heap[0][0] - flows.level) / flows.rate
             if left < soonest:
@@ -181,10 +238,13 @@ class FairLink:
         now = self._advance()
         level, _, job = heapq.heappop(flows.heap)
         flows.level = level  # exactly, whatever the clock's rounding
-        alone = now - self._bytes / flows.cap
-        since = max(self._leave(job), alone)
+        flowing = self._leave(job)
         self._share()
-        self._done(job, since)
+        self._done(job, max(flowing.since, now - flowing.alone))
+
+
+def _order(flows: _Flows) -> tuple[float, bool]:
+    return flows.cap, flows.limited
 
 
 class Free:

@@ -44,7 +44,7 @@ from simsgd.recording.refusals import ProtocolError
 from simsgd.recording.server import Server, Terms
 from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport import transport
-from simsgd.recording.transport.base import Ends, Sizes
+from simsgd.recording.transport.base import Ends
 from simsgd.stopping import RULES, Extent, Rule, Samples, limits
 from simsgd.support import arguments, checks, interrupts
 from simsgd.support.bounds import BoundError, bounds
@@ -173,7 +173,7 @@ class Recording:
         self._loop.times_of = cluster.compute, cluster.network
         self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, terms)
         ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
-        self._transport = transport(self._loop, cluster, named, Sizes(*terms.charges[1:]), seed, ends)
+        self._transport = transport(self._loop, cluster, named, terms.charges, seed, ends)
         server.connect(self._transport)
         self._down_row: dict[int, int] = {}
         self._end = 0.0

@@ -174,18 +174,37 @@ class Server:
 
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
-    def assign(self, worker: int, steps: int | None = None) -> None:
+    def assign(
+        self, worker: int, steps: int | None = None, bytes_down: float | None = None, bytes_up: float | None = None
+    ) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
         if type(worker) is not int:
             worker = self._refusals.worker("assign", worker)
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
         charges = self._terms.charges
-        if steps is not None:
-            charges = charges._replace(steps=self._steps(worker, steps))
+        if not steps is bytes_down is bytes_up is None:
+            charges = self._charges(worker, steps, bytes_down, bytes_up)
         self._asked[worker] = charges
         if worker not in self._are_down:
             self._begin(worker, charges)
+
+    def _charges(self, worker: int, steps: int | None, bytes_down: float | None, bytes_up: float | None) -> Charges:
+        """Return what a job is charged that a protocol gave something of its own, or raise ProtocolError for what cannot be."""
+        usual = self._terms.charges
+        charges = Charges(
+            usual.steps if steps is None else self._steps(worker, steps),
+            usual.bytes_down if bytes_down is None else self._bytes(worker, "bytes_down", bytes_down),
+            usual.bytes_up if bytes_up is None else self._bytes(worker, "bytes_up", bytes_up),
+        )
+        return usual if charges == usual else charges
+
+    def _bytes(self, worker: int, name: str, value: float) -> float:
+        """Return how many bytes a message is to have, or raise ProtocolError for no such number."""
+        try:
+            return checks.not_negative(name, value, "bytes")
+        except ValueError as error:
+            raise self._refusals.error(f"called assign({worker}, {name}={checks.shown(value)})", f", but {error}") from None
 
     def _steps(self, worker: int, steps: int) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
@@ -252,20 +271,22 @@ class Server:
             self._multiply(np.array([given.get(worker, 1.0) for worker in workers]), f"the weights {checks.shown(weights)}")
         if type(scale) is not float or scale != 1:
             scale = self._refusals.number("stepped with the scale", scale)
-            self._multiply(np.float64(scale), f"the scale {scale!r}")
+            self._multiply(scale, f"the scale {scale!r}")
         rows.overwrite(rows.count - 1, True)  # the column step
         self._made_version()
 
-    def _multiply(self, factors: np.ndarray | np.float64, said: str) -> None:
+    def _multiply(self, factors: np.ndarray | float, said: str) -> None:
         """Multiply the weights of what was accumulated."""
         rows, first = self._logs.rows, self._logs.stepped_rows
-        weights = rows.column("weight", first)
-        with np.errstate(over="ignore"):
-            infinite = np.isinf(weights * factors)
-        if infinite.any():
-            greatest = float(np.abs(weights[infinite]).max())
-            why = f", but it has accumulated a gradient with the weight {greatest:g}, and their product is no finite number"
-            raise self._refusals.error(f"stepped with {said}", f"{why}: use smaller ones")
+        weights = np.abs(rows.column("weight", first))
+        largest = abs(factors) if isinstance(factors, float) else float(np.abs(factors).max())
+        if largest * float(weights.max()) == math.inf:  # no product can be infinite if that of the greatest two is not
+            with np.errstate(over="ignore"):
+                infinite = np.isinf(weights * factors)
+            if infinite.any():
+                greatest = float(weights[infinite].max())
+                why = f", but it has accumulated a gradient with the weight {greatest:g}, and their product is no finite number"
+                raise self._refusals.error(f"stepped with {said}", f"{why}: use smaller ones")
         rows.multiply("weight", first, factors)
 
     def apply(self, gradient: Gradient, weight: float = 1.0) -> None:

@@ -106,6 +106,19 @@ def check_tape(method: object, tape: Tape) -> None:
         )
 
 
+def check_epochs(work: Work, steps: np.ndarray) -> None:
+    """Raise ValueError if jobs have different numbers of local steps while workers go through their shares in epochs.
+
+    Where a job's batches stand in an epoch follows from its number, which is possible if all have as many.
+    """
+    if (steps != work.steps).any():
+        other = int(steps[steps != work.steps][0])
+        raise ValueError(
+            f"a job was charged {other} local steps, and {work!r} has {work.steps}: workers that go through their shares in "
+            "epochs need jobs of one number of steps; use problem.partitioned(…, replacement=True), or assign(worker) alone"
+        )
+
+
 def check_numbers(method: Optimizer | Method, numbers: Mapping[str, Mapping[str, float]], dtype: str) -> None:
     """Raise ValueError for a finite number of a method's part that is infinite in the run's dtype."""
     largest = float(np.finfo(dtype).max)

@@ -167,6 +167,8 @@ class Player:
         if self.width is None:
             self.width = min(LARGEST_WIDTH, int(np.argmax(rows.step)) + 1)
         fresh = self._fresh(rows) if isinstance(rows, Messages) else None
+        if isinstance(rows, Messages) and not self.problem.replacement:
+            demands.check_epochs(self._recipe.work, rows.steps)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
             self._play_piece(piece, reads, writes, self.width, None if fresh is None else fresh[first:last])

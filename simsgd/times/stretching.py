@@ -134,15 +134,19 @@ def stretched(draw: Sampler, pieces: Iterator[Piece], law: object) -> Stretched:
     return Stretched(draw, pieces, law)
 
 
-def multiplied(*chains: Iterator[Piece]) -> Iterator[Piece]:
-    """Yield the pieces of several chains combined: at each moment the product of their slownesses."""
-    current = [next(chain) for chain in chains]
+def multiplied(chain: Iterator[Piece], other: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield the pieces of two chains combined: at each moment the product of their slownesses."""
+    until, slowness = next(chain)
+    other_until, other_slowness = next(other)
     while True:
-        until = min(piece.until for piece in current)
-        yield Piece(until, math.prod(piece.slowness for piece in current))
-        if until == math.inf:
+        first = min(until, other_until)
+        yield Piece(first, slowness * other_slowness)
+        if first == math.inf:
             return
-        current = [next(chain) if piece.until == until else piece for chain, piece in zip(chains, current, strict=True)]
+        if until == first:
+            until, slowness = next(chain)
+        if other_until == first:
+            other_until, other_slowness = next(other)
 
 
 def checked_pieces(law: Clock, worker: int, pieces: Iterator[Piece]) -> Iterator[Piece]:

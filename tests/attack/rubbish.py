@@ -258,6 +258,13 @@ def method(protocol, work):
     return Method(protocol, optimizers.sgd(0.1), work=work)
 
 
+def _charges(rng):
+    """Return what a protocol may have a job charged, some of it."""
+    several, down, up = int(rng.integers(1, 4)), float(rng.choice([0.0, 1.0, 30.0])), float(rng.exponential(50.0))
+    given = {"steps": several, "bytes_down": down, "bytes_up": up}
+    return {name: value for name, value in given.items() if rng.random() < 0.6}
+
+
 @dataclass(frozen=True)
 class Chaos(Protocol):
     """A protocol that calls random verbs, each of them one that makes sense then."""
@@ -282,7 +289,7 @@ class Chaos(Protocol):
             worker, busy = int(server.rng.choice(server.workers)), server.busy
             what = server.rng.integers(8)
             if what in (0, 1) and worker not in busy:
-                server.assign(worker, steps=int(server.rng.integers(1, 4)) if what else None)
+                server.assign(worker, **_charges(server.rng) if what else {})
             elif what in (2, 3) and worker in busy:
                 server.cancel(worker)
             elif what in (4, 5) and server.accumulated:
@@ -373,7 +380,9 @@ class Misuses(Protocol):
             lambda: (server.accumulate(gradient), server.step(weights={gradient.worker: value})),
             lambda: (server.accumulate(gradient), server.step(weights={value: 1.0})),
             lambda: server.accumulated_by(value),
-        ][server.rng.integers(21)]()
+            lambda: server.assign(gradient.worker, bytes_down=value),
+            lambda: server.assign(gradient.worker, bytes_up=value),
+        ][server.rng.integers(23)]()
 
 
 @dataclass(frozen=True)

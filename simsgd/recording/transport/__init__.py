@@ -15,7 +15,8 @@ from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network, ParameterServer
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.transport.base import Ends, Sizes, Transport
+from simsgd.recording.job import Charges
+from simsgd.recording.transport.base import Ends, Transport
 from simsgd.recording.transport.collective import Collective
 from simsgd.recording.transport.paths import Paths
 from simsgd.recording.transport.shared import SharedServer
@@ -24,9 +25,9 @@ KINDS: dict[type, type[Transport]] = {AllReduce: Collective, ParameterServer: Sh
 """What moves the messages of each kind of fabric."""
 
 
-def transport(loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> Transport:
+def transport(loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends) -> Transport:
     """Return what moves the messages of a cluster; arguments as in `Transport`."""
     kind = next((kind for fabric, kind in KINDS.items() if isinstance(cluster.network, fabric)), None)
     if kind is None:
         raise TypeError(f"cluster.network must be a Network, a ParameterServer or an AllReduce, got {cluster.network!r}")
-    return kind(loop, cluster, named, sizes, seed, ends)
+    return kind(loop, cluster, named, usual, seed, ends)

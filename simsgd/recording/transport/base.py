@@ -13,9 +13,12 @@ from simsgd.networks.fabric import jitter_of
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Job
+from simsgd.recording.job import Charges, Job
 from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
 from simsgd.support.walks import Unfinished
+
+SIZES_KEPT = 1024
+"""Of so many messages, told apart by worker and bytes, it is kept how long they take."""
 
 
 class Ends(NamedTuple):
@@ -34,13 +37,6 @@ class Ends(NamedTuple):
     check: Callable[[str], None]
 
 
-class Sizes(NamedTuple):
-    """The bytes of the messages of one recording: of what workers are sent, and of what they send back."""
-
-    down: float
-    up: float
-
-
 class Transport(ABC):
     """Moves the jobs of one recording: model down, computing, gradient up.
 
@@ -51,7 +47,7 @@ class Transport(ABC):
         loop: the event loop.
         cluster: whose messages.
         named: the faults of each worker, by name; see `fault_schedule.by_worker`.
-        sizes: bytes of the messages.
+        usual: what most jobs are charged, the very object; its bytes are refused at once if no clock can count so far.
         seed: the recording's.
         ends: what it is connected to.
     """
@@ -59,10 +55,12 @@ class Transport(ABC):
     collective = False
     """Whether gradients are summed on their way, and wait for each other."""
 
-    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
+    def __init__(
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
+    ) -> None:
         self._loop = loop
         self._network = cast(Any, cluster.network)
-        self._sizes = sizes
+        self._usual = usual
         self._ends = ends
         self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
         self._undrawn = [0] * cluster.workers
@@ -133,7 +131,7 @@ class Transport(ABC):
         """Forget a job, wherever it is; the times of one that has not begun stay unused."""
         self._loop.take_back(job)
         if math.isnan(job.began):
-            self._undrawn[job.worker] += job.steps
+            self._undrawn[job.worker] += job.charges.steps
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""

@@ -14,21 +14,26 @@ from simsgd.networks.all_reduce import undisturbed
 from simsgd.networks.fabric import jitter_of, seconds_of
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Job
+from simsgd.recording.job import Charges, Job
 from simsgd.recording.stuck import StuckError
-from simsgd.recording.transport.base import Ends, Sizes, Transport
+from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
 
 
 class Collective(Transport):
-    """An all-reduce of all gradients that are asked for, whoever is asked: messages as long as what workers send up."""
+    """An all-reduce of all gradients that are asked for, whoever is asked; it is as long as the longest that a rank sends up.
+
+    A sum of messages of different sizes is taken to have everything that one of them has.
+    """
 
     collective = True
 
-    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
-        super().__init__(loop, cluster, named, sizes, seed, ends)
+    def __init__(
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
+    ) -> None:
+        super().__init__(loop, cluster, named, usual, seed, ends)
         self._wires = list(self._network.wires.values())
         jitter = any(jitter_of(wire, worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(faults.none for faults in self._faults)
@@ -74,8 +79,9 @@ class Collective(Transport):
         began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
+        longest = max(self._ready[rank].charges.bytes_up for rank in ranks)
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all floats is refused below
-            end = float(self._network.run(began, ended, self._sizes.up, send, self._not_before).max())
+            end = float(self._network.run(began, ended, longest, send, self._not_before).max())
         if not self._loop.now <= end < math.inf:
             raise ValueError(
                 f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be finite"

@@ -12,9 +12,9 @@ from simsgd.networks import Network
 from simsgd.networks.fabric import path_seconds
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Job
+from simsgd.recording.job import Charges, Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
-from simsgd.recording.transport.base import Ends, Sizes, Transport
+from simsgd.recording.transport.base import SIZES_KEPT, Ends, Transport
 
 
 class Sending(NamedTuple):
@@ -28,52 +28,61 @@ class Sending(NamedTuple):
 class Paths(Transport):
     """Uncontended paths between each worker and a server: one event a job, its arrival, and one more where links go down."""
 
-    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
-        super().__init__(loop, cluster, named, sizes, seed, ends)
+    def __init__(
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
+    ) -> None:
+        super().__init__(loop, cluster, named, usual, seed, ends)
         network: Network = self._network
         workers = range(cluster.workers)
-        self._down = [path_seconds(network, "down", worker, sizes.down) for worker in workers]
-        self._up = [path_seconds(network, "up", worker, sizes.up) for worker in workers]
-        for worker, (down, up) in enumerate(zip(self._down, self._up, strict=True)):
-            if down + up == math.inf:
-                raise ValueError(
-                    f"{network!r} takes {down!r} seconds down and {up!r} up for worker {worker}: the clock cannot count so far"
-                )
+        self._one_way = functools.lru_cache(SIZES_KEPT)(functools.partial(path_seconds, network))
+        self._usually = [self._seconds(worker, usual) for worker in workers]
         self._undisturbed = [faults.none for faults in self._faults]
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
 
+    def _seconds(self, worker: int, charges: Charges) -> tuple[float, float]:
+        """Return the seconds of a job's two messages, (down, up)."""
+        down, up = self._one_way("down", worker, charges.bytes_down), self._one_way("up", worker, charges.bytes_up)
+        if down + up == math.inf:
+            raise ValueError(
+                f"{self._network!r} takes {down!r} seconds down and {up!r} up for worker {worker}: "
+                "the clock cannot count so far"
+            )
+        return down, up
+
     def send(self, job: Job) -> None:
         """Deliver the model after the path's seconds."""
-        worker, now = job.worker, job.assigned
+        worker, now, charges = job.worker, job.assigned, job.charges
+        down, up = self._usually[worker] if charges is self._usual else self._seconds(worker, charges)
         if self._undisturbed[worker]:
             job.departed = now
-            job.began = began = now + self._down[worker]
+            job.began = began = now + down
             try:
                 job.ended = job.sent = ended = self._end_of(job)
             except Exception as error:
                 self._fails(job, began, error)
             else:
-                job.arrived = arrived = ended + self._up[worker]
+                job.arrived = arrived = ended + up
                 self._plan(job, arrived, self._receive)
         else:
             faults = self._faults[worker]
-            self._disturbances[worker] = down, _ = faults.draw(now)
-            if faults.outages and down.timeouts:
+            self._disturbances[worker] = disturbance, _ = faults.draw(now)
+            if faults.outages and disturbance.timeouts:
                 job.departed = faults.link_up(now, now)
-                self._resend(job, Sending(self._down[worker], down, self.reached_in_turn))
+                self._resend(job, Sending(down, disturbance, self.reached_in_turn))
             else:
-                job.departed, reached = faults.journey(now, self._down[worker], down, now)
+                job.departed, reached = faults.journey(now, down, disturbance, now)
                 self.reached_in_turn(job, reached)
 
     def upload(self, job: Job) -> None:
         """Let the gradient arrive after the path's seconds, and what disturbs it."""
         worker, now = job.worker, job.ended
-        faults, up = self._faults[worker], self._disturbances[worker][1]
-        if faults.outages and up.timeouts:
+        faults, disturbance = self._faults[worker], self._disturbances[worker][1]
+        seconds = self._seconds(worker, job.charges)[1]
+        if faults.outages and disturbance.timeouts:
             job.sent = faults.link_up(now, now)
-            self._resend(job, Sending(self._up[worker], up, self.arrives))
+            self._resend(job, Sending(seconds, disturbance, self.arrives))
         else:
-            job.sent, arrived = faults.journey(now, self._up[worker], up, now)
+            job.sent, arrived = faults.journey(now, seconds, disturbance, now)
             self.arrives(job, arrived)
 
     def _resend(self, job: Job, sending: Sending, sent: int = 0) -> None:

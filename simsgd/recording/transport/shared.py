@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
+from simsgd.networks.fabric import Way
 from simsgd.recording.draws import by_job
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Job
+from simsgd.recording.job import Charges, Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
-from simsgd.recording.queues import FairLink, Free, Line, Queue
-from simsgd.recording.transport.base import Ends, Sizes, Transport
+from simsgd.recording.queues import FairLink, Free, Line, Message, Queue
+from simsgd.recording.transport.base import SIZES_KEPT, Ends, Transport
 from simsgd.support import checks, rng
 from simsgd.times.answers import checked, sampler_of
 
@@ -26,8 +27,10 @@ FINITE = "message times must be finite numbers and not negative"
 class SharedServer(Transport):
     """A server whose links all messages share, and which handles one gradient after the other."""
 
-    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], sizes: Sizes, seed: int, ends: Ends) -> None:
-        super().__init__(loop, cluster, named, sizes, seed, ends)
+    def __init__(
+        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
+    ) -> None:
+        super().__init__(loop, cluster, named, usual, seed, ends)
         network: ParameterServer = self._network
         workers = range(cluster.workers)
         self._latency = {way: [network.latency(way, worker) for worker in workers] for way in ("down", "up")}
@@ -42,23 +45,31 @@ class SharedServer(Transport):
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
         self._timeouts: list[list[float]] = [[] for _ in workers]
 
-    def _link(self, way: Any, done: Callable[[Job, float], None]) -> Queue:
+    def _link(self, way: Way, done: Callable[[Job, float], None]) -> Queue:
         """Return the server's link of one direction."""
+        asked: Callable[[int, float], Message] = functools.lru_cache(SIZES_KEPT)(functools.partial(self._message, way))
+        bytes_of = operator.attrgetter(f"charges.bytes_{way}")
+        for worker in range(len(self._faults)):
+            asked(worker, getattr(self._usual, f"bytes_{way}"))
+
+        def message(job: Job) -> Message:
+            return asked(job.worker, bytes_of(job))
+
+        if self._network.sharing == "fair":
+            return FairLink(self._loop, message, done)
+        return Line(self._loop, lambda job: message(job).alone, done)
+
+    def _message(self, way: Way, worker: int, size: float) -> Message:
+        """Return what a link is told of a message, or raise ValueError for one that takes longer than a clock can count."""
         network: ParameterServer = self._network
-        size: float = getattr(self._sizes, way)
-        capacity = network.capacity(way, size)
-        caps = [network.cap(way, worker, size) for worker in range(len(self._faults))]
-        alone = [size / min(cap, capacity) + latency for cap, latency in zip(caps, self._latency[way], strict=True)]
-        if not all(map(checks.finite_seconds, alone)):
-            raise ValueError(f"{network!r} takes from {min(alone)!r} to {max(alone)!r} seconds for {size:g} bytes: {FINITE}")
-        if size == 0 or min(*caps, capacity) == math.inf:
-            return Free(self._loop, done)
-        if network.sharing == "fair":
-            if not min(capacity, *caps) / len(caps) * sys.float_info.max > size:
-                raise ValueError(f"{network!r}: {size:g} bytes of all at once take longer than a clock can count")
-            return FairLink(self._loop, capacity, caps, size, done)
-        seconds = [size / min(cap, capacity) for cap in caps]
-        return Line(self._loop, lambda job: seconds[job.worker], done)
+        capacity, cap = network.capacity(way, size), network.cap(way, worker, size)
+        message = Message(size, cap, capacity)
+        if not checks.finite_seconds(message.alone + self._latency[way][worker]):
+            took = f"{message.alone!r} seconds {way} for {size:g} bytes of worker {worker}"
+            raise ValueError(f"{network!r} takes {took}, and a latency of {self._latency[way][worker]!r}: {FINITE}")
+        if not min(capacity, cap) / len(self._faults) * sys.float_info.max > size:
+            raise ValueError(f"{network!r}: {size:g} bytes of all at once take longer than a clock can count")
+        return message
 
     def send(self, job: Job) -> None:
         """Let the model queue for the outbound link, once the worker's own link is up."""
