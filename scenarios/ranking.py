@@ -40,7 +40,7 @@ def findings(measured: xarray.Dataset) -> str:
             close = (np.isfinite(here.seconds) & (here.seconds <= here.seconds.isel(method=0))).any("seed").values
             lines.append(f"  first is {names[0]}; at least as quick on some seed: {said(names[1:][close[1:]])};")
         there, missing = names[arrived], names[~arrived]
-        few = f"only {said(there)}" if len(there) < len(missing) else f"all but {said(missing)}"
+        few = f"only {said(there)}" if len(there) < len(missing) else f"all but {said(missing)}" if len(missing) else "all"
         lines += [f"  there on every seed: {few};", f"  the same numbers: {said(twins(here))}."]
     lost = int((arrive.isel(data=0) & ~arrive.isel(data=-1)).sum())
     lines.append(

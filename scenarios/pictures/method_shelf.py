@@ -45,7 +45,7 @@ def draw(measured: xarray.Dataset, above: float, title: str) -> Figure:
     axes[0, 0].set_ylabel("loss above the least possible\n(median over the seeds)")
     families = [FAMILIES[name] for name in FAMILIES if name in measured.family.values]
     marks = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in families]
-    note = "Small points: seeds. Large points: medians, hollow where not all seeds arrived (“4 of 5” did). Colours: what methods do"
+    note = "Small points: seeds. Large points: medians, hollow where not all seeds arrived (“4 of 5”). Colours: what methods do"
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, title=note)
     figure.suptitle(title, fontsize=12)
     return figure
