@@ -19,6 +19,7 @@ _HOME = {
     "Gradients": "stopping",
     "Method": "method",
     "MinibatchSGD": "protocols",
+    "OneGradient": "work",
     "Problem": "problems",
     "Protocol": "protocols",
     "ProtocolError": "recording.refusals",

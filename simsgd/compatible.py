@@ -35,9 +35,11 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
             raise TypeError(
                 f"until must be given by name after a Method: {call}(method, problem, cluster, until={optimizer!r})"
             )
-        own = optimizers.describe(method.optimizer)
+        own, other = optimizers.describe(method.optimizer), optimizer
+        if isinstance(optimizer, demands.OPTIMIZERS) and not isinstance(optimizer, type):
+            other = optimizers.describe(optimizer)
         raise TypeError(
-            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {optimizer!r:.60} too: "
+            f"optimizer must be left out where a Method is given, which has its own, {own:.100}, got {other!s:.60} too: "
             "to change it use dataclasses.replace(method, optimizer=…)"
         )
     demands.check_factory(optimizer)
@@ -49,6 +51,9 @@ def check(call: str, method: object, problem: object, cluster: object, optimizer
     if not whole:
         example = f"{demands.EXAMPLE}, or left out with a whole Method(protocol, optimizer) in the protocol's place"
         given["optimizer"] = (optimizer, demands.OPTIMIZERS, example)
+    if callable(method) and not isinstance(method, type):
+        made = getattr(method, "__name__", repr(method))
+        raise TypeError(f"protocol must be a Protocol or a Method, got the function {made} itself: call it, as in {made}(0.1)")
     arguments.in_order(call, **given)
     assert isinstance(problem, Problem)
     assert isinstance(cluster, Cluster)

@@ -43,11 +43,15 @@ class Method:
     All of them are optax transformations, so whatever optax has, chained or not, fits any place. Extra arguments are offered to
     those that take them (`update(updates, state, params, *, staleness, **others)`):
 
-    - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `key`. Its state is each worker's own.
+    - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `key`. Its state is each worker's own. It
+      changes the message's numbers, not its bytes: those are the work's to say (`Work.bytes_up`).
     - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`,
       `version` (the number of the current one), `parameters_read`. One state, the server's; `optimizers.per_worker` gives a
       transformation a state for each worker, and `optimizers.worker_count` says in an `init` how many workers there are.
     - `optimizer`: `staleness`, the mean over the step's messages.
+
+    Methods are equal when their parts are: the same functions of optax and simsgd with the same numbers, or, of other
+    packages, the very same objects or equal `tunable` ones. A `tunable` and a plain transformation are never equal.
 
     Args:
         protocol: who waits for whom.
@@ -85,11 +89,15 @@ class Method:
     after_crash: str = "keep"
     per_worker_data: bool = False
     name: str | None = None
-    source: str | None = None
+    source: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         from simsgd import optimizers
 
+        if isinstance(self.protocol, Method):
+            raise TypeError(
+                "protocol must be a Protocol, got a whole Method: to change a part of it use dataclasses.replace(method, …)"
+            )
         check_protocol(self.protocol)
         works.check(self.work)
         checks.one_of("after_crash", self.after_crash, CRASHES)
@@ -115,10 +123,14 @@ class Method:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The method as plain nested JSON, by which two methods that could act differently differ: its canonical form."""
+        """The method as plain nested JSON, by which two methods that could act differently differ: its canonical form.
+
+        Its name and source, which do nothing, are left out.
+        """
         from simsgd.provenance import describe
 
-        return {field.name: describe(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        told = (field.name for field in dataclasses.fields(self) if field.name not in ("name", "source"))
+        return {name: describe(getattr(self, name)) for name in told}
 
     @property
     def further_parts(self) -> str:
@@ -130,7 +142,7 @@ class Method:
         from simsgd import optimizers
 
         said = [repr(self.protocol), optimizers.describe(self.optimizer), self.further_parts]
-        said += [self._argument(name) for name in ("name", "source") if getattr(self, name) is not None]
+        said += [self._argument("name")] if self.name is not None else []
         return f"Method({', '.join(filter(None, said))})"
 
     def _argument(self, name: str) -> str:

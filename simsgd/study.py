@@ -165,7 +165,8 @@ def tune(
 
     Args:
         protocol: who waits for whom; or a function of the step size that returns a whole `Method`, such as
-            `methods.dc_asgd`, which has its own optimizer.
+            `methods.delay_compensated`, or, with settings, `lambda step_size: methods.ringmaster(step_size, threshold=16)`; it
+            has its own optimizer.
         problem, cluster, seed, evaluate_every, message_bytes: as in `simulate`.
         step_sizes: those to try, each above 0.
         until: the target, with a bound; by default it is to be kept for a tenth of the bound.
@@ -223,7 +224,14 @@ def _method(
     """Return the method of a step size."""
     if isinstance(protocol, Protocol):
         return Method(protocol, optimizer(step_size))
-    method = protocol(step_size)
+    try:
+        method = protocol(step_size)
+    except TypeError as error:
+        name = getattr(protocol, "__name__", "preset")
+        error.add_note(
+            f"tune calls it with a step size alone: give settings as in lambda step_size: {name}(step_size, threshold=16)"
+        )
+        raise
     if not isinstance(method, Method):
         raise TypeError(
             f"protocol, a function of the step size, must return a Method, but for {step_size:g} returned {method!r:.60}"

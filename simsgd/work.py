@@ -46,7 +46,11 @@ class JobAtHand(Interface):
         """A JAX random key of the job's own, by (worker, number)."""
 
     def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
-        """Return the gradient of the loss on the batch of one local step; step 0 draws what the plain gradient draws."""
+        """Return the gradient of the loss on the batch of one local step; step 0 draws what the plain gradient draws.
+
+        A step that the clock does not charge (a Python number not below the work's `steps`) is refused. How many gradients are
+        computed on one batch is not counted: charge a step for each.
+        """
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own where workers have shares."""
@@ -109,7 +113,23 @@ class Work(ABC):
 
 @dataclass(frozen=True, repr=False)
 class OneGradient(Work):
-    """The default: the gradient of the loss on one batch."""
+    """The default: the gradient of the loss on one batch.
+
+    Subclass it to say other bytes of the same gradient, as of a message that `Method.at_worker` has compressed.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import optax, simsgd as sg
+        >>> @dataclass(frozen=True, repr=False)
+        ... class Sparse(sg.OneGradient):
+        ...     '''One number in ten is sent, with its place in 4 bytes.'''
+        ...     def bytes_up(self, message_bytes):
+        ...         return 0.2 * message_bytes
+        >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
+        >>> method = sg.Method(sg.AsyncSGD(), optax.sgd(0.1), work=Sparse())
+        >>> sg.record(method, cluster, until=sg.Updates(1), message_bytes=1000.0).bytes_up.tolist()
+        [200.0]
+    """
 
     takes_steps: ClassVar[bool] = False
 
@@ -123,7 +143,7 @@ class OneGradient(Work):
         return job.gradient(parameters), state
 
     def __repr__(self) -> str:
-        return "OneGradient()"
+        return f"{type(self).__name__}()"
 
 
 def check(work: object) -> None:

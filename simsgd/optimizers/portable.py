@@ -60,6 +60,14 @@ def portable(optimizer: optax.GradientTransformation) -> Portable:
     return made
 
 
+EXAMPLES = {
+    "at_worker": "optax.trace(decay=0.9); what a worker computes is its work",
+    "on_message": "optimizers.scale_by_staleness() or optax.clip_by_global_norm(1.0)",
+    "hand_out": "optimizers.look_ahead(0.09)",
+}
+"""What stands in an error for each place."""
+
+
 def comparable(name: str, optimizer: Any) -> Any:
     """Return a part of a method, an optax transformation or a `tunable`, as one that is equal to those that do the same.
 
@@ -70,8 +78,12 @@ def comparable(name: str, optimizer: Any) -> Any:
         raise TypeError(f"{name} must be an optax transformation: call .gradient_transformation() of the MultiSteps")
     if callable(optimizer) and not isinstance(optimizer, (type, Tunable)):
         made = getattr(optimizer, "__name__", repr(optimizer))
-        raise TypeError(f"{name} must be an optax transformation, got the function {made} itself: call it, as in {made}(...)")
-    checks.instance(name, optimizer, (optax.GradientTransformation, Tunable), "optimizers.sgd(0.1) or optax.adam(1e-3)")
+        raise TypeError(
+            f"{name} must be an optax transformation, got the function {made} itself: call the factory that it is, as in "
+            f"{made}(...), or make a transformation of it, as in optax.stateless({made})"
+        )
+    example = EXAMPLES.get(name, "optimizers.sgd(0.1) or optax.adam(1e-3)")
+    checks.instance(name, optimizer, (optax.GradientTransformation, Tunable), example)
     return optimizer if isinstance(optimizer, Tunable | Portable) else Portable(*optax.with_extra_args_support(optimizer))
 
 

@@ -26,6 +26,14 @@ class Tunable:
     numbers: tuple[tuple[str, float], ...]
     settings: tuple[tuple[str, Any], ...] = ()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("init", "update"):
+            raise AttributeError(
+                f"{self!r} is a tunable, a recipe for an optax transformation: to chain it, or put it into another, do that "
+                "inside a factory at the top level of a module, and make the whole tunable: tunable(factory, name=number, …)"
+            )
+        raise AttributeError(f"a tunable has no {name!r}")
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in (*self.numbers, *self.settings))
         return f"{getattr(self.factory, '__name__', self.factory)}({arguments})"
@@ -36,8 +44,9 @@ def tunable(factory: Callable[..., optax.GradientTransformation], **arguments: A
 
     Args:
         factory: a function that returns an optax transformation, for example `optax.adam`.
-        arguments: its arguments by name; floating-point numbers stay outside the compiled code, everything else (whole
-            numbers, which often are counts, included) is part of it.
+        arguments: its arguments by name; floating-point numbers stay outside the compiled code, where the factory must not
+            ask for their values (no `int(x)`, no `if x`); everything else (whole numbers, which often are counts, included)
+            is part of it. What is chained is chained inside the factory.
 
     Raises:
         TypeError: if `factory` is not callable, knows no such argument, or returns no optax transformation. ValueError: if

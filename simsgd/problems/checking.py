@@ -44,9 +44,24 @@ def takes_key(loss: Callable[..., Any]) -> bool:
 def check_loss(loss: object) -> None:
     """Raise TypeError unless a loss is a function of (parameters, batch), or of (parameters, batch, key)."""
     draws = callable(loss) and takes_key(loss)
+    _refuse_keys_by_other_names(loss)
     check_function(
         "loss", loss, "the parameters, a batch and a random key" if draws else "the parameters and a batch", 2 + draws
     )
+
+
+def _refuse_keys_by_other_names(loss: object) -> None:
+    """Raise ValueError for a third argument that looks like a key, is called otherwise, and would never be given."""
+    try:
+        parameters = list(inspect.signature(loss).parameters.values()) if callable(loss) else []
+    except ValueError:
+        return
+    third = parameters[2] if len(parameters) > 2 else None
+    if third is not None and third.default is None and third.name != "key" and "key" in third.name.lower().split("_"):
+        raise ValueError(
+            f"Problem.loss has a third argument {third.name!r} that may be left out, and so would be: call it key, and the loss "
+            "draws"
+        )
 
 
 def shapes_of_parameters(init: Callable[[jax.Array], Any]) -> Any:

@@ -117,7 +117,7 @@ class Messages(NamedTuple):
         return result
 
     def _job(self, lane: Lane) -> Job:
-        return Job(self.drawing, self.data, self.key, lane.worker, lane.job, lane.steps, lane.picks)
+        return Job(self.drawing, self.data, self.key, lane.worker, lane.job, lane.steps, lane.picks, self.recipe.work.steps)
 
     def _together(self, snapshots: Parameters, lanes: Lane) -> Parameters:
         """Return what work that remembers nothing computes for all lanes, side by side."""

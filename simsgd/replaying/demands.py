@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -145,6 +148,11 @@ def check_updates(
             given = offered(place, parameters, recipe.workers, state)
             made = recipe.build(place, numbers)
             begun = jax.eval_shape(made.init, parameters)
+            if place == "hand_out" and jax.tree.leaves(begun):
+                raise ValueError(
+                    f"hand_out must have no state of its own, but {optimizers.describe(part):.200} has one: put it into "
+                    "on_message, and read it as message_state"
+                )
             state = begun if place == "on_message" else state
             updates = parameters if place in ("optimizer", "hand_out") else message
             _check_update(place, optimizers.describe(part), made.update, updates, begun, parameters, given)
@@ -162,11 +170,26 @@ def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data
 
     def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         picks = drawing.picks(data, key, number, number)
-        return work.run(parameters, state, Job(drawing, data, key, number, number, number, picks))
+        return work.run(parameters, state, Job(drawing, data, key, number, number, number, picks, work.steps))
 
     begun = jax.eval_shape(work.init, parameters)
-    _check_answer(f"work={work!r:.200}: run", "message, state", jax.eval_shape(run, parameters, begun), parameters, begun)
+    with _saying_what_is_traced(f"work={work!r:.200}"):
+        result = jax.eval_shape(run, parameters, begun)
+    _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
     return parameters
+
+
+@contextlib.contextmanager
+def _saying_what_is_traced(whose: str) -> Iterator[None]:
+    """Note on an error of code that wants to know a traced value how to write it."""
+    try:
+        yield
+    except jax.errors.ConcretizationTypeError as error:  # TracerBoolConversionError is one
+        error.add_note(
+            f"raised in tracing {whose}: what it is offered (staleness, worker, steps …) and the floats of a tunable are known "
+            "only when it runs: write jnp.where or jax.lax.cond for an if, and give counts as whole numbers, which stay"
+        )
+        raise
 
 
 def _check_update(
@@ -176,14 +199,20 @@ def _check_update(
     counts = {key: value for key, value in given.items() if isinstance(value, int)}
     traced = {key: value for key, value in given.items() if key not in counts}
     try:
-        result = jax.eval_shape(lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced)
+        with _saying_what_is_traced(f"{place}={name:.200}"):
+            result = jax.eval_shape(
+                lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced
+            )
     except TypeError as error:
         if "required keyword-only argument" not in str(error):
             raise
-        offers = ", ".join(("gradients, parameters", *given))
+        offers = ", ".join(("updates, params", *given))
+        asked = re.findall(r"'(\w+)'", str(error).partition(": ")[2])
+        near = [f"{name} for {each}?" for each in asked for name in difflib.get_close_matches(each, given, 1)]
         hint = ": leave line searches out, as in optax.lbfgs(0.1, linesearch=None)" if place == "optimizer" else ""
         raise TypeError(
             f"{place} must ask for {offers} alone, but {name:.200} asks for {str(error).partition(': ')[2]} too{hint}"
+            f"{' (' + ' '.join(near) + ')' if near else ''}"
         ) from error
     _check_answer(f"{place}'s update, that of {name:.200},", "updates, state", result, parameters, state)
 
@@ -198,21 +227,27 @@ def _check_answer(whose: str, wanted: str, result: Any, parameters: Parameters, 
             f"{whose} must return {wanted.split(',')[0]} like the parameters, {forms}, first, but returned "
             f"{jax.tree.structure(result[0])}"
         )
-    for path, leaf in jax.tree.leaves_with_path(result[0]):
-        like = dict(jax.tree.leaves_with_path(parameters))[path]
+    for leaf, like in zip(jax.tree.leaves(result[0]), jax.tree.leaves(parameters), strict=True):
         if leaf.shape != like.shape:
             raise ValueError(f"{whose} must keep the shapes of the parameters, {like.shape}, but returned {leaf.shape}")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"{whose} must return floating-point numbers, but returned {leaf.dtype}")
     _check_state(whose, result[1], state)
 
 
 def _check_state(whose: str, after: Any, before: Any) -> None:
     """Raise TypeError unless a state has the structure, shapes and types that it began with: the loop carries it on."""
-    said: list[Any] = [
-        (jax.tree.structure(each), [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(each)])
-        for each in (before, after)
-    ]
-    if said[0] != said[1]:
-        raise TypeError(f"{whose} must keep the form of its state, {said[0]!s:.300}, but returned {said[1]!s:.300}")
+    trees: list[Any] = [jax.tree.structure(each) for each in (before, after)]
+    forms = [[f"{leaf.dtype}{list(leaf.shape)}" for leaf in map(_form, jax.tree.leaves(each))] for each in (before, after)]
+    if trees[0] != trees[1] or forms[0] != forms[1]:
+        said = [f"{' '.join(form) or 'no arrays'} in {tree}" for form, tree in zip(forms, trees, strict=True)]
+        raise TypeError(
+            f"{whose} must return a state like the one that it began with, {said[0]:.300}, but returned {said[1]:.300}"
+        )
+
+
+def _form(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
 
 
 def _kind(result: Any) -> str:

@@ -95,6 +95,7 @@ class Job(NamedTuple):
     number: Any
     steps: Any
     first: jax.Array  # the samples of its first step, (batch_size,)
+    charged: int  # local steps that the work says
 
     @property
     def key(self) -> jax.Array:
@@ -104,6 +105,8 @@ class Job(NamedTuple):
 
     def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
         """Return the gradient of the loss on the batch of one local step."""
+        if isinstance(step, int) and not 0 <= step < self.charged:
+            raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
         where = (self.worker, self.number)
         picks = self.first
         if not (isinstance(step, int) and step == 0):
