@@ -61,12 +61,12 @@ REFUSED = {
     ),
     "an update that returns updates only": (
         lambda: sg.simulate(PROTOCOL, PROBLEM, CLUSTER, ONLY_UPDATES, UNTIL),
-        "optimizer's update must return a pair (updates, state), but that of only_updates … "
+        "optimizer's update, that of only_updates(), must return a pair (updates, state), but "
         "returned a ShapeDtypeStruct: end it with `return updates, state`",
     ),
     "an update the wrong way round": (
         lambda: sg.replay(TAPE, PROBLEM, THE_WRONG_WAY_ROUND),
-        "optimizer's update must return updates like the parameters",
+        "must return updates like the parameters",
     ),
     "looks in no unit": (
         lambda: sg.simulate(PROTOCOL, PROBLEM, CLUSTER, SGD, UNTIL, evaluate_every=10),

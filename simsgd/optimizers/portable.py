@@ -79,8 +79,8 @@ def comparable(name: str, optimizer: Any) -> Any:
     if callable(optimizer) and not isinstance(optimizer, (type, Tunable)):
         made = getattr(optimizer, "__name__", repr(optimizer))
         raise TypeError(
-            f"{name} must be an optax transformation, got the function {made} itself: call the factory that it is, as in "
-            f"{made}(...), or make a transformation of it, as in optax.stateless({made})"
+            f"{name} must be an optax transformation, got the function {made} itself: call it, as in {made}(...), if it "
+            f"makes one, else optax.stateless({made}) does"
         )
     example = EXAMPLES.get(name, "optimizers.sgd(0.1) or optax.adam(1e-3)")
     checks.instance(name, optimizer, (optax.GradientTransformation, Tunable), example)

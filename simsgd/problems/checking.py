@@ -59,8 +59,8 @@ def _refuse_keys_by_other_names(loss: object) -> None:
     third = parameters[2] if len(parameters) > 2 else None
     if third is not None and third.default is None and third.name != "key" and "key" in third.name.lower().split("_"):
         raise ValueError(
-            f"Problem.loss has a third argument {third.name!r} that may be left out, and so would be: call it key, and the loss "
-            "draws"
+            f"Problem.loss has a third argument {third.name!r} that may be left out, and so would be: call it key, and "
+            "the loss draws"
         )
 
 

@@ -3,7 +3,8 @@
 Laws of this module:
 
 1. Rows are played in blocks of up to `width` gradients of one step, side by side. The width is the size of the first
-   step (at most 128), so it is a fact of the tape: 1 for asynchronous SGD, n for synchronous SGD.
+   step (at most 128), so it is a fact of the tape: 1 for asynchronous SGD, n for synchronous SGD. Composed methods have at
+   most as many lanes as workers: their first step may be many times as large as the others.
 2. Chunks of any size give the same bits. (How many slots there are may depend on the chunks; it decides where versions are
    kept and takes part in no arithmetic.)
 3. Playing and evaluating only hand work to the device; whoever reads a number waits for it. So the host is free meanwhile.
@@ -165,7 +166,8 @@ class Player:
         if not rows.step[-1]:
             raise ValueError("rows must end with a step, and the last of these does not: hold back a step's first rows")
         if self.width is None:
-            self.width = min(LARGEST_WIDTH, int(np.argmax(rows.step)) + 1)
+            most = LARGEST_WIDTH if self._recipe.is_plain else min(LARGEST_WIDTH, self.workers)
+            self.width = min(most, int(np.argmax(rows.step)) + 1)
         fresh = self._fresh(rows) if isinstance(rows, Messages) else None
         if isinstance(rows, Messages) and not self.problem.replacement:
             demands.check_epochs(self._recipe.work, rows.steps)

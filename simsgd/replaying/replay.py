@@ -42,7 +42,8 @@ def replay(
         evaluate_every: how far apart to evaluate the metrics; by default a hundredth of the whole.
         dtype: "float32" or "float64".
         width: how many gradients of a step are computed side by side; by default as many as the first step has, at
-            most 128. Part of what the bits depend on, and of the cost: a step takes as long as so many gradients do.
+            most 128, and for a method of further parts at most as many as there are workers. Part of what the bits depend on,
+            and of the cost: a step takes as long as so many gradients do.
         progress: show a progress bar; by default on a terminal and in a notebook only.
 
     Raises:
