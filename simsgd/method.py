@@ -11,7 +11,6 @@ Laws of this module:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,17 +120,24 @@ class Method:
 
         return {field.name: describe(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
-    def __repr__(self) -> str:
-        return f"Method({', '.join(self._arguments())})"
+    @property
+    def further_parts(self) -> str:
+        """What it has besides its protocol and optimizer, as the code that makes it; nothing for a plain method."""
+        others = {field.name: field.default for field in dataclasses.fields(self)[2:] if field.name not in ("name", "source")}
+        return ", ".join(self._argument(name) for name, usual in others.items() if getattr(self, name) != usual)
 
-    def _arguments(self) -> Iterable[str]:
+    def __repr__(self) -> str:
         from simsgd import optimizers
 
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("protocol", "optimizer") or value != field.default:
-                text = optimizers.describe(value) if field.name in PARTS else repr(value)
-                yield text if field.name in ("protocol", "optimizer") else f"{field.name}={text}"
+        said = [repr(self.protocol), optimizers.describe(self.optimizer), self.further_parts]
+        said += [self._argument(name) for name in ("name", "source") if getattr(self, name) is not None]
+        return f"Method({', '.join(filter(None, said))})"
+
+    def _argument(self, name: str) -> str:
+        from simsgd import optimizers
+
+        value = getattr(self, name)
+        return f"{name}={optimizers.describe(value) if name in PARTS else repr(value)}"
 
 
 def protocol_of(method: Protocol | Method) -> Protocol:

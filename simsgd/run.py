@@ -321,7 +321,7 @@ class Run:
 
     def _title(self) -> str:
         made = self.configuration
-        protocol, workers = made.get("protocol", "a tape"), self.tape.workers
+        protocol, workers = made.get("name", made.get("protocol", "a tape")), self.tape.workers
         return (
             f"{protocol}, {workers} workers, {made['problem']}, {self.dataset.time.values[-1]:.4g} simulated s: {self.status}"
         )

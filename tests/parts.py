@@ -170,7 +170,8 @@ def by_all_that_is_offered(power):
 
     def update(updates, state, params=None, *, staleness, worker, workers, job, steps, version, parameters_read):
         by = (1 + staleness) ** -power + (0.01 * worker + 0.001 * job + 0.0001 * version + 0.1 * steps) / workers
-        return jax.tree.map(lambda u: u * by.astype(u.dtype), updates), state
+        moved = optax.tree.sub(params, parameters_read)
+        return jax.tree.map(lambda u, d: u * by.astype(u.dtype) + 0.1 * d, updates, moved), state
 
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 

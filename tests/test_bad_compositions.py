@@ -122,7 +122,11 @@ def test_a_protocol_that_asks_for_local_steps_of_a_single_gradient():
     """Of one gradient the clock would charge three, and the player compute one."""
     method = sg.Method(Handing(3), SGD)
     refuses(
-        (sg.ProtocolError, ValueError), lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END), "3", "OneGradient", "work"
+        (sg.ProtocolError, ValueError),
+        lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END),
+        "steps=3",
+        "computes 1",
+        "work",
     )
 
 
@@ -301,3 +305,13 @@ def test_a_protocol_replayed():
 def test_steps_tuned_of_a_method_that_is_no_function():
     target = sg.Target("loss", at_most=0.1, within=sg.Seconds(5))
     refuses(TypeError, lambda: sg.study.tune(METHOD, PROBLEM, CLUSTER, [0.1], until=target), "Method", "lambda step_size")
+
+
+def test_epochs_need_jobs_of_one_number_of_steps():
+    """Where a job's batches stand in a worker's epoch follows from the job's number."""
+    by = sg.problems.EqualShares()
+    shares = {replacement: PROBLEM.partitioned(2, by=by, replacement=replacement) for replacement in (False, True)}
+    method = sg.Method(Handing(steps=3), SGD, work=LocalSGD(steps=2))
+    cluster = sg.Cluster(2, times.Constant(1.0))
+    assert sg.simulate(method, shares[True], cluster, until=sg.Updates(2)).tape.steps.tolist() == [3, 3]
+    refuses(ValueError, lambda: sg.simulate(method, shares[False], cluster, until=END), "charged 3", "LocalSGD", "epochs")

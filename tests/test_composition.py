@@ -21,7 +21,7 @@ from comparing import (
     squared_error,
     worker_states,
 )
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from methods import METHODS
 from parts import AT_WORKER, HAND_OUT, ON_MESSAGE, OPTIMIZERS, WORKS, method_of
@@ -80,7 +80,11 @@ def check_composition(names, where, seed, updates, chunk, every):
     """All that must hold of every composition."""
     method = method_of(**(names | {"protocol": METHODS[names["protocol"]]}))
     cluster = CLUSTERS[where]
-    tape = recorded(method, cluster, updates, seed).check()
+    try:
+        tape = recorded(method, cluster, updates, seed).check()
+    except sg.StuckError:
+        assert names["protocol"] == "MindFlayer"  # where a job's local steps take longer than its limit
+        reject()
     in_pieces, versions = played(tape, method, seed, chunk)
     player = assert_agrees(tape, method, seed)
     assert player.flat_parameters.tobytes() == versions[-1].tobytes()

@@ -44,7 +44,7 @@ def test_the_table_of_what_there_is_is_whole():
         assert classes - results <= named, module.__name__
     known = {
         name
-        for module in (sg, sg.times, sg.networks, sg.faults, sg.protocols, sg.problems, sg.optimizers, sg.plots)
+        for module in (sg, sg.times, sg.networks, sg.faults, sg.protocols, sg.problems, sg.optimizers, sg.plots, sg.testing)
         for name in dir(module)
     }
     assert named <= known

@@ -13,7 +13,7 @@ import simsgd as sg
 
 SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 sys.path.append(str(SCENARIOS))  # as Python puts a script's own folder there
-common, measuring = (importlib.import_module(name) for name in ("common", "measuring"))
+common, measuring, ranking, shelf = map(importlib.import_module, ("common", "measuring", "ranking", "shelf"))
 SMALL = {
     "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 1 --target-accuracy 0.8 --within 40 "
     "--step-sizes 0.03 0.1 0.3 1.0",
@@ -25,6 +25,8 @@ SMALL = {
     "--step-sizes 0.1 0.3",
     "when_workers_fail": "--workers 3 --elastic-workers 1 --between-failures 10 --seeds 1 --target-accuracy 0.8 --within 20 "
     "--step-sizes 0.1 0.3",
+    "method_shelf": "--methods minibatch asynchronous --workers 4 --labels 3 --seeds 1 --tuning-seeds 1 --seconds 10 "
+    "--evaluate-every 1 --above 0.5",
     "where_each_wins": "--workers 4 --straggler 1 4 --latency 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
 }
 FILES = {
@@ -44,6 +46,7 @@ FILES = {
     "all_reduce_or_parameter_server": {"map.png", "time_per_update.png", "all_reduce_or_parameter_server.nc", "table.txt"},
     "steady_or_jitter": {"timelines.png", "comparison.png", "steady_or_jitter.nc", "table.txt"},
     "when_workers_fail": {"timeline.png", "failures.png", "when_workers_fail.nc", "table.txt"},
+    "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
 }
 EVERYWHERE = ["--output", "--compilation-cache"]
@@ -75,6 +78,22 @@ FLAGS = {
         "--leaves-at",
         "--loss-probability",
         "--timeout",
+    ],
+    "method_shelf": [
+        *RECORDING,
+        "--methods",
+        "--no-quick",
+        "--slowest",
+        "--labels",
+        "--latency",
+        "--seeds",
+        "--tuning-seeds",
+        "--seconds",
+        "--above",
+        "--kept",
+        "--evaluate-every",
+        "--batch-size",
+        "--penalty",
     ],
     "where_each_wins": [*IN_ROUNDS, "--straggler", "--straggler-share", "--latency", "--bandwidth"],
 }
@@ -129,6 +148,16 @@ REFUSED = {
         ("--timeout -1", "LostMessages.timeout must be a finite number of at least 0 (seconds)"),
         ("--between-failures 1e9 --seeds 1", "nobody crashes on the first seed"),
     ],
+    "method_shelf": [
+        ("--methods asynchronos", "asynchronos"),
+        ("--methods rennala rennala", "--methods must hold at least one value and none twice"),
+        ("--workers 1", "--workers must be finite and at least 2, got 1"),
+        ("--workers 5", "LabelsPerWorker.labels must be from 2 to 10, so that 5 workers have all 10 labels"),
+        ("--labels 11", "--labels must be finite and at least 1 and at most 10, got 11"),
+        ("--slowest 0.5", "--slowest must be finite and at least 1, got 0.5"),
+        ("--above 0", "--above must be finite and above 0, got 0"),
+        ("--kept 100", "--kept must be from --evaluate-every (0.5 s) to --seconds (60 s), got 100"),
+    ],
     "where_each_wins": [
         ("--workers 0", "--workers must be finite and at least 1, got 0"),
         ("--straggler -1", "--straggler must be finite and at least 1, got -1"),
@@ -141,6 +170,7 @@ REFUSED = {
 SAID = {
     "sync_vs_async": ["SGD reaches accuracy ≥ 0.8 first", "At one step size, asynchronous SGD moves 4 times as far"],
     "where_each_wins": ["cells, in"],
+    "method_shelf": ["first is", "There on every seed where data are alike"],
     "parameter_server_bottleneck": ["Fair sharing is within"],
     "all_reduce_or_parameter_server": ["ethernet 25g: sync on a ring is first in"],
     "steady_or_jitter": ["Mean seconds of a job by the laws: the same"],
@@ -272,6 +302,49 @@ def test_cautions_name_the_cells():
         best=xarray.ones_like(found.best.sel(cell=["x"], protocol=["async"]))
     )
     assert measuring.cautions(inside, "protocol", "--within") == ["No best step size is at the edge of the grid."]
+
+
+@pytest.mark.parametrize("optimum", [2.0**-10, 2.0**-3, 2.0**4])
+def test_a_step_size_is_looked_for_beyond_the_edge_and_then_more_finely(optimum):
+    tried = []
+
+    def try_sizes(sizes):
+        tried.extend(sizes)
+        return {size: (np.inf, abs(np.log2(size / optimum))) for size in sizes}
+
+    assert shelf.tuned(try_sizes, [2.0**-4, 2.0**-2, 1.0]) == optimum
+    assert len(tried) == len(set(tried))
+    diverging = shelf.tuned(lambda sizes: {size: (np.inf, np.inf) for size in sizes}, [0.25, 1.0])
+    assert diverging in (0.25, 1.0)
+
+
+def test_the_shelf_is_ranked_by_time_then_arrivals_then_loss():
+    inf = np.inf
+    seconds = {"quick": [1, 2, 3], "slow": [4, 4, inf], "hardly": [1, inf, inf], "twin": [inf] * 3, "never": [inf] * 3}
+    measured = xarray.Dataset(
+        {
+            "seconds": (("data", "method", "seed"), [list(seconds.values())] * 2),
+            "final": (("data", "method", "seed"), np.full((2, 5, 3), [[0.0], [0.1], [0.1], [0.3], [0.2]])),
+            "loss": (("data", "method", "seed"), np.full((2, 5, 3), [[1.0], [2.0], [3.0], [4.0], [4.0]])),
+            "step_size": (("data", "method"), np.ones((2, 5))),
+        },
+        coords={"data": ["alike", "differ"], "method": list(seconds)},
+    )
+    measured["seconds"][1, 0] = inf
+    measured["rank"] = ranking.ranks(measured)
+    assert measured["rank"].values.tolist() == [[0, 1, 2, 4, 3], [2, 0, 1, 4, 3]]
+    assert "4 (4 to never, 2 of 3 seeds)" in ranking.ranked(measured.sel(data="alike"))
+    said = ranking.findings(measured)
+    assert "first is quick; at least as quick on some seed: hardly;" in said
+    assert "the same numbers: never = twin." in said
+    assert "there on every seed: only quick;" in said
+    assert said.endswith("not where they differ: 1 of 5 methods.")
+
+
+def test_settings_are_of_presets_on_the_shelf():
+    told = shelf.settings((0.1, 0.2, 0.4, 0.8), share_batches=5)
+    for entry in sg.methods.SHELF:
+        assert entry.make(0.1, **told.get(entry.preset.__name__, {})).name == entry.name
 
 
 def test_tables_line_up():

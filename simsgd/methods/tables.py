@@ -6,7 +6,7 @@ Where data differ between workers they go to the optimum of the mean, as fast wo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import optax
 
@@ -30,6 +30,8 @@ class FullGradient(Work):
         >>> sg.methods.FullGradient(steps=20)
         FullGradient(steps=20)
     """
+
+    takes_steps: ClassVar[bool] = False
 
     def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
         """Return it."""

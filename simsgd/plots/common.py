@@ -99,8 +99,8 @@ def origin(thing: Any) -> dict[str, Any]:
 
 
 def protocol_name(made: Mapping[str, Any]) -> str:
-    """Return the protocol that a run or a tape was made with, as a title says it."""
-    return str(made.get("protocol", "a tape")).removesuffix("()")
+    """Return the name of the method that a run or a tape was made with, as a title says it, or its protocol's."""
+    return str(made.get("name", made.get("protocol", "a tape"))).removesuffix("()")
 
 
 def named(name: str, things: Any, labels: Sequence[str] | None, mark: str) -> list[tuple[str, Any]]:
@@ -161,7 +161,7 @@ def _check(name: str, item: Any, mark: str) -> None:
 def _check_seeds(name: str, runs: Sequence[Any]) -> None:
     """Raise ValueError unless runs that are drawn as one differ in their seeds, and in nothing else that is known of them."""
     made = [origin(run) for run in runs]
-    for key in ("protocol", "cluster", "problem", "step_size"):
+    for key in ("protocol", "parts", "cluster", "problem", "step_size"):
         values = list(dict.fromkeys(str(m.get(key)) for m in made))
         if len(values) > 1:
             raise ValueError(
@@ -189,9 +189,10 @@ def _telling_names(origins: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _details(made: Mapping[str, Any], likes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what tells one from its likes: the step size (or the optimizer), the seed, or else the cluster."""
+    """Return what tells one from its likes: the step size (or the optimizer), the seed, or else the method or the cluster."""
     step = "step_size" if all(isinstance(like.get("step_size"), int | float) for like in likes) else "optimizer"
     telling = [key for key in (step, "seed") if len({str(like.get(key)) for like in likes}) > 1]
-    telling = telling or [key for key in ("cluster",) if len({str(like.get(key)) for like in likes}) > 1]
+    telling = telling or [key for key in ("parts", "cluster") if len({str(like.get(key)) for like in likes}) > 1]
     words = {"step_size": "step size ", "seed": "seed "}
-    return [words.get(key, "") + plain(made.get(key)) for key in telling]
+    usual = {"parts": "plain"}
+    return [words.get(key, "") + plain(made.get(key, usual.get(key))) for key in telling]

@@ -112,8 +112,10 @@ def are_too_many(labelled: Sequence[tuple[str, Any]]) -> bool:
 
 
 def _method(label: str, thing: Any) -> str:
-    """Return the name of a thing's method: its protocol's, or what its label begins with."""
+    """Return the name of a thing's method: its own, its protocol's, or what its label begins with."""
     made = common.origin(thing)
+    if "name" in made:
+        return str(made["name"])
     found = [re.match(r"\w+", str(said)) for said in (made.get("protocol", ""), label)]
     said = [WORDS.get(match[0].lower(), match[0]) for match in found if match]
     return next((name for name in said if name in METHOD_COLOURS), said[0] if made.get("protocol") else str(label))

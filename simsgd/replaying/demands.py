@@ -16,6 +16,7 @@ from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Parameters, Problem
 from simsgd.replaying.blocks import TILE
+from simsgd.replaying.composed import begin
 from simsgd.replaying.drawing import Data, Drawing, Job
 from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
@@ -29,17 +30,19 @@ OPTIMIZERS = (optax.GradientTransformation, optax.MultiSteps, Tunable)
 EXAMPLE = "optimizers.sgd(0.1) or optax.adam(1e-3)"
 
 
-def check_memory(problem: Problem, dtype: str, width: int, slots: int) -> None:
+def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0) -> None:
     """Raise BoundError if the batches or the models that a replay holds at a time take more than `bounds.bytes`.
 
     Batches: TILE · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models: one for
-    each slot, and a version and a gradient for each lane of a block. Activations and the optimizer's state come on top.
+    each slot, a version and a gradient for each lane of a block, and what is remembered of messages. Activations and the
+    optimizer's state come on top.
 
     Args:
         problem: what is learned.
         dtype: "float32" or "float64".
         width: lanes of a block.
         slots: how many versions are kept.
+        remembered: bytes of what workers and the server remember of messages.
     """
     sample = sum(_sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     draws = TILE * WORDS_OF_A_DRAW * 4
@@ -47,7 +50,15 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int) -> None:
     side_by_side = "" if width == 1 else f", {width} side by side,"
     bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
     models = (slots + 2 * width) * problem.message_bytes_in(dtype)
-    bounds.check("bytes", models, f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}")
+    besides = f" and what {remembered:,} bytes remember of messages" if remembered else ""
+    what = f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}{besides}"
+    bounds.check("bytes", models + remembered, what)
+
+
+def bytes_remembered(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> int:
+    """Return the bytes of what workers and the server remember of messages."""
+    states = jax.eval_shape(lambda p: begin(recipe, numbers, p), parameters)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
 
 def _sample_bytes(leaf: np.ndarray, dtype: str) -> int:
@@ -92,6 +103,19 @@ def check_tape(method: object, tape: Tape) -> None:
         raise ValueError(
             f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
             "the Method that it was recorded with"
+        )
+
+
+def check_epochs(work: Work, steps: np.ndarray) -> None:
+    """Raise ValueError if jobs have different numbers of local steps while workers go through their shares in epochs.
+
+    Where a job's batches stand in an epoch follows from its number, which is possible if all have as many.
+    """
+    if (steps != work.steps).any():
+        other = int(steps[steps != work.steps][0])
+        raise ValueError(
+            f"a job was charged {other} local steps, and {work!r} has {work.steps}: workers that go through their shares in "
+            "epochs need jobs of one number of steps; use problem.partitioned(…, replacement=True), or assign(worker) alone"
         )
 
 

@@ -136,6 +136,8 @@ class Player:
             self._data = Data.of(samples, problem)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             demands.check_updates(method, self._recipe, self._numbers, parameters, self._drawing, self._data, self._key)
+            self._remembered = demands.bytes_remembered(self._recipe, self._numbers, parameters)
+            demands.check_memory(problem, dtype, self.width or 1, 2, self._remembered)
             self._carry = loop.begin(parameters, self._recipe, self._numbers)
             metrics, each = tuple(problem.metrics.values()), problem.worker_losses
             model = self._carry.parameters
@@ -165,6 +167,8 @@ class Player:
         if self.width is None:
             self.width = min(LARGEST_WIDTH, int(np.argmax(rows.step)) + 1)
         fresh = self._fresh(rows) if isinstance(rows, Messages) else None
+        if isinstance(rows, Messages) and not self.problem.replacement:
+            demands.check_epochs(self._recipe.work, rows.steps)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
             self._play_piece(piece, reads, writes, self.width, None if fresh is None else fresh[first:last])
@@ -184,7 +188,7 @@ class Player:
     ) -> None:
         """Play rows whose slots are known. The device plays on while the host prepares the next piece."""
         slots = self._slots_wanted(width)
-        demands.check_memory(self.problem, self.dtype, width, slots)
+        demands.check_memory(self.problem, self.dtype, width, slots, self._remembered)
         recipe = self._recipe
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)
@@ -249,7 +253,7 @@ class Player:
         if not isinstance(method, Method):
             return said
         named = {} if method.name is None else {"name": method.name}
-        return said | named | ({} if method.is_plain else {"method": repr(method)})
+        return said | named | ({"parts": method.further_parts} if method.further_parts else {})
 
     def identity(self, tape: Mapping[str, Any], schedule: Schedule) -> Identity:
         """Return the identity of the run that it is about to play; see `simsgd.replaying.identify`."""
