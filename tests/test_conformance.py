@@ -183,6 +183,20 @@ def test_bytes_that_change_are_found():
         check_method(sg.Method(sg.AsyncSGD(), SGD, work=Fickle()), only="bytes")
 
 
+@dataclasses.dataclass(frozen=True)
+class Smaller(sg.AsyncSGD):
+    """A protocol that says how many bytes a message has."""
+
+    def on_gradient(self, server, gradient):
+        server.apply(gradient)
+        server.assign(gradient.worker, bytes_up=1.0 + gradient.job % 3)
+
+
+def test_bytes_that_a_protocol_says_are_as_good_as_the_work_s():
+    check_method(Smaller(), only="bytes")
+    check_method(Smaller(), only="same bits")
+
+
 def test_every_check_has_been_seen_to_fail():
     assert set(CHECKS) == {*BROKEN, "common random numbers", "bytes"}
 

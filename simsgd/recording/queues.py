@@ -115,16 +115,15 @@ class _Flows:
         self.rate = 0.0
         self.level = 0.0  # bytes that each flow which was there all the time has had
         self.count = 0
-        self.heap: list[tuple[float, int, Job]] = []
+        self.heap: list[tuple[float, int, _Flowing]] = []
 
 
-class _Flowing(NamedTuple):
+class _Flowing:
     """A message that is under way: whose, in which flows, since when, and the seconds that it would take alone."""
 
-    job: Job
-    flows: _Flows
-    since: float
-    alone: float
+    def __init__(self, job: Job, flows: _Flows, since: float, alone: float) -> None:
+        self.job, self.flows, self.since, self.alone = job, flows, since, alone
+        self.here = True
 
 
 class FairLink:
@@ -146,63 +145,64 @@ class FairLink:
         self._done = done
         self._capacity = math.inf  # that of the first message which the link limits
         self._classes: list[_Flows] = []  # those with messages, from the smallest cap to the greatest
+        self._class_of: dict[tuple[float, bool], _Flows] = {}  # the same, by cap and whether the link limits them
         self._joined: dict[int, _Flowing] = {}
+        self._limited = 0  # how many of them the link limits
         self._last = 0.0
         self._number = 0
         self._awaited = 0
 
     def put(self, job: Job) -> None:
         """Let a message join: the others' rates fall."""
-        message = self._message(job)
-        if message.alone == 0.0:
+        size, cap, capacity = self._message(job)
+        cap = min(cap, capacity)
+        alone = size / cap
+        if not alone:
             self._done(job, self._loop.now)
             return
-        size, cap = self._in_units_of_the_first(message)
+        limited = capacity < math.inf
+        if limited and capacity != self._capacity:
+            size, cap = self._in_units_of_the_first(size, cap, capacity)
         now = self._advance()
-        flows = self._flows(cap, message.capacity < math.inf)
-        self._number += 1
-        heapq.heappush(flows.heap, (flows.level + size, self._number, job))
+        flows = self._class_of.get((cap, limited)) or self._new_class(cap, limited)
         flows.count += 1
-        self._joined[job.worker] = _Flowing(job, flows, now, message.alone)
+        self._limited += limited
+        self._number += 1
+        self._joined[job.worker] = flowing = _Flowing(job, flows, now, alone)
+        heapq.heappush(flows.heap, (flows.level + size, self._number, flowing))
         self._share()
 
     def drop(self, job: Job) -> None:
         """Let a message leave unfinished: the others' rates rise."""
-        if self._is_here(job):
+        flowing = self._joined.get(job.worker)
+        if flowing is not None and flowing.job is job:
             self._advance()
-            self._leave(job)
+            self._leave(flowing)
             self._share()
 
-    def _is_here(self, job: Job) -> bool:
-        flowing = self._joined.get(job.worker)
-        return flowing is not None and flowing.job is job
-
-    def _in_units_of_the_first(self, message: Message) -> tuple[float, float]:
+    def _in_units_of_the_first(self, size: float, cap: float, capacity: float) -> tuple[float, float]:
         """Return the bytes and the cap of a message, in bytes of those messages for which the link has its `_capacity`."""
-        size, cap, capacity = message
-        if capacity == math.inf:
-            return size, cap
         if self._capacity == math.inf:
             self._capacity = capacity
         slower = self._capacity / capacity
-        size, cap = size * slower, min(cap, capacity) * slower
+        size, cap = size * slower, cap * slower
         if not (size < math.inf and cap > 0):
             raise ValueError(f"a link cannot be shared by messages of {self._capacity!r} and {capacity!r} bytes/second")
         return size, cap
 
-    def _flows(self, cap: float, limited: bool) -> _Flows:
-        """Return the flows with a cap: those there are, or new ones."""
-        place = bisect.bisect_left(self._classes, (cap, limited), key=_order)
-        if place == len(self._classes) or _order(self._classes[place]) != (cap, limited):
-            self._classes.insert(place, _Flows(cap, limited))
-        return self._classes[place]
+    def _new_class(self, cap: float, limited: bool) -> _Flows:
+        self._class_of[cap, limited] = flows = _Flows(cap, limited)
+        bisect.insort(self._classes, flows, key=_cap)
+        return flows
 
-    def _leave(self, job: Job) -> _Flowing:
-        flowing = self._joined.pop(job.worker)
-        flowing.flows.count -= 1
-        if not flowing.flows.count:  # others with this cap will make a fresh start, so that rounding does not add up
-            self._classes.remove(flowing.flows)
-        return flowing
+    def _leave(self, flowing: _Flowing) -> None:
+        del self._joined[flowing.job.worker]
+        flowing.here, flows = False, flowing.flows
+        flows.count -= 1
+        self._limited -= flows.limited
+        if not flows.count:  # others with this cap will make a fresh start, so that rounding does not add up
+            self._classes.remove(flows)
+            del self._class_of[flows.cap, flows.limited]
 
     def _advance(self) -> float:
         """Bring the levels up to now, and return it."""
@@ -214,17 +214,17 @@ class FairLink:
 
     def _share(self) -> None:
         """Give each class its rate, and wait for the message that is through first."""
-        capacity, soonest, first = self._capacity, math.inf, None
-        count = sum(flows.count for flows in self._classes if flows.limited)
+        capacity, count, soonest, first = self._capacity, self._limited, math.inf, None
         for flows in self._classes:
-            flows.rate = flows.cap
+            rate = flows.cap
             if flows.limited:
-                flows.rate = min(flows.cap, capacity / count)
-                capacity -= flows.rate * flows.count
+                rate = min(rate, capacity / count)
+                capacity -= rate * flows.count
                 count -= flows.count
-            while not self._is_here(flows.heap[0][2]):
-                heapq.heappop(flows.heap)  # it was dropped
-            left = (flows.heap[0][0] - flows.level) / flows.rate
+            flows.rate, heap = rate, flows.heap
+            while not heap[0][2].here:
+                heapq.heappop(heap)  # it was dropped
+            left = (heap[0][0] - flows.level) / rate
             if left < soonest:
                 soonest, first = left, flows
         self._awaited += 1
@@ -236,15 +236,15 @@ class FairLink:
         if number != self._awaited:  # the rates have changed since
             return
         now = self._advance()
-        level, _, job = heapq.heappop(flows.heap)
+        level, _, flowing = heapq.heappop(flows.heap)
         flows.level = level  # exactly, whatever the clock's rounding
-        flowing = self._leave(job)
+        self._leave(flowing)
         self._share()
-        self._done(job, max(flowing.since, now - flowing.alone))
+        self._done(flowing.job, max(flowing.since, now - flowing.alone))
 
 
-def _order(flows: _Flows) -> tuple[float, bool]:
-    return flows.cap, flows.limited
+def _cap(flows: _Flows) -> float:
+    return flows.cap
 
 
 class Free:

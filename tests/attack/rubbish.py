@@ -285,7 +285,7 @@ class Chaos(Protocol):
         self._verbs(server)
 
     def _verbs(self, server):
-        for _ in range(min(self.verbs, 10)):
+        for _ in range(min(self.verbs, 10) if server.workers else 0):
             worker, busy = int(server.rng.choice(server.workers)), server.busy
             what = server.rng.integers(8)
             if what in (0, 1) and worker not in busy:
@@ -321,8 +321,7 @@ class Chaos(Protocol):
         self._verbs(server)
 
     def on_leave(self, server, worker):
-        if server.workers:
-            self._verbs(server)
+        self._verbs(server)
 
     def on_join(self, server, worker):
         self._verbs(server)

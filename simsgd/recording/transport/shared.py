@@ -7,6 +7,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from simsgd.cluster import Cluster
 from simsgd.networks import ParameterServer
@@ -47,17 +48,18 @@ class SharedServer(Transport):
 
     def _link(self, way: Way, done: Callable[[Job, float], None]) -> Queue:
         """Return the server's link of one direction."""
-        asked: Callable[[int, float], Message] = functools.lru_cache(SIZES_KEPT)(functools.partial(self._message, way))
-        bytes_of = operator.attrgetter(f"charges.bytes_{way}")
-        for worker in range(len(self._faults)):
-            asked(worker, getattr(self._usual, f"bytes_{way}"))
+        fair, usual, bytes_of = self._network.sharing == "fair", self._usual, operator.attrgetter(f"bytes_{way}")
+        asked = functools.lru_cache(SIZES_KEPT)(functools.partial(self._message if fair else self._seconds, way))
+        usually = [asked(worker, bytes_of(usual)) for worker in range(len(self._faults))]
 
-        def message(job: Job) -> Message:
-            return asked(job.worker, bytes_of(job))
+        def of(job: Job) -> Any:
+            return usually[job.worker] if job.charges is usual else asked(job.worker, bytes_of(job.charges))
 
-        if self._network.sharing == "fair":
-            return FairLink(self._loop, message, done)
-        return Line(self._loop, lambda job: message(job).alone, done)
+        return (FairLink if fair else Line)(self._loop, of, done)
+
+    def _seconds(self, way: Way, worker: int, size: float) -> float:
+        """Return how long a message takes alone; raises what `_message` raises."""
+        return self._message(way, worker, size).alone
 
     def _message(self, way: Way, worker: int, size: float) -> Message:
         """Return what a link is told of a message, or raise ValueError for one that takes longer than a clock can count."""
