@@ -127,37 +127,51 @@ class Messages(NamedTuple):
         self, snapshots: Parameters, current: Parameters, states: States, lane: Lane, computed: Parameters | None
     ) -> tuple[States, Parameters]:
         """Return what is remembered after one message, and weight·message; zero of a job that was not used."""
-        recipe, read, job = self.recipe, at(snapshots, lane.read_slot), self._job(lane)
-        of_work, of_worker = own = optimizers.row(states.workers, lane.worker)
-        if recipe.resets:
-            first = begin_worker(recipe, self.numbers, read)
-            of_work, of_worker = jax.tree.map(lambda new, old: jnp.where(lane.fresh, new, old), first, own)
-        if computed is None:
-            computed, of_work = recipe.work.run(read, of_work, job)
-        about = {"worker": lane.worker, "job": lane.job, "steps": lane.steps}
-        at_worker = recipe.build("at_worker", self.numbers)
-        message, of_worker = at_worker.update(computed, of_worker, read, **about, key=job.key)
-        states = states._replace(workers=optimizers.with_row(states.workers, lane.worker, (of_work, of_worker)))
+        read = at(snapshots, lane.read_slot)
+        workers, message = self._send(read, states.workers, lane, computed)
 
         def use(remembered: Any) -> tuple[Any, Parameters]:
-            used, remembered = recipe.build("on_message", self.numbers).update(
-                *(message, remembered, current),
-                **about,
-                staleness=lane.staleness,
-                version=lane.version,
-                workers=recipe.workers,
-                parameters_read=read,
-            )
+            used, remembered = self._use(message, remembered, current, read, lane)
             return remembered, jax.tree.map(lambda m, p: lane.weight.astype(p.dtype) * m.astype(p.dtype), used, current)
 
         def leave(remembered: Any) -> tuple[Any, Parameters]:
             return remembered, jax.tree.map(jnp.zeros_like, current)
 
-        if not recipe.remembers:  # then jobs that were not used are not on the table
+        if not self.recipe.remembers:  # then jobs that were not used are not on the table
             remembered, weighted = use(states.messages)
         elif jax.tree.leaves(states.messages):
             remembered, weighted = jax.lax.cond(lane.used, use, leave, states.messages)
         else:  # a selection takes less time than a branch
             remembered, weighted = use(states.messages)
             weighted = jax.tree.map(lambda m: jnp.where(lane.used, m, 0), weighted)
-        return states._replace(messages=remembered), weighted
+        return States(workers, remembered), weighted
+
+    def _send(self, read: Parameters, workers: Any, lane: Lane, computed: Parameters | None) -> tuple[Any, Parameters]:
+        """Return what workers remember after a job, and its message; the work is done unless it was `computed`."""
+        recipe, job = self.recipe, self._job(lane)
+        of_work, of_worker = own = optimizers.row(workers, lane.worker)
+        if recipe.resets:
+            first = begin_worker(recipe, self.numbers, read)
+            of_work, of_worker = jax.tree.map(lambda new, old: jnp.where(lane.fresh, new, old), first, own)
+        if computed is None:
+            computed, of_work = recipe.work.run(read, of_work, job)
+        message, of_worker = recipe.build("at_worker", self.numbers).update(
+            *(computed, of_worker, read), worker=lane.worker, job=lane.job, steps=lane.steps, key=job.key
+        )
+        return optimizers.with_row(workers, lane.worker, (of_work, of_worker)), message
+
+    def _use(
+        self, message: Parameters, remembered: Any, current: Parameters, read: Parameters, lane: Lane
+    ) -> tuple[Parameters, Any]:
+        """Return what the server makes of a message, and what it remembers."""
+        result: tuple[Parameters, Any] = self.recipe.build("on_message", self.numbers).update(
+            *(message, remembered, current),
+            worker=lane.worker,
+            job=lane.job,
+            steps=lane.steps,
+            staleness=lane.staleness,
+            version=lane.version,
+            workers=self.recipe.workers,
+            parameters_read=read,
+        )
+        return result

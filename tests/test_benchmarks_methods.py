@@ -1,0 +1,90 @@
+"""What parts of methods cost: replays side by side in one process, and memory; printed, never asserted.
+
+Run them with: python -m pytest -m slow -s -n 0 tests/test_benchmarks_methods.py
+"""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from test_benchmarks import EXPONENTIAL, WORKERS, compare
+
+import simsgd as sg
+from simsgd.replaying.player import Player
+from simsgd.replaying.reading import Reading
+
+pytestmark = pytest.mark.slow
+UPDATES = 8_192
+SGD = sg.optimizers.sgd(0.05)
+MEMORY = """
+import resource, sys, optax, simsgd as sg
+parts = {"plain": {}, "at the worker": {"at_worker": optax.trace(0.9)},
+         "at the server": {"on_message": sg.optimizers.per_worker(optax.trace(0.9))}}[sys.argv[1]]
+method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.05), **parts)
+cluster = sg.Cluster(1000, sg.times.Exponential(mean=0.1))
+problem = sg.problems.digits(hidden=int(sys.argv[2]))
+sg.simulate(method, problem, cluster, until=sg.Updates(3000), evaluate_every=sg.Updates(1000))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+"""
+
+
+def player_of(problem, method, tape):
+    """A player that has compiled, and what plays the tape to its end with it."""
+    player, source = Player(problem, method, tape.workers), Reading(tape)
+    source.advance(updates=tape.updates // 2)
+    player.catch_up(source)
+    return player, source
+
+
+def playing(problem, method, tape):
+    """Return a call that plays a tape from its beginning."""
+
+    def play():
+        player, source = player_of(problem, method, tape)
+        source.advance(updates=tape.updates)
+        player.catch_up(source)
+        jax.block_until_ready(player._carry)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in sg.methods.SHELF if row.protocol == "AsyncSGD" and row.name != "IAG"], ids=lambda row: row.name
+)
+def test_rules_against_plain_asynchronous_sgd(row):
+    problem = sg.problems.digits()
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(WORKERS, EXPONENTIAL), sg.Updates(UPDATES))
+    compare(row.name, playing(problem, row.make(0.05), tape), playing(problem, SGD, tape), UPDATES, "gradients/s")
+
+
+def test_a_method_without_parts_against_its_protocol_and_optimizer():
+    problem = sg.problems.digits()
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(WORKERS, EXPONENTIAL), sg.Updates(UPDATES))
+    plain = sg.Method(sg.AsyncSGD(), SGD)
+    compare("plain method", playing(problem, plain, tape), playing(problem, SGD, tape), UPDATES, "gradients/s")
+
+
+def test_memory_of_states_of_a_thousand_workers():
+    """Arrays that are alive, exactly, and the peak of a process for a model that is large beside what compiling takes."""
+    problem = sg.problems.digits()
+    tape = sg.record(sg.AsyncSGD(), sg.Cluster(1000, EXPONENTIAL), sg.Updates(3000))
+    alive = []
+    for parts in ({}, {"at_worker": optax.trace(0.9)}):
+        before = sum(array.nbytes for array in jax.live_arrays())
+        player, _ = player_of(problem, sg.Method(sg.AsyncSGD(), SGD, **parts), tape)
+        alive.append(sum(array.nbytes for array in jax.live_arrays()) - before)
+        del player
+    needed = 1000 * 4 * problem.parameter_count
+    print(f"states of 1,000 workers: {np.diff(alive)[0] / needed:.3f} of what they need ({needed / 1e6:.2f} MB)")
+    peaks = {
+        kind: float(subprocess.run([sys.executable, "-c", MEMORY, kind, "512"], capture_output=True, check=True).stdout)
+        for kind in ("plain", "at the worker", "at the server")
+    }
+    needed = 1000 * 4 * sg.problems.digits(hidden=512).parameter_count / 1e6
+    for kind, peak in peaks.items():
+        print(
+            f"{kind}: a peak of {peak:.0f} MB, {(peak - peaks['plain']) / needed:.2f} of {needed:.0f} MB above the plain one's"
+        )
