@@ -40,8 +40,9 @@ def case(seed: int) -> tuple[Case, list[Refusal]]:
         "until": draw.end(),
         "seed": draw.seed(),
         "message_bytes": draw.message_bytes(),
-        "batch_size": repr(BATCH),
     }
+    if text(given["until"]).startswith("sg.Samples"):
+        given["batch_size"] = repr(BATCH)
     return Case(seed, Call("sg.record", tuple(given.items()))), draw.refusals
 
 
