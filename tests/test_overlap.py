@@ -64,9 +64,9 @@ def test_recording_goes_on_before_the_device_answers(cluster, noisy, monkeypatch
     order = []
     advance, metrics = simulation.Recording.advance, Evaluation.metrics.fget
 
-    def advancing(recording, updates, seconds):
+    def advancing(recording, updates, *others):
         order.append(f"record to {updates}")
-        advance(recording, updates, seconds)
+        advance(recording, updates, *others)
 
     def waiting(look):
         order.append("wait")
