@@ -109,6 +109,9 @@ class Watching(sg.Protocol):
         if looks:
             assert (server.observe("loss") == before) == (server.version == version)
 
+    def on_alarm(self, server):
+        self.watched.on_alarm(server)
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_observing_changes_no_bit(method, cluster, noisy):
