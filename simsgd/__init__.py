@@ -42,7 +42,7 @@ _HOME = {
 }
 _MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "study", "testing", "times")
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __all__ = [*_HOME, *_MODULES]
 
 
