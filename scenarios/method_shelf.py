@@ -15,7 +15,7 @@ in the end. All other settings stand in `shelf.py`. The target is a loss above t
 method's time is the median over the seeds, and infinite on a seed on which it does not arrive; those that do not arrive on
 most seeds are ranked last, by how many did and by their loss at the end. At the settings given, two methods are told apart no
 better than their seeds agree, than models are evaluated (`--evaluate-every`), and than step sizes lie apart. The default run
-takes some nine minutes of one core, much of it for compiling.
+takes six minutes on two cores, much of it for compiling.
 
     python scenarios/method_shelf.py
     python scenarios/method_shelf.py --quick
