@@ -41,7 +41,7 @@ def begin(key):
 
 
 def squared_error(parameters, batch):
-    offset = parameters["offset"][0] + 0.5 * parameters["offset"][1]  # no two gradients alike: what picks the largest has no ties
+    offset = parameters["offset"][0] + 0.5 * parameters["offset"][1]  # two unequal gradients: the largest are no ties
     return jnp.mean((batch["x"] @ parameters["slopes"] + offset - batch["y"]) ** 2)
 
 

@@ -1,6 +1,7 @@
 """Compositions that make no sense are refused before anything is computed: the error names both sides, and the way out."""
 
 import dataclasses
+import pickle
 
 import optax
 import pytest
@@ -315,3 +316,17 @@ def test_epochs_need_jobs_of_one_number_of_steps():
     cluster = sg.Cluster(2, times.Constant(1.0))
     assert sg.simulate(method, shares[True], cluster, until=sg.Updates(2)).tape.steps.tolist() == [3, 3]
     refuses(ValueError, lambda: sg.simulate(method, shares[False], cluster, until=END), "charged 3", "LocalSGD", "epochs")
+
+
+def test_a_part_that_cannot_be_pickled_says_which_and_what_to_do():
+    method = sg.Method(sg.AsyncSGD(), SGD, on_message=optax.stateless(lambda updates, params: updates))
+    refuses(TypeError, lambda: pickle.dumps(method), "stateless", "lambda", "optimizers.tunable")
+
+
+def test_what_is_handed_out_has_no_state():
+    method = sg.Method(sg.AsyncSGD(), SGD, hand_out=optax.trace(0.9))
+    refuses(ValueError, lambda: sg.simulate(method, PROBLEM, CLUSTER, until=END), "hand_out", "trace", "on_message")
+
+
+def test_a_tunable_says_how_it_is_chained():
+    refuses(AttributeError, lambda: optax.chain(SGD, optax.clip(1.0)), "sgd(learning_rate=0.1)", "inside a factory")

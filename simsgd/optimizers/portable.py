@@ -8,6 +8,7 @@ from typing import Any
 import optax
 
 from simsgd.optimizers import structure
+from simsgd.optimizers.describing import describe
 from simsgd.optimizers.tunable import Tunable
 from simsgd.support import checks
 
@@ -16,7 +17,12 @@ class Portable(optax.GradientTransformationExtraArgs):  # type: ignore[misc,unus
     """An optax transformation that pickles, and is equal to those that do the same; made by `portable`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _put_together, (_structure(self),)
+        node = _structure(self)
+        try:
+            ForkingPickler.dumps(node)
+        except Exception as error:
+            raise TypeError(_refusal(self, error)) from error
+        return _put_together, (node,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Portable) and _structure(self) == _structure(other)
@@ -50,14 +56,19 @@ def portable(optimizer: optax.GradientTransformation) -> Portable:
     """
     checks.instance("optimizer", optimizer, optax.GradientTransformation, "optax.adam(1e-3)")
     made = Portable(*optax.with_extra_args_support(optimizer))
+    pickled = ForkingPickler.dumps(made)
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(made))
+        ForkingPickler.loads(pickled)
     except Exception as error:
-        raise TypeError(
-            f"optimizer cannot be pickled, because something that it is made of cannot ({error}): put the function that makes "
-            "it at the top level of a module, and use optimizers.tunable(that_function, learning_rate=0.1)"
-        ) from error
+        raise TypeError(_refusal(made, error)) from error
     return made
+
+
+def _refusal(optimizer: Portable, error: Exception) -> str:
+    return (
+        f"{describe(optimizer):.200} cannot be pickled, because something that it is made of cannot ({error}): put the "
+        "function that makes it at the top level of a module, and use optimizers.tunable(that_function, learning_rate=0.1)"
+    )
 
 
 EXAMPLES = {
