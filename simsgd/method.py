@@ -18,7 +18,7 @@ from simsgd import work as works
 from simsgd.protocols import Protocol
 from simsgd.protocols import check as check_protocol
 from simsgd.support import checks
-from simsgd.work import OneGradient, Work
+from simsgd.work import ONE_GRADIENT, Work
 
 if TYPE_CHECKING:
     import optax
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PARTS = ("optimizer", "at_worker", "on_message", "hand_out")
 """The fields of a method that are optax transformations."""
-ONE_GRADIENT = OneGradient()
 CRASHES = ("keep", "reset")
 
 
@@ -114,7 +113,7 @@ class Method:
     @property
     def is_plain(self) -> bool:
         """Whether it is protocol and optimizer alone, so that the player has nothing else to do."""
-        return self.work == OneGradient() and all(getattr(self, part) is None for part in PARTS[1:])
+        return self.work == ONE_GRADIENT and all(getattr(self, part) is None for part in PARTS[1:])
 
     @property
     def title(self) -> str:
@@ -159,7 +158,7 @@ def protocol_of(method: Protocol | Method) -> Protocol:
 
 def work_of(method: Protocol | Method) -> Work:
     """Return the work of a method; of a protocol alone, one gradient."""
-    return method.work if isinstance(method, Method) else OneGradient()
+    return method.work if isinstance(method, Method) else ONE_GRADIENT
 
 
 def check(name: str, method: object) -> None:

@@ -146,6 +146,10 @@ class OneGradient(Work):
         return f"{type(self).__name__}()"
 
 
+ONE_GRADIENT = OneGradient()
+"""What workers do unless a method says otherwise."""
+
+
 def check(work: object) -> None:
     """Raise TypeError unless `work` is an instance of a `Work`, and a frozen dataclass whose fields cannot change."""
     checks.instance("work", work, Work, "OneGradient()")

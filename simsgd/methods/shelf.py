@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from simsgd.method import PARTS, Method
 from simsgd.methods import asynchrony, heterogeneous, momentum, stale, synchronous, tables
 from simsgd.optimizers import describe, sgd
-from simsgd.work import OneGradient
+from simsgd.work import ONE_GRADIENT
 
 
 class Entry(NamedTuple):
@@ -58,7 +58,7 @@ class Entry(NamedTuple):
         given = {part: describe(getattr(made, part)) for part in PARTS if getattr(made, part) is not None}
         if made.optimizer == sgd(0.1):
             del given["optimizer"]
-        return given if made.work == OneGradient() else {"work": repr(made.work), **given}
+        return given if made.work == ONE_GRADIENT else {"work": repr(made.work), **given}
 
 
 WORKERS = 4

@@ -19,19 +19,17 @@ ENTRIES = frozenset(("identity", "content"))
 """What stands in a tape's header for this module."""
 
 
-def recording(protocol: object, cluster: object, message_bytes: float, seed: int, work: Any = None) -> dict[str, Any]:
+def recording(protocol: object, cluster: object, message_bytes: float, seed: int, work: Any) -> dict[str, Any]:
     """Return what a recording's bits depend on, but for how far it goes.
 
     Args:
         protocol, cluster: as `record` is given them.
         message_bytes: bytes of the model, and of a gradient.
         seed: of all random draws.
-        work: what workers do with a job, of which a recording knows what it charges; one gradient by default.
+        work: what workers do with a job, of which a recording knows what it charges.
     """
     size = float(message_bytes)
-    charges = {"steps": 1, "bytes_down": size, "bytes_up": size}
-    if work is not None:
-        charges = {"steps": work.steps, "bytes_down": work.bytes_down(size), "bytes_up": work.bytes_up(size)}
+    charges = {"steps": work.steps, "bytes_down": work.bytes_down(size), "bytes_up": work.bytes_up(size)}
     return {
         "recording": {
             "protocol": describe(protocol),

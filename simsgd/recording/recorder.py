@@ -18,7 +18,6 @@ Laws of this module:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,12 +50,12 @@ from simsgd.support.bounds import BoundError, bounds
 from simsgd.support.memory import collection_paused
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
+from simsgd.support.show import plainly
 from simsgd.tape import Tape, messages, prefix
 from simsgd.tape.schema import REASONS, Discarded, Down, Jobs, Messages, Rows, Ties
-from simsgd.work import OneGradient, Work
+from simsgd.work import ONE_GRADIENT, Work
 
 GIGABYTE = 1e9
-ONE_GRADIENT = OneGradient()
 KNOWN = StuckError, ProtocolError, BoundError
 """Errors that say themselves where they come from."""
 
@@ -158,11 +157,11 @@ class Recording:
         self.cluster, self._protocol = cluster, protocol
         seed, size = checks.whole("seed", seed, 0), checks.not_negative("message_bytes", message_bytes or 0, "bytes")
         self.header: dict[str, Any] = {
-            "protocol": _plainly(protocol),
-            "cluster": _plainly(cluster),
+            "protocol": plainly(protocol),
+            "cluster": plainly(cluster),
             "seed": seed,
             "message_bytes": size,
-            "work": _plainly(work),
+            "work": plainly(work),
             "versions": surroundings.of_recordings()["versions"],
             "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed, work)),
         }
@@ -369,7 +368,7 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
         )
     if message_bytes is None and (not isinstance(fabric, Network) or _bytes_take_time(fabric, cluster.workers)):
         raise ValueError(
-            f"message_bytes is needed on {_plainly(fabric)}, where bytes take time: for example "
+            f"message_bytes is needed on {plainly(fabric)}, where bytes take time: for example "
             "message_bytes=problem.message_bytes, which is what simulate takes, or 1e8"
         )
 
@@ -378,7 +377,7 @@ def _charges(work: Work, message_bytes: float) -> Charges:
     """Return what a work charges for a job, or raise ValueError for bytes that no message has."""
     ways = {"bytes_down": work.bytes_down, "bytes_up": work.bytes_up}
     said = {
-        name: checks.not_negative(f"{_plainly(work)}.{name}({message_bytes:g})", of(message_bytes), "bytes")
+        name: checks.not_negative(f"{plainly(work)}.{name}({message_bytes:g})", of(message_bytes), "bytes")
         for name, of in ways.items()
     }
     return Charges(steps=work.steps, **said)
@@ -395,8 +394,3 @@ def _bytes_take_time(network: Network, workers: int) -> bool:
         for worker in range(workers)
         for way, seconds in ways
     )
-
-
-def _plainly(thing: object) -> str:
-    """Return the repr of a protocol or cluster without memory addresses, which differ from process to process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

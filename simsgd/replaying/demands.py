@@ -25,7 +25,7 @@ from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
 from simsgd.tape import Tape
-from simsgd.work import OneGradient, Work
+from simsgd.work import ONE_GRADIENT, Work
 
 WORDS_OF_A_DRAW = 3
 """32-bit words that drawing one sample takes while it is drawn: two random ones and the result."""
@@ -94,7 +94,7 @@ def check_tape(method: object, tape: Tape) -> None:
         method: a `Method`, or an optimizer, which computes single gradients for any protocol.
         tape: what is to be played; one whose header says nothing may be anybody's.
     """
-    work, name = (method.work, method.title) if isinstance(method, Method) else (OneGradient(), "an optimizer alone")
+    work, name = (method.work, method.title) if isinstance(method, Method) else (ONE_GRADIENT, "an optimizer alone")
     said = {"work": plainly(work)} | ({"protocol": plainly(method.protocol)} if isinstance(method, Method) else {})
     for part, wanted in said.items():
         recorded = tape.header.get(part, wanted)
@@ -142,7 +142,8 @@ def check_updates(
 ) -> None:
     """Raise TypeError or ValueError unless all parts of a method answer what the loop expects; they are only traced."""
     with optimizers.among(recipe.workers or 1):
-        message = _check_work(recipe.work, parameters, drawing, data, key) if not recipe.is_plain else parameters
+        if not recipe.is_plain:
+            _check_work(recipe.work, parameters, drawing, data, key)
         state: Any = None
         for place, part in _in_order(method):
             given = offered(place, parameters, recipe.workers, state)
@@ -154,8 +155,7 @@ def check_updates(
                     "on_message, and read it as message_state"
                 )
             state = begun if place == "on_message" else state
-            updates = parameters if place in ("optimizer", "hand_out") else message
-            _check_update(place, optimizers.describe(part), made.update, updates, begun, parameters, given)
+            _check_update(place, optimizers.describe(part), made.update, begun, parameters, given)
 
 
 def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
@@ -164,8 +164,8 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
     return [(place, there[place]) for place in ("at_worker", "on_message", "optimizer", "hand_out") if place in there]
 
 
-def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> Parameters:
-    """Return the parameters, whose form a work's message has, or raise if it has not, or the state changes its form."""
+def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
+    """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
     number = jnp.zeros((), jnp.int32)
 
     def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
@@ -176,7 +176,6 @@ def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data
     with _saying_what_is_traced(f"work={work!r:.200}"):
         result = jax.eval_shape(run, parameters, begun)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
-    return parameters
 
 
 @contextlib.contextmanager
@@ -192,16 +191,14 @@ def _saying_what_is_traced(whose: str) -> Iterator[None]:
         raise
 
 
-def _check_update(
-    place: str, name: str, update: Any, updates: Any, state: Any, parameters: Parameters, given: Mapping[str, Any]
-) -> None:
+def _check_update(place: str, name: str, update: Any, state: Any, parameters: Parameters, given: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError unless an `update` returns a pair: updates like the parameters, and a state as it was."""
     counts = {key: value for key, value in given.items() if isinstance(value, int)}
     traced = {key: value for key, value in given.items() if key not in counts}
     try:
         with _saying_what_is_traced(f"{place}={name:.200}"):
             result = jax.eval_shape(
-                lambda u, s, p, others: update(u, s, p, **others, **counts), updates, state, parameters, traced
+                lambda u, s, p, others: update(u, s, p, **others, **counts), parameters, state, parameters, traced
             )
     except TypeError as error:
         if "required keyword-only argument" not in str(error):

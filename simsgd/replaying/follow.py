@@ -23,7 +23,7 @@ from simsgd import provenance
 from simsgd.provenance import Identity
 from simsgd.replaying.blocks import TABLE_ROWS
 from simsgd.replaying.identify import end_of_tape
-from simsgd.replaying.player import Evaluation, Player
+from simsgd.replaying.player import Evaluation, Played, Player
 from simsgd.replaying.schedule import Schedule, ended
 from simsgd.run import Run
 from simsgd.stopping import Extent, Target, in_words
@@ -32,10 +32,9 @@ from simsgd.support.bounds import bounds
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape
-from simsgd.tape.schema import Messages, Rows
 
 
-class Source(Interface):
+class Source(Played, Interface):
     """Where rows come from: a finished tape (`Reading`) or a recording in progress (`recorder.Recording`)."""
 
     @property
@@ -55,17 +54,8 @@ class Source(Interface):
     ) -> None:
         """Go on until so many updates, seconds, gradients used, or local steps of these have come, whichever comes first."""
 
-    def rows(self, start: int = 0) -> Rows:
-        """Return the rows from `start` on, up to the last that ends a step."""
-
     def origin(self, until: Mapping[str, float]) -> dict[str, Any]:
         """Return the description of the tape until there; see `simsgd.provenance.tapes`."""
-
-    def messages(self, row: int, version: int) -> Messages:
-        """Return the messages of the steps after `version`, whose rows are those from `row` on; see `simsgd.tape.messages`."""
-
-    def live(self, lost: bool = False) -> set[int]:
-        """Return the versions that later rows may read, or, with `lost`, later messages."""
 
     def tape(self) -> Tape:
         """Return what has happened so far."""

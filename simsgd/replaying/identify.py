@@ -17,6 +17,7 @@ from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Problem, settings
 from simsgd.problems import evaluated as evaluated_loss
+from simsgd.problems.checking import KEY
 from simsgd.provenance import Identity, describe
 from simsgd.provenance.identity import canonical
 from simsgd.replaying import machine, parts
@@ -65,8 +66,6 @@ def end_of_tape(schedule: Schedule) -> dict[str, Any]:
     return {type(rule).__name__.lower(): amount(rule)}
 
 
-KEY = jax.eval_shape(lambda: jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
-"""A random key as a shape, which takes no device."""
 _KNOWN: weakref.WeakKeyDictionary[Problem, dict[tuple[str, str], dict[str, Any]]] = weakref.WeakKeyDictionary()
 """Descriptions of problems, whose data cannot be changed, by dtype and JAX's settings."""
 

@@ -17,7 +17,7 @@ from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Parameters
-from simsgd.work import OneGradient, Work
+from simsgd.work import ONE_GRADIENT, Work
 
 type Numbers = dict[str, dict[str, jax.Array]]
 """The numbers of each part, by its place and then by name."""
@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     at_worker: Any = None
     on_message: Any = None
     hand_out: Any = None
-    work: Work = OneGradient()
+    work: Work = ONE_GRADIENT
     workers: int = 0
     resets: bool = False
     remembers: bool = False

@@ -75,17 +75,17 @@ class Evaluation(NamedTuple):
         return _flat(self.parameters)
 
 
-class Source(Interface):
-    """What a player plays; see `simsgd.replaying.follow.Source`."""
+class Played(Interface):
+    """What a player plays: a finished tape or a recording in progress."""
 
     def rows(self, start: int = 0) -> Rows:
         """Return the rows from `start` on, up to the last that ends a step."""
 
     def messages(self, row: int, version: int) -> Messages:
-        """Return the messages of the steps after `version`, whose rows are those from `row` on, unused ones included."""
+        """Return the messages of the steps after `version`, whose rows are those from `row` on; see `simsgd.tape.messages`."""
 
     def live(self, lost: bool = False) -> set[int]:
-        """Return the versions that later rows, or messages, may read."""
+        """Return the versions that later rows may read, or, with `lost`, later messages."""
 
 
 class Player:
@@ -146,7 +146,7 @@ class Player:
             self._evaluate = loop.evaluate.program(model, self._data, self._test_data, **given)
             self._copy = loop.copied.program(model)
 
-    def catch_up(self, source: Source) -> None:
+    def catch_up(self, source: Played) -> None:
         """Play what a source has, and was not played yet, up to its last step."""
         if self._recipe.is_plain:
             self.play(source.rows(self.rows_played), source.live())
