@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import (
     AdaSyncSGD,
@@ -15,13 +16,8 @@ from simsgd.protocols import (
 )
 from simsgd.support import checks
 
-DUTTA = 'Dutta et al. (2018), "Slow and stale gradients can win the race", section 2'
-RINGMASTER = (
-    'Maranjyan, Tyurin and Richtárik (2025), "Ringmaster ASGD: the first asynchronous SGD with optimal time complexity", '
-    "algorithm {}"
-)
 
-
+@preset("Asynchronous SGD")
 def asynchronous(step_size: float = 0.1) -> Method:
     """Return asynchronous SGD: step with each gradient as it arrives, w ← w − η · gᵢ(w_read).
 
@@ -37,10 +33,10 @@ def asynchronous(step_size: float = 0.1) -> Method:
         >>> sg.methods.asynchronous(step_size=0.1).protocol
         AsyncSGD()
     """
-    source = 'Dean et al. (2012), "Large scale distributed deep networks"'
-    return Method(AsyncSGD(), sgd(step_size), name="Asynchronous SGD", source=source)
+    return Method(AsyncSGD(), sgd(step_size))
 
 
+@preset("K-async SGD")
 def k_async(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return K-async SGD: step with the average of the first K workers' gradients, however stale; the others compute on.
 
@@ -57,9 +53,10 @@ def k_async(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.k_async(step_size=0.1, gradients=4).protocol
         KAsyncSGD(gradients=4)
     """
-    return Method(KAsyncSGD(gradients), sgd(step_size), name="K-async SGD", source=DUTTA)
+    return Method(KAsyncSGD(gradients), sgd(step_size))
 
 
+@preset("K-batch-async SGD")
 def k_batch_async(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return K-batch-async SGD: step with the average of every K gradients, whoever they come from; nobody waits.
 
@@ -76,9 +73,10 @@ def k_batch_async(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.k_batch_async(step_size=0.1, gradients=4).protocol
         KBatchAsyncSGD(gradients=4)
     """
-    return Method(KBatchAsyncSGD(gradients), sgd(step_size), name="K-batch-async SGD", source=DUTTA)
+    return Method(KBatchAsyncSGD(gradients), sgd(step_size))
 
 
+@preset("n-softsync")
 def softsync(step_size: float = 0.1, *, workers: int, splits: int = 1) -> Method:
     """Return c-softsync: step with the average of every ⌊n/c⌋ gradients, whoever they come from.
 
@@ -102,10 +100,10 @@ def softsync(step_size: float = 0.1, *, workers: int, splits: int = 1) -> Method
     workers, splits = checks.whole("workers", workers, 1), checks.whole("splits", splits, 1)
     if splits > workers:
         raise ValueError(f"splits must be at most the {workers} workers, got {splits}: with {workers} each gradient is a step")
-    source = 'Zhang et al. (2015), "Staleness-aware async-SGD for distributed deep learning", n-softsync'
-    return Method(KBatchAsyncSGD(workers // splits), sgd(step_size), name="n-softsync", source=source)
+    return Method(KBatchAsyncSGD(workers // splits), sgd(step_size))
 
 
+@preset("SSP")
 def stale_synchronous(step_size: float = 0.1, *, bound: int) -> Method:
     """Return stale synchronous parallel, SSP(s): a worker may be at most s clocks ahead of the slowest.
 
@@ -123,10 +121,10 @@ def stale_synchronous(step_size: float = 0.1, *, bound: int) -> Method:
         >>> sg.methods.stale_synchronous(step_size=0.1, bound=3).protocol
         StaleSynchronousSGD(bound=3)
     """
-    source = 'Ho et al. (2013), "More effective distributed ML via a stale synchronous parallel parameter server", section 3'
-    return Method(StaleSynchronousSGD(bound), sgd(step_size), name="SSP", source=source)
+    return Method(StaleSynchronousSGD(bound), sgd(step_size))
 
 
+@preset("Bounded concurrency")
 def bounded_concurrency(step_size: float = 0.1, *, jobs: int, choose: str = "random") -> Method:
     """Return asynchronous SGD with K jobs in flight among n workers: step with each gradient, then hand out to an idle worker.
 
@@ -145,13 +143,10 @@ def bounded_concurrency(step_size: float = 0.1, *, jobs: int, choose: str = "ran
         >>> sg.methods.bounded_concurrency(step_size=0.1, jobs=4).protocol
         BoundedAsyncSGD(jobs=4)
     """
-    source = (
-        'Koloskova, Stich and Jaggi (2022), "Sharper convergence guarantees for asynchronous SGD for distributed and federated '
-        'learning", algorithm 2'
-    )
-    return Method(BoundedAsyncSGD(jobs, choose), sgd(step_size), name="Bounded concurrency", source=source)
+    return Method(BoundedAsyncSGD(jobs, choose), sgd(step_size))
 
 
+@preset("Ringmaster ASGD")
 def ringmaster(step_size: float = 0.1, *, threshold: int, stops: bool = False) -> Method:
     """Return Ringmaster ASGD: asynchronous SGD that ignores gradients R or more versions old.
 
@@ -171,10 +166,11 @@ def ringmaster(step_size: float = 0.1, *, threshold: int, stops: bool = False) -
         >>> sg.methods.ringmaster(step_size=0.1, threshold=8).protocol
         RingmasterASGD(threshold=8)
     """
-    name = "Ringmaster ASGD with stops" if stops else "Ringmaster ASGD"
-    return Method(RingmasterASGD(threshold, stops), sgd(step_size), name=name, source=RINGMASTER.format(5 if stops else 4))
+    name = "Ringmaster ASGD with stops" if stops else None
+    return Method(RingmasterASGD(threshold, stops), sgd(step_size), name=name)
 
 
+@preset("AdaSync")
 def ada_sync(step_size: float = 0.1, *, every: float, gradients: int = 1) -> Method:
     """Return AdaSync: K-async SGD whose K grows as the loss falls, K = K₀·√(F(w₀)/F(w)).
 
@@ -192,5 +188,4 @@ def ada_sync(step_size: float = 0.1, *, every: float, gradients: int = 1) -> Met
         >>> sg.methods.ada_sync(step_size=0.1, every=5.0).protocol
         AdaSyncSGD(every=5.0)
     """
-    source = 'Dutta et al. (2021), "Slow and stale gradients can win the race" (journal version), AdaSync (from memory)'
-    return Method(AdaSyncSGD(every, gradients), sgd(step_size), name="AdaSync", source=source)
+    return Method(AdaSyncSGD(every, gradients), sgd(step_size))

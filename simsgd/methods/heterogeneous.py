@@ -6,10 +6,12 @@ They ask for a problem that is `partitioned` among the workers.
 from __future__ import annotations
 
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import round_table, sgd
 from simsgd.protocols import MaleniaSGD, RescaledASGD, RingleaderASGD
 
 
+@preset("Malenia SGD")
 def malenia(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return Malenia SGD: gather gradients of the current version until all have given enough, average worker by worker.
 
@@ -27,13 +29,10 @@ def malenia(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.malenia(step_size=0.1, gradients=8).protocol
         MaleniaSGD(gradients=8)
     """
-    source = (
-        'Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed '
-        'computation model", method 6'
-    )
-    return Method(MaleniaSGD(gradients), sgd(step_size), per_worker_data=True, name="Malenia SGD", source=source)
+    return Method(MaleniaSGD(gradients), sgd(step_size), per_worker_data=True)
 
 
+@preset("Ringleader ASGD")
 def ringleader(step_size: float = 0.1) -> Method:
     """Return Ringleader ASGD: rounds of n steps, one for each worker, each with a table of gradients of all workers.
 
@@ -51,20 +50,10 @@ def ringleader(step_size: float = 0.1) -> Method:
         >>> sg.methods.ringleader(step_size=0.1).protocol
         RingleaderASGD()
     """
-    source = (
-        'Maranjyan and Richtárik (2025), "Ringleader ASGD: the first asynchronous SGD with optimal time complexity under data '
-        'heterogeneity", algorithm 1 (from memory and a summary)'
-    )
-    return Method(
-        RingleaderASGD(),
-        sgd(step_size),
-        on_message=round_table(),
-        per_worker_data=True,
-        name="Ringleader ASGD",
-        source=source,
-    )
+    return Method(RingleaderASGD(), sgd(step_size), on_message=round_table(), per_worker_data=True)
 
 
+@preset("Rescaled ASGD")
 def rescaled(step_size: float = 0.1, *, seconds: tuple[float, ...] | None = None) -> Method:
     """Return rescaled asynchronous SGD: each worker's gradients weighted by the seconds hᵢ that its jobs take.
 
@@ -82,8 +71,4 @@ def rescaled(step_size: float = 0.1, *, seconds: tuple[float, ...] | None = None
         >>> sg.methods.rescaled(step_size=0.1, seconds=(1.0, 10.0)).protocol
         RescaledASGD(seconds=(1.0, 10.0))
     """
-    source = (
-        'Mahran, Maranjyan and Richtárik (2026), "Rescaled asynchronous SGD: optimal distributed optimization under data and '
-        'system heterogeneity", arXiv 2605.13434 (the rule from its abstract)'
-    )
-    return Method(RescaledASGD(seconds), sgd(step_size), per_worker_data=True, name="Rescaled ASGD", source=source)
+    return Method(RescaledASGD(seconds), sgd(step_size), per_worker_data=True)

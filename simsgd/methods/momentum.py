@@ -6,13 +6,13 @@ import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD
 from simsgd.support import checks
 
-DANA = 'Hakimi, Barkai, Gabel and Schuster (2019), "Taming momentum in a distributed asynchronous environment", {}'
 
-
+@preset("Per-worker momentum")
 def worker_momentum(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
     """Return asynchronous SGD with momentum at each worker: vⁱ ← γvⁱ + g at home, w ← w − η·vⁱ at the server.
 
@@ -32,10 +32,10 @@ def worker_momentum(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
         'trace(decay=0.9, nesterov=False)'
     """
     rule = optax.trace(decay=checks.below_one("momentum", momentum))
-    source = DANA.format("multi-ASGD (from memory)")
-    return Method(AsyncSGD(), sgd(step_size), at_worker=rule, name="Per-worker momentum", source=source)
+    return Method(AsyncSGD(), sgd(step_size), at_worker=rule)
 
 
+@preset("DANA-Zero")
 def dana_zero(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
     """Return DANA-Zero: a momentum for each worker at the server, which hands out a model ahead of its own.
 
@@ -58,11 +58,10 @@ def dana_zero(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
         sgd(step_size),
         on_message=optimizers.workers_momentum(momentum),
         hand_out=optimizers.look_ahead(step_size, momentum),
-        name="DANA-Zero",
-        source=DANA.format("DANA-Zero (from memory)"),
     )
 
 
+@preset("DANA-Slim")
 def dana_slim(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
     """Return DANA-Slim: each worker sends γvⁱ + g from its own momentum vⁱ ← γvⁱ + g, and the server steps with that.
 
@@ -80,4 +79,4 @@ def dana_slim(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
         'trace(decay=0.9, nesterov=True)'
     """
     rule = optax.trace(decay=checks.below_one("momentum", momentum), nesterov=True)
-    return Method(AsyncSGD(), sgd(step_size), at_worker=rule, name="DANA-Slim", source=DANA.format("DANA-Slim"))
+    return Method(AsyncSGD(), sgd(step_size), at_worker=rule)

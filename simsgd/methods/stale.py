@@ -9,18 +9,13 @@ import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD
 from simsgd.support import checks
 
-FEDASYNC = 'Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization" (FedAsync, {})'
-DELAY_COMPENSATION = 'Zheng et al. (2017), "Asynchronous stochastic gradient descent with delay compensation", {}'
 
-
-def _asynchronous(step_size: float, rule: optax.GradientTransformation, name: str, source: str) -> Method:
-    return Method(AsyncSGD(), sgd(step_size), on_message=rule, name=name, source=source)
-
-
+@preset("Staleness-aware ASGD")
 def staleness_aware(step_size: float = 0.1) -> Method:
     """Return staleness-aware asynchronous SGD: w ← w − (η/max(1, τ)) · g.
 
@@ -34,10 +29,10 @@ def staleness_aware(step_size: float = 0.1) -> Method:
         >>> sg.optimizers.describe(sg.methods.staleness_aware().on_message)
         'scale_by_staleness(power=1.0)'
     """
-    source = 'Zhang et al. (2015), "Staleness-aware async-SGD for distributed deep learning"'
-    return _asynchronous(step_size, optimizers.scale_by_staleness(), "Staleness-aware ASGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.scale_by_staleness())
 
 
+@preset("Power-law staleness")
 def polynomial_staleness(step_size: float = 0.1, *, power: float = 0.5) -> Method:
     """Return asynchronous SGD whose step size falls with staleness as a power law: w ← w − η·(1 + τ)^−a · g.
 
@@ -54,9 +49,10 @@ def polynomial_staleness(step_size: float = 0.1, *, power: float = 0.5) -> Metho
         'scale_by_polynomial_staleness(power=0.5)'
     """
     rule = optimizers.scale_by_polynomial_staleness(power)
-    return _asynchronous(step_size, rule, "Power-law staleness", FEDASYNC.format("polynomial function"))
+    return Method(AsyncSGD(), sgd(step_size), on_message=rule)
 
 
+@preset("Hinge staleness")
 def hinge_staleness(step_size: float = 0.1, *, slope: float = 10.0, threshold: float = 4.0) -> Method:
     """Return asynchronous SGD whose step size is η up to a staleness b, and η/(1 + a(τ − b)) beyond it.
 
@@ -74,9 +70,10 @@ def hinge_staleness(step_size: float = 0.1, *, slope: float = 10.0, threshold: f
         'scale_by_hinge_staleness(slope=10.0, threshold=4.0)'
     """
     rule = optimizers.scale_by_hinge_staleness(slope, threshold)
-    return _asynchronous(step_size, rule, "Hinge staleness", FEDASYNC.format("hinge function, from memory"))
+    return Method(AsyncSGD(), sgd(step_size), on_message=rule)
 
 
+@preset("Delay-adaptive ASGD")
 def delay_adaptive(step_size: float = 0.1) -> Method:
     """Return delay-adaptive asynchronous SGD: w ← w − η·n/max(n, τ) · g for n workers.
 
@@ -90,10 +87,10 @@ def delay_adaptive(step_size: float = 0.1) -> Method:
         >>> sg.optimizers.describe(sg.methods.delay_adaptive().on_message)
         'scale_by_delay()'
     """
-    source = 'Mishchenko, Bach, Even and Woodworth (2022), "Asynchronous SGD beats minibatch SGD under arbitrary delays"'
-    return _asynchronous(step_size, optimizers.scale_by_delay(), "Delay-adaptive ASGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.scale_by_delay())
 
 
+@preset("AdaDelay")
 def ada_delay(step_size: float = 0.1) -> Method:
     """Return AdaDelay: w ← w − (η/√(t + τ)) · g, t the number of the step from 1.
 
@@ -107,10 +104,10 @@ def ada_delay(step_size: float = 0.1) -> Method:
         >>> sg.optimizers.describe(sg.methods.ada_delay().on_message)
         'scale_by_adadelay()'
     """
-    source = 'Sra, Yu, Li and Smola (2016), "AdaDelay: delay adaptive distributed stochastic optimization" (from memory)'
-    return _asynchronous(step_size, optimizers.scale_by_adadelay(), "AdaDelay", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.scale_by_adadelay())
 
 
+@preset("Clipped ASGD")
 def clipped(step_size: float = 0.1, *, norm: float = 1.0) -> Method:
     """Return clipped asynchronous SGD: w ← w − η · g·min(1, c/‖g‖₂), each gradient clipped by itself.
 
@@ -127,10 +124,10 @@ def clipped(step_size: float = 0.1, *, norm: float = 1.0) -> Method:
         'clip_by_global_norm(max_norm=1.0)'
     """
     rule = optax.clip_by_global_norm(checks.positive("norm", norm))
-    source = 'Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks" (the clipping)'
-    return _asynchronous(step_size, rule, "Clipped ASGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=rule)
 
 
+@preset("DC-ASGD")
 def delay_compensated(step_size: float = 0.1, *, strength: float = 0.04) -> Method:
     """Return DC-ASGD with a constant λ: w ← w − η·(g + λ·g⊙g⊙(w − w_read)).
 
@@ -146,10 +143,10 @@ def delay_compensated(step_size: float = 0.1, *, strength: float = 0.04) -> Meth
         >>> sg.optimizers.describe(sg.methods.delay_compensated().on_message)
         'compensate_delay(strength=0.04)'
     """
-    source = DELAY_COMPENSATION.format("DC-ASGD-c")
-    return _asynchronous(step_size, optimizers.compensate_delay(strength), "DC-ASGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.compensate_delay(strength))
 
 
+@preset("DC-ASGD, adaptive")
 def delay_compensated_adaptively(step_size: float = 0.1, *, strength: float = 2.0, decay: float = 0.95) -> Method:
     """Return DC-ASGD with an adaptive λ: λ₀/√(MS + 10⁻⁷), MS a moving mean of g⊙g.
 
@@ -168,9 +165,10 @@ def delay_compensated_adaptively(step_size: float = 0.1, *, strength: float = 2.
         'compensate_delay_adaptively(decay=0.95, strength=2.0)'
     """
     rule = optimizers.compensate_delay_adaptively(strength, decay)
-    return _asynchronous(step_size, rule, "DC-ASGD, adaptive", DELAY_COMPENSATION.format("DC-ASGD-a"))
+    return Method(AsyncSGD(), sgd(step_size), on_message=rule)
 
 
+@preset("Gap-aware ASGD")
 def gap_aware(step_size: float = 0.1, *, decay: float = 0.999) -> Method:
     """Return gap-aware asynchronous SGD: g divided elementwise by 1 + |w − w_read|/(average step).
 
@@ -185,10 +183,10 @@ def gap_aware(step_size: float = 0.1, *, decay: float = 0.999) -> Method:
         >>> sg.optimizers.describe(sg.methods.gap_aware(step_size=0.1).on_message)
         'scale_by_gap(decay=0.999, step_size=0.1)'
     """
-    source = 'Barkai, Hakimi and Schuster (2020), "Gap-aware mitigation of gradient staleness" (from memory)'
-    return _asynchronous(step_size, optimizers.scale_by_gap(step_size, decay), "Gap-aware ASGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.scale_by_gap(step_size, decay))
 
 
+@preset("Picky SGD")
 def picky(step_size: float = 0.1, *, distance: float) -> Method:
     """Return Picky SGD: skip a gradient whose model is farther than a distance from the current one, ‖w − w_read‖₂ > d.
 
@@ -205,5 +203,4 @@ def picky(step_size: float = 0.1, *, distance: float) -> Method:
         >>> sg.optimizers.describe(sg.methods.picky(distance=0.5).on_message)
         'skip_distant(distance=0.5)'
     """
-    source = 'Cohen, Daniely, Drori, Koren and Schain (2021), "Asynchronous stochastic optimization robust to arbitrary delays"'
-    return _asynchronous(step_size, optimizers.skip_distant(distance), "Picky SGD", source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.skip_distant(distance))

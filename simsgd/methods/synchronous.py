@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import FirstMSGD, KBatchSyncSGD, KSyncSGD, MindFlayerSGD, MinibatchSGD, RennalaSGD
 from simsgd.support import checks
 
 
+@preset("Minibatch SGD")
 def minibatch(step_size: float = 0.1) -> Method:
     """Return synchronous SGD: wait for every worker, step with the average, w ← w − η · (1/n) Σᵢ gᵢ(w).
 
@@ -23,10 +25,10 @@ def minibatch(step_size: float = 0.1) -> Method:
         >>> sg.methods.minibatch(step_size=0.1).protocol
         MinibatchSGD()
     """
-    source = 'Chen et al. (2016), "Revisiting distributed synchronous SGD"'
-    return Method(MinibatchSGD(), sgd(step_size), name="Minibatch SGD", source=source)
+    return Method(MinibatchSGD(), sgd(step_size))
 
 
+@preset("K-sync SGD")
 def k_sync(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return K-sync SGD: step with the average of the first K workers' gradients, and cancel the other jobs.
 
@@ -43,10 +45,10 @@ def k_sync(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.k_sync(step_size=0.1, gradients=4).protocol
         KSyncSGD(gradients=4)
     """
-    source = 'Dutta et al. (2018), "Slow and stale gradients can win the race", section 2'
-    return Method(KSyncSGD(gradients), sgd(step_size), name="K-sync SGD", source=source)
+    return Method(KSyncSGD(gradients), sgd(step_size))
 
 
+@preset("Backup workers")
 def backup_workers(step_size: float = 0.1, *, workers: int, backups: int) -> Method:
     """Return synchronous SGD with b backup workers: step with the average of the first n − b gradients, cancel the rest.
 
@@ -70,10 +72,10 @@ def backup_workers(step_size: float = 0.1, *, workers: int, backups: int) -> Met
     workers, backups = checks.whole("workers", workers, 1), checks.whole("backups", backups, 0)
     if backups >= workers:
         raise ValueError(f"backups must be fewer than the {workers} workers, got {backups}")
-    source = 'Chen et al. (2016), "Revisiting distributed synchronous SGD", algorithms 3 and 4'
-    return Method(KSyncSGD(workers - backups), sgd(step_size), name="Backup workers", source=source)
+    return Method(KSyncSGD(workers - backups), sgd(step_size))
 
 
+@preset("K-batch-sync SGD")
 def k_batch_sync(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return K-batch-sync SGD: step with the average of any K gradients of the current version, then cancel all other jobs.
 
@@ -90,10 +92,10 @@ def k_batch_sync(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.k_batch_sync(step_size=0.1, gradients=4).protocol
         KBatchSyncSGD(gradients=4)
     """
-    source = 'Dutta et al. (2018), "Slow and stale gradients can win the race", section 2'
-    return Method(KBatchSyncSGD(gradients), sgd(step_size), name="K-batch-sync SGD", source=source)
+    return Method(KBatchSyncSGD(gradients), sgd(step_size))
 
 
+@preset("First-m SGD")
 def first_m(step_size: float = 0.1, *, workers: int | tuple[int, ...]) -> Method:
     """Return synchronous SGD with m of the workers only: step with the average of theirs, w ← w − η · (1/m) Σ gᵢ(w).
 
@@ -109,13 +111,10 @@ def first_m(step_size: float = 0.1, *, workers: int | tuple[int, ...]) -> Method
         >>> sg.methods.first_m(step_size=0.1, workers=4).protocol
         FirstMSGD(workers=4)
     """
-    source = (
-        'Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed '
-        'computation model", minibatch SGD with the fastest workers'
-    )
-    return Method(FirstMSGD(workers), sgd(step_size), name="First-m SGD", source=source)
+    return Method(FirstMSGD(workers), sgd(step_size))
 
 
+@preset("Rennala SGD")
 def rennala(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return Rennala SGD: step with the average of B gradients of the current version, ignore all others, cancel nothing.
 
@@ -133,13 +132,10 @@ def rennala(step_size: float = 0.1, *, gradients: int) -> Method:
         >>> sg.methods.rennala(step_size=0.1, gradients=8).protocol
         RennalaSGD(gradients=8)
     """
-    source = (
-        'Tyurin and Richtárik (2023), "Optimal time complexities of parallel stochastic optimization methods under a fixed '
-        'computation model", method 4'
-    )
-    return Method(RennalaSGD(gradients), sgd(step_size), name="Rennala SGD", source=source)
+    return Method(RennalaSGD(gradients), sgd(step_size))
 
 
+@preset("MindFlayer SGD")
 def mind_flayer(
     step_size: float = 0.1,
     *,
@@ -166,13 +162,10 @@ def mind_flayer(
         >>> sg.methods.mind_flayer(step_size=0.1, limit=1.5, trials=2).protocol
         MindFlayerSGD(limit=1.5, trials=2)
     """
-    source = (
-        'Maranjyan, Shaikh Omar and Richtárik (2025), "MindFlayer SGD: efficient parallel SGD in the presence of heterogeneous '
-        'and random worker compute times", algorithm 1 (from memory)'
-    )
-    return Method(MindFlayerSGD(limit, trials, expected), sgd(step_size), name="MindFlayer SGD", source=source)
+    return Method(MindFlayerSGD(limit, trials, expected), sgd(step_size))
 
 
+@preset("Asynchronous mini-batching")
 def asynchronous_mini_batching(step_size: float = 0.1, *, gradients: int) -> Method:
     """Return asynchronous mini-batching around SGD: average B gradients of the current version, ignore stale ones.
 
@@ -191,8 +184,4 @@ def asynchronous_mini_batching(step_size: float = 0.1, *, gradients: int) -> Met
         >>> sg.methods.asynchronous_mini_batching(step_size=0.1, gradients=8).protocol
         RennalaSGD(gradients=8)
     """
-    source = (
-        'Attia, Gaash and Koren (2024), "Faster stochastic optimization with arbitrary delays via asynchronous mini-batching", '
-        "arXiv 2408.07503 (from memory)"
-    )
-    return Method(RennalaSGD(gradients), sgd(step_size), name="Asynchronous mini-batching", source=source)
+    return Method(RennalaSGD(gradients), sgd(step_size))

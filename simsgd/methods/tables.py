@@ -12,6 +12,7 @@ import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD, MinibatchSGD
 from simsgd.support import checks
@@ -38,6 +39,7 @@ class FullGradient(Work):
         return job.full_gradient(parameters), state
 
 
+@preset("IAG")
 def incremental_aggregated(step_size: float = 0.1, *, steps: int) -> Method:
     """Return IAG, the incremental aggregated gradient method: w ← w − η · (1/n) Σⱼ Gⱼ, Gⱼ the last full gradient of worker j.
 
@@ -56,19 +58,10 @@ def incremental_aggregated(step_size: float = 0.1, *, steps: int) -> Method:
         >>> sg.methods.incremental_aggregated(step_size=0.1, steps=20).work
         FullGradient(steps=20)
     """
-    source = (
-        'Blatt, Hero and Gauchman (2007), "A convergent incremental gradient method with a constant step size" (from memory)'
-    )
-    return Method(
-        AsyncSGD(),
-        sgd(step_size),
-        work=FullGradient(steps=steps),
-        on_message=optimizers.gradient_table(),
-        name="IAG",
-        source=source,
-    )
+    return Method(AsyncSGD(), sgd(step_size), work=FullGradient(steps=steps), on_message=optimizers.gradient_table())
 
 
+@preset("ACE")
 def all_client_engagement(step_size: float = 0.1) -> Method:
     """Return ACE, all-client engagement: w ← w − η · (1/n) Σⱼ Gⱼ, Gⱼ the last stochastic gradient of worker j.
 
@@ -86,12 +79,10 @@ def all_client_engagement(step_size: float = 0.1) -> Method:
         >>> sg.optimizers.describe(sg.methods.all_client_engagement().on_message)
         'gradient_table(wait_for_all=True)'
     """
-    source = (
-        'Chang et al. (2025), "Mitigating participation imbalance bias in asynchronous federated learning", ACE (from memory)'
-    )
-    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.gradient_table(), name="ACE", source=source)
+    return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.gradient_table())
 
 
+@preset("MIFA")
 def impatient_averaging(step_size: float = 0.1) -> Method:
     """Return MIFA: synchronous rounds of the workers that are up, with the last gradient of those that are down.
 
@@ -110,13 +101,8 @@ def impatient_averaging(step_size: float = 0.1) -> Method:
         >>> sg.methods.impatient_averaging(step_size=0.1).protocol
         MinibatchSGD(wait=False, average=False)
     """
-    source = (
-        'Gu et al. (2021), "Fast federated learning in the presence of arbitrary device unavailability", MIFA (from memory)'
-    )
     return Method(
         MinibatchSGD(wait=False, average=False),
         optax.chain(optax.trace(decay=1.0), optax.sgd(checks.positive("step_size", step_size))),
         on_message=optimizers.gradient_table_changes(),
-        name="MIFA",
-        source=source,
     )
