@@ -17,6 +17,7 @@ from simsgd.optimizers.portable import comparable as comparable
 from simsgd.optimizers.recipes import Optimizer
 from simsgd.optimizers.recipes import build as build
 from simsgd.optimizers.recipes import split as split
+from simsgd.optimizers.sharing import apart as apart
 from simsgd.optimizers.staleness import (
     scale_by_adadelay,
     scale_by_delay,

@@ -68,6 +68,12 @@ def share(
     return Shared(_with_inputs(node, numbers, places), whole), [float(numbers[place]) for place in places]
 
 
+def apart(offered: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return extra arguments as those that are traced, and whole numbers of Python, such as `workers`, which never are."""
+    counts = {name: value for name, value in offered.items() if isinstance(value, int)}
+    return {name: value for name, value in offered.items() if name not in counts}, counts
+
+
 _PROVEN: dict[Any, dict[Node, list[int]]] = {}
 """By structure and shapes: recipes, with the places of the numbers that were found to be inputs of them."""
 MOST_PROVEN = 32
@@ -99,8 +105,7 @@ def _with_inputs(node: Node, numbers: list[Any], places: list[int]) -> Node:
 def _passed(whole: Any, node: Node, numbers: list[Any], parameters: Any, offered: Mapping[str, Any]) -> list[int]:
     """Return the places of the numbers that may be passed at run time: all, or those that may one by one."""
     dtype = jnp.result_type(*jax.tree.leaves(parameters))
-    counts = {name: value for name, value in offered.items() if isinstance(value, int)}  # such as `workers`: never traced
-    traced = {name: value for name, value in offered.items() if name not in counts}
+    traced, counts = apart(offered)
     rest = (parameters, jax.eval_shape(whole.init, parameters), parameters, traced)
 
     def program(update: Any, values: tuple[Any, ...] = ()) -> Program:

@@ -193,8 +193,7 @@ def _saying_what_is_traced(whose: str) -> Iterator[None]:
 
 def _check_update(place: str, name: str, update: Any, state: Any, parameters: Parameters, given: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError unless an `update` returns a pair: updates like the parameters, and a state as it was."""
-    counts = {key: value for key, value in given.items() if isinstance(value, int)}
-    traced = {key: value for key, value in given.items() if key not in counts}
+    traced, counts = optimizers.apart(given)
     try:
         with _saying_what_is_traced(f"{place}={name:.200}"):
             result = jax.eval_shape(

@@ -141,8 +141,7 @@ def _transformation(
         parameters = _parameters(problem, dtype)
         values = {name: _shape((), dtype) for name in numbers}
         given = parts.offered(place, parameters, workers, message_state)
-        counts = {name: value for name, value in given.items() if isinstance(value, int)}
-        traced = {name: value for name, value in given.items() if name not in counts}
+        traced, counts = optimizers.apart(given)
 
         def begin(values: Any, parameters: Any) -> Any:
             return optimizers.build(recipe, values).init(parameters)
