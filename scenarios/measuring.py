@@ -94,10 +94,10 @@ class Tuned:
 def tune(
     flags: Learning, method: sg.Protocol, problem: sg.Problem, cluster: sg.Cluster, until: sg.Target, **options: Any
 ) -> Tuned:
-    """Try a method at all step sizes on all seeds; `options` are those of `sg.study.tune`."""
+    """Try a method at all step sizes on all seeds; `options` are those of `sg.studies.tune`."""
     options = {"progress": False, **options}
     tunings = [
-        sg.study.tune(method, problem, cluster, flags.step_sizes, until, seed=seed, **options) for seed in flags.all_seeds
+        sg.studies.tune(method, problem, cluster, flags.step_sizes, until, seed=seed, **options) for seed in flags.all_seeds
     ]
     costs = [[run.to_target() for run in tuning.runs] for tuning in tunings]
     seconds = np.nan_to_num([[cost.seconds for cost in row] for row in costs], nan=np.inf)

@@ -171,7 +171,7 @@ def learn(flags: Flags, seeds: list[int], kind: str, title: str) -> dict[str, An
         found = []
         for seed in range(flags.seed + TUNING, flags.seed + TUNING + flags.tuning_seeds):
             where = flags.problem(kind, seed), flags.cluster
-            tuning = sg.study.tune(make, *where, sizes, until=target, seed=seed, **options)
+            tuning = sg.studies.tune(make, *where, sizes, until=target, seed=seed, **options)
             found.append([(run.to_target().seconds, run.final("loss")) for run in tuning.runs])
         middle = np.median(np.nan_to_num(found, nan=math.inf), axis=0)
         return dict(zip(sorted(sizes), map(tuple, middle.tolist()), strict=True))

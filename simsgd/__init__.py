@@ -13,6 +13,7 @@ from typing import Any
 _HOME = {
     "AsyncSGD": "protocols",
     "BoundError": "support.bounds",
+    "Cell": "studies",
     "Cluster": "cluster",
     "FileFormatError": "support.files",
     "ForkedProcessError": "support.forked",
@@ -26,6 +27,7 @@ _HOME = {
     "Run": "run",
     "Samples": "stopping",
     "Seconds": "stopping",
+    "Study": "studies",
     "StuckError": "recording.stuck",
     "Tape": "tape",
     "TapeError": "tape.rules",
@@ -40,7 +42,7 @@ _HOME = {
     "simulate": "simulation",
     "writing": "support.files",
 }
-_MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "study", "testing", "times")
+_MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "studies", "testing", "times")
 
 __version__ = "0.5.0"
 __all__ = [*_HOME, *_MODULES]

@@ -7,7 +7,7 @@ from simsgd import optimizers as optimizers
 from simsgd import plots as plots
 from simsgd import problems as problems
 from simsgd import protocols as protocols
-from simsgd import study as study
+from simsgd import studies as studies
 from simsgd import testing as testing
 from simsgd import times as times
 from simsgd.cluster import Cluster as Cluster
@@ -29,6 +29,8 @@ from simsgd.stopping import Samples as Samples
 from simsgd.stopping import Seconds as Seconds
 from simsgd.stopping import Target as Target
 from simsgd.stopping import Updates as Updates
+from simsgd.studies import Cell as Cell
+from simsgd.studies import Study as Study
 from simsgd.support.bounds import BoundError as BoundError
 from simsgd.support.bounds import bounds as bounds
 from simsgd.support.files import FileFormatError as FileFormatError

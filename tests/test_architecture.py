@@ -58,13 +58,20 @@ MAY_IMPORT = {
         ),
         "support",
     },
-    "study": {
+    "identifying": {
+        *("cluster", "compatible", "method", "optimizers", "problems", "protocols", "provenance", "replaying", "stopping"),
+        "support",
+    },
+    "studies": {
         *(
             "cluster",
+            "compatible",
+            "identifying",
             "method",
             "optimizers",
             "problems",
             "protocols",
+            "provenance",
             "recording",
             "replaying",
             "run",
@@ -72,10 +79,6 @@ MAY_IMPORT = {
             "stopping",
         ),
         *("support", "tape", "work"),
-    },
-    "identifying": {
-        *("cluster", "compatible", "method", "optimizers", "problems", "protocols", "provenance", "replaying", "stopping"),
-        "support",
     },
     "testing": {
         *("cluster", "faults", "method", "networks", "optimizers", "problems", "protocols", "recording", "replaying", "run"),
@@ -92,7 +95,7 @@ ONLY_USERS = {
     "matplotlib": {"plots"},
     "sklearn": {"problems"},
     "tqdm": {"support"},
-    "xarray": {"run", "support", "tape"},
+    "xarray": {"run", "studies", "support", "tape"},
     "scipy": {"times"},
     "pandas": {"support"},
     "pyarrow": {"times"},

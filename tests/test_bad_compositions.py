@@ -305,7 +305,7 @@ def test_a_protocol_replayed():
 
 def test_steps_tuned_of_a_method_that_is_no_function():
     target = sg.Target("loss", at_most=0.1, within=sg.Seconds(5))
-    refuses(TypeError, lambda: sg.study.tune(METHOD, PROBLEM, CLUSTER, [0.1], until=target), "Method", "lambda step_size")
+    refuses(TypeError, lambda: sg.studies.tune(METHOD, PROBLEM, CLUSTER, [0.1], until=target), "Method", "lambda step_size")
 
 
 def test_epochs_need_jobs_of_one_number_of_steps():

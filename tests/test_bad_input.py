@@ -144,12 +144,12 @@ REFUSED = {
         "Pareto … drew a compute time of inf seconds",
     ),
     "one step size": (
-        lambda: sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, 0.1, sg.Target("loss", at_most=0.1, within=UNTIL)),
+        lambda: sg.studies.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, 0.1, sg.Target("loss", at_most=0.1, within=UNTIL)),
         TypeError,
         "step_sizes must be a sequence such as [0.01, 0.1, 1.0], got 0.1",
     ),
     "no step sizes": (
-        lambda: sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, [], sg.Target("loss", at_most=0.1, within=UNTIL)),
+        lambda: sg.studies.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, [], sg.Target("loss", at_most=0.1, within=UNTIL)),
         ValueError,
         "step_sizes must hold at least one step size, got none",
     ),

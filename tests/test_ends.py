@@ -120,7 +120,7 @@ def test_a_target_s_bound_may_count_gradients_or_samples(within, noisy):
     never = dataclasses.replace(target, at_most=1e-9)
     missed = sg.simulate(sg.AsyncSGD(), noisy, CLUSTER, SGD, never)
     assert missed.status == "completed"
-    tuning = sg.study.tune(sg.AsyncSGD(), noisy, CLUSTER, [0.1, 0.3], until=target)
+    tuning = sg.studies.tune(sg.AsyncSGD(), noisy, CLUSTER, [0.1, 0.3], until=target)
     assert tuning.runs[1] == run
     with pytest.raises(ValueError, match=r"must say how long it is to be kept: kept=Seconds\(5\)"):
         sg.simulate(sg.AsyncSGD(), noisy, CLUSTER, SGD, dataclasses.replace(target, kept=None))

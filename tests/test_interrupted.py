@@ -133,7 +133,7 @@ def test_tune_hands_back_the_step_sizes_that_were_tried(cluster, noisy):
 
     target = sg.Target("loss", at_most=0.3, within=sg.Seconds(100))
     with pytest.raises(KeyboardInterrupt) as raised:
-        sg.study.tune(sg.AsyncSGD(), noisy, cluster, [0.1, 0.01, 0.03], until=target, optimizer=interrupting)
+        sg.studies.tune(sg.AsyncSGD(), noisy, cluster, [0.1, 0.01, 0.03], until=target, optimizer=interrupting)
     tuning = raised.value.partial
     assert (tuning.step_sizes, tuning.interrupted) == ((0.01, 0.03), True)
     assert "interrupted before the greater ones" in tuning.summary()
@@ -263,7 +263,7 @@ def test_tune_hands_back_the_tape_before_the_first_run(cluster, noisy):
 
     target = sg.Target("loss", at_most=0.3, within=sg.Seconds(20))
     with pytest.raises(KeyboardInterrupt) as raised:
-        sg.study.tune(sg.AsyncSGD(), noisy, cluster, [0.1], until=target, optimizer=failing)
+        sg.studies.tune(sg.AsyncSGD(), noisy, cluster, [0.1], until=target, optimizer=failing)
     assert raised.value.partial == sg.record(sg.AsyncSGD(), cluster, sg.Seconds(20), message_bytes=noisy.message_bytes)
 
 

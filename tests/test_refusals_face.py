@@ -155,7 +155,7 @@ def test_without_pandas_it_is_said_what_to_install(run, monkeypatch):
         run.to_dataframe()
 
 
-@pytest.mark.parametrize("module", ["problems", "optimizers", "study"])
+@pytest.mark.parametrize("module", ["problems", "optimizers", "studies"])
 def test_a_tab_offers_public_names_only(module):
     module = getattr(sg, module)
     assert dir(module) == sorted(module.__all__)

@@ -12,7 +12,7 @@ TARGET = sg.Target("loss", at_most=0.01, within=sg.Seconds(40))
 
 
 def tuned(*step_sizes, **options):
-    return sg.study.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, step_sizes, TARGET, **options)
+    return sg.studies.tune(sg.AsyncSGD(), QUADRATIC, CLUSTER, step_sizes, TARGET, **options)
 
 
 def test_each_run_is_what_simulate_gives():

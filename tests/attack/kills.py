@@ -113,7 +113,7 @@ def _tunings() -> Iterator[Any]:
     target = sg.Target("loss", at_most=0.3, within=sg.Updates(100))
     while True:
         for version in range(3):
-            yield sg.study.tune(sg.AsyncSGD(), problem, _cluster(version), [0.03, 0.1], until=target).best.save
+            yield sg.studies.tune(sg.AsyncSGD(), problem, _cluster(version), [0.03, 0.1], until=target).best.save
 
 
 def _version_of_png(path: pathlib.Path) -> int:

@@ -75,7 +75,7 @@ class Works:
 
     def tune(self) -> Any:
         given = {"message_bytes": SIZE, "progress": False, "until": self.target}
-        return sg.study.tune(sg.AsyncSGD(), self.problem, self.cluster, [0.01, 0.03, 0.1], **given)
+        return sg.studies.tune(sg.AsyncSGD(), self.problem, self.cluster, [0.01, 0.03, 0.1], **given)
 
     def save(self) -> None:
         self.saved[1].save(self.path)

@@ -184,7 +184,7 @@ def tune(
         >>> import simsgd as sg
         >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
         >>> target = sg.Target("loss", at_most=0.01, within=sg.Seconds(30))
-        >>> tuning = sg.study.tune(sg.AsyncSGD(), sg.problems.quadratic(), cluster, [0.01, 0.1], until=target)
+        >>> tuning = sg.studies.tune(sg.AsyncSGD(), sg.problems.quadratic(), cluster, [0.01, 0.1], until=target)
         >>> tuning.best_step_size
         0.1
     """

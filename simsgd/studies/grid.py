@@ -1,0 +1,85 @@
+"""The grid of a study: axes, coordinates, and the cell at each."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from simsgd.studies.cells import Cell
+from simsgd.support import checks
+
+type Label = str | float | int
+type Place = tuple[Label, ...]
+"""The labels of a cell, one for each axis."""
+
+
+class Grid:
+    """Axes and what makes the cell at each place.
+
+    Args:
+        make: gets a value of each axis by its name and returns a `Cell`.
+        axes: by name the values of an axis: a mapping of labels (texts) to values of any kind, or a sequence of numbers or
+            texts, which are their own labels.
+
+    Raises:
+        TypeError, ValueError: for an axis without values, or with one twice; for a `make` that returns no cell.
+    """
+
+    def __init__(self, make: Callable[..., Cell], axes: Mapping[str, Mapping[str, Any] | Sequence[Any]]) -> None:
+        if not callable(make):
+            raise TypeError(f"make must be a function of the axes that returns a Cell, got {make!r:.60}")
+        self._make = make
+        self._values = {name: _labelled(name, values) for name, values in axes.items()}
+        self._cells: dict[Place, Cell] = {}
+
+    @property
+    def axes(self) -> dict[str, list[Label]]:
+        """The labels of each axis, in their order."""
+        return {name: list(values) for name, values in self._values.items()}
+
+    @property
+    def places(self) -> Iterator[Place]:
+        """All places, the last axis fastest."""
+        return itertools.product(*self._values.values())
+
+    def place(self, coordinates: Mapping[str, Label]) -> Place:
+        """Return the place of coordinates by name; KeyError or TypeError says which are missing or unknown."""
+        if set(coordinates) != set(self._values):
+            raise TypeError(f"a cell is named by {', '.join(self._values)}, got {', '.join(coordinates) or 'nothing'}")
+        for name, label in coordinates.items():
+            checks.one_of(name, label, list(self._values[name]))  # type: ignore[arg-type]
+        return tuple(coordinates[name] for name in self._values)
+
+    def cell(self, place: Place) -> Cell:
+        """Return the cell at a place, made when it is first asked for."""
+        if place not in self._cells:
+            values = {name: of[label] for (name, of), label in zip(self._values.items(), place, strict=True)}
+            made = self._make(**values)
+            checks.instance("make's result", made, Cell, "Cell(method, problem, cluster, until=…)")
+            self._cells[place] = made
+        return self._cells[place]
+
+
+def _labelled(name: str, values: object) -> dict[Label, Any]:
+    """Return the values of an axis by their labels."""
+    if isinstance(values, Mapping):
+        labelled = {
+            checks.instance(f"the labels of axis {name}", label, str, '"async"') or label: v for label, v in values.items()
+        }
+    else:
+        entries = checks.sequence(f"axis {name}", values, "[0.1, 0.2], or {label: value, …}")
+        labelled = {}
+        for each in entries:
+            label = each.item() if hasattr(each, "item") else each
+            if not isinstance(label, str | numbers.Real):
+                raise TypeError(
+                    f"axis {name} must hold numbers or texts, or be a mapping of labels to values, got {each!r:.60}"
+                )
+            if label in labelled:
+                raise ValueError(f"axis {name} must not hold a value twice, got {label!r} again")
+            labelled[label] = each
+    if not labelled:
+        raise ValueError(f"axis {name} must hold at least one value, got none")
+    return labelled
