@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from simsgd import compatible
 from simsgd.cluster.cluster import Cluster
@@ -74,7 +75,7 @@ class Cell:
         return simulate(*self._given, progress=progress)
 
     @property
-    def _given(self) -> tuple:  # type: ignore[type-arg]
+    def _given(self) -> tuple[Any, ...]:
         return (
             *(self.whole, self.problem, self.cluster, None, self.until, self.seed),
             *(self.evaluate_every, self.message_bytes, self.dtype, self.width),

@@ -49,7 +49,7 @@ class Grid:
         if set(coordinates) != set(self._values):
             raise TypeError(f"a cell is named by {', '.join(self._values)}, got {', '.join(coordinates) or 'nothing'}")
         for name, label in coordinates.items():
-            checks.one_of(name, label, list(self._values[name]))  # type: ignore[arg-type]
+            checks.one_of(name, label, list(self._values[name]))
         return tuple(coordinates[name] for name in self._values)
 
     def cell(self, place: Place) -> Cell:
@@ -65,9 +65,9 @@ class Grid:
 def _labelled(name: str, values: object) -> dict[Label, Any]:
     """Return the values of an axis by their labels."""
     if isinstance(values, Mapping):
-        labelled = {
-            checks.instance(f"the labels of axis {name}", label, str, '"async"') or label: v for label, v in values.items()
-        }
+        labelled: dict[Label, Any] = dict(values)
+        for label in labelled:
+            checks.instance(f"a label of axis {name}", label, str, '"async"')
     else:
         entries = checks.sequence(f"axis {name}", values, "[0.1, 0.2], or {label: value, …}")
         labelled = {}
