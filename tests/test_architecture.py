@@ -98,7 +98,7 @@ ONLY_USERS = {
     "xarray": {"run", "studies", "support", "tape"},
     "scipy": {"times"},
     "pandas": {"support"},
-    "pyarrow": {"times"},
+    "pyarrow": {"support", "times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
