@@ -64,6 +64,7 @@ MAY_IMPORT = {
     },
     "studies": {
         *(
+            "__init__",
             "cluster",
             "compatible",
             "identifying",
@@ -84,6 +85,7 @@ MAY_IMPORT = {
         *("cluster", "faults", "method", "networks", "optimizers", "problems", "protocols", "recording", "replaying", "run"),
         *("simulation", "stopping", "support", "tape", "times", "work"),
     },
+    "pytest_plugin": {"studies"},
     "__init__": set(),
 }
 ONLY_USERS = {
@@ -103,6 +105,7 @@ ONLY_USERS = {
     "h5netcdf": set(),
     "h5py": {"support"},
     "pickle": {"testing"},  # to ask whether methods can be
+    "pytest": {"pytest_plugin"},
     "tyro": set(),
 }
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
