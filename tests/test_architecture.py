@@ -96,7 +96,7 @@ ONLY_USERS = {
     "sklearn": {"problems"},
     "tqdm": {"support"},
     "xarray": {"run", "studies", "support", "tape"},
-    "scipy": {"times"},
+    "scipy": {"studies", "times"},
     "pandas": {"support"},
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
