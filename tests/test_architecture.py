@@ -128,7 +128,10 @@ def imported(path):
             names = (node.module or "").split(".")
             if names[0] == "simsgd":
                 package = ".".join(names[1:])
-                own |= {f"{package}.{a.name}" if f"{package}.{a.name}" in FILES else package for a in node.names}
+                inside = {
+                    a.name: f"{package}.{a.name}" for a in node.names
+                }  # a file or a package of the package, or a name in it
+                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside.values()}
             else:
                 others.add(names[0])
         elif isinstance(node, ast.Import):
