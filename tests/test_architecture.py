@@ -128,10 +128,8 @@ def imported(path):
             names = (node.module or "").split(".")
             if names[0] == "simsgd":
                 package = ".".join(names[1:])
-                inside = {
-                    a.name: f"{package}.{a.name}" for a in node.names
-                }  # a file or a package of the package, or a name in it
-                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside.values()}
+                inside = [f"{package}.{alias.name}" for alias in node.names]  # files, packages, or names of the package
+                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside}
             else:
                 others.add(names[0])
         elif isinstance(node, ast.Import):
