@@ -97,7 +97,7 @@ ONLY_USERS = {
     "sklearn": {"problems"},
     "tqdm": {"support"},
     "xarray": {"run", "studies", "support", "tape"},
-    "scipy": {"times"},
+    "scipy": {"studies", "times"},
     "pandas": {"support"},
     "pyarrow": {"times"},
     "tomli_w": {"cluster"},
@@ -129,7 +129,8 @@ def imported(path):
             names = (node.module or "").split(".")
             if names[0] == "simsgd":
                 package = ".".join(names[1:])
-                own |= {f"{package}.{a.name}" if f"{package}.{a.name}" in FILES else package for a in node.names}
+                inside = [f"{package}.{alias.name}" for alias in node.names]  # files, packages, or names of the package
+                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside}
             else:
                 others.add(names[0])
         elif isinstance(node, ast.Import):

@@ -1,5 +1,6 @@
 """Studies: many runs, tuned, repeated over seeds, kept, and compared with honest statistics."""
 
+from simsgd.studies import statistics
 from simsgd.studies.cells import Cell
 from simsgd.studies.outcomes import Outcome
 from simsgd.studies.results import Results
@@ -7,5 +8,5 @@ from simsgd.studies.study import Study
 from simsgd.studies.tune import Tuning, tune
 from simsgd.support import public
 
-__all__ = ["Cell", "Outcome", "Results", "Study", "Tuning", "tune"]
+__all__ = ["Cell", "Outcome", "Results", "Study", "Tuning", "statistics", "tune"]
 __dir__ = public.names(__all__)
