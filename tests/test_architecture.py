@@ -22,6 +22,7 @@ PACKAGE = pathlib.Path(sg.__file__).parent
 MAY_IMPORT = {
     "support": set(),
     "provenance": {"support"},
+    "executing": {"support"},
     "plots": {"support"},
     "stopping": {"support"},
     "times": {"support"},
@@ -103,7 +104,9 @@ ONLY_USERS = {
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
-    "pickle": {"testing"},  # to ask whether methods can be
+    "pickle": {"executing", "testing"},  # to send work to processes; to ask whether methods can be
+    "cloudpickle": {"executing"},
+    "loky": {"executing"},
     "tyro": set(),
 }
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
