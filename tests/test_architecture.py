@@ -100,7 +100,7 @@ ONLY_USERS = {
     "xarray": {"run", "studies", "support", "tape"},
     "scipy": {"studies", "times"},
     "pandas": {"support"},
-    "pyarrow": {"times"},
+    "pyarrow": {"support", "times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
