@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -97,45 +97,29 @@ def compare(
         >>> found.ranking
         ('async', 'sync')
     """
-    entrants = named(methods, optimizer)
+    entrants = {entrant.name: entrant for entrant in named(methods, optimizer)}
     dims, settings = _settings(problem, cluster, until, evaluate_every)
-    reported = _seeds("seeds", seeds, 0)
-    grids = _grids(entrants, step_sizes)
-    extensions = checks.whole("extensions", extensions, 0)
-    refinements = int(step_sizes is None) if refinements is None else checks.whole("refinements", refinements, 0)
-    if halving is not None:
-        halving = checks.whole("halving", halving, 2)
-        for setting, grid in itertools.product(settings.values(), grids.values()):
-            rungs.check(halving, len(grid), setting)
-    chosen_by = _seeds("tuning_seeds", tuning_seeds, TUNING)
-    shared = tuple(seed for seed in chosen_by if seed in reported)
-    if shared and not report_tuning_seeds:
-        raise ValueError(
-            f"tuning_seeds must not be reporting seeds, got {', '.join(map(str, shared))} in both: what is chosen on a seed "
-            "looks better there than it is; take others, or allow it with report_tuning_seeds=True"
-        )
+    reported, chosen_by = _seeds("seeds", seeds, 0), _seeds("tuning_seeds", tuning_seeds, TUNING)
+    shared = _shared(chosen_by, reported, report_tuning_seeds)
+    grids = _grids(entrants.values(), step_sizes)
+    rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
+    _check_halving(halving, grids, settings)
     options = {"message_bytes": message_bytes, "dtype": dtype, "width": width}
-    by_name = {entrant.name: entrant for entrant in entrants}
-    trials = Trials(by_name, settings, options, folder, executor, progress)
-    for entrant, labels in itertools.product(entrants, settings):  # so that what cannot be run is refused before anything is
-        trials.cell(Trial(entrant.name, labels, grids[entrant.name][0] if entrant.tunable else None), reported[0])
+    trials = Trials(entrants, settings, options, folder, executor, progress)
+    first = {name: grids[name][0] if name in grids else None for name in entrants}
+    for name, labels in itertools.product(entrants, settings):  # so that what cannot be run is refused before anything is
+        trials.cell(Trial(name, labels, first[name]), reported[0])
 
-    to_tune = {name: grid for name, grid in grids.items() if len(grid) > 1}
-    tuner = Tuner(trials, to_tune, chosen_by, halving)
-    if to_tune:
-        tuner.run(extensions, refinements)
-    choices = {(name, labels): Choice(grids[name][0] if name in grids else None) for name in by_name for labels in settings}
-    choices |= {contest: tuner.choice(contest) for contest in tuner.contests}
-    played, pruned = list(trials.outcomes), tuner.saving.pruned if tuner.saving else ()
-    full = [trial for trial in played if trial not in pruned]
-    tuning = trials.results(dims, full, chosen_by, sizes=True) if full else None
-    spent = budgets({trial: dict(trials.outcomes[trial]) for trial in played})
-    tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if to_tune else ())
+    tuner = Tuner(trials, {name: grid for name, grid in grids.items() if len(grid) > 1}, chosen_by, halving)
+    tuner.run(*rounds)
+    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.outcomes)
+    choices = {(name, labels): Choice(first[name]) for name in entrants for labels in settings} | tuner.choices
+    tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if tuner.contests else ())
 
     final = [Trial(*contest, choice.step_size) for contest, choice in choices.items()]
     trials.play(final, reported)
     reporting = trials.results(dims, final, reported, sizes=False)
-    return Comparison(tuple(by_name), dims, settings, reported, tuned, tuning, reporting)
+    return Comparison(tuple(entrants), dims, settings, reported, tuned, tuning, reporting)
 
 
 # --- what is given, checked ----------------------------------------------------------------------------------------------
@@ -212,7 +196,32 @@ def _seeds(name: str, given: Any, first: int) -> tuple[int, ...]:
     return checked
 
 
-def _grids(entrants: Sequence[Entrant], step_sizes: Any) -> dict[str, list[float]]:
+def _shared(chosen_by: Sequence[int], reported: Sequence[int], allowed: bool) -> tuple[int, ...]:
+    """Return the tuning seeds that are reported too, where that is allowed."""
+    shared = tuple(seed for seed in chosen_by if seed in reported)
+    if shared and not allowed:
+        raise ValueError(
+            f"tuning_seeds must not be reporting seeds, got {', '.join(map(str, shared))} in both: what is chosen on a seed "
+            "looks better there than it is; take others, or allow it with report_tuning_seeds=True"
+        )
+    return shared
+
+
+def _refinements(given: int | None, step_sizes: object) -> int:
+    """Return how often to refine: by default once, but not a grid that was given."""
+    return int(step_sizes is None) if given is None else checks.whole("refinements", given, 0)
+
+
+def _check_halving(factor: int | None, grids: Mapping[str, Sequence[float]], settings: Mapping[Labels, Setting]) -> None:
+    """Raise ValueError for a factor that is none, or whose first rung is too short to see anything."""
+    if factor is None:
+        return
+    checks.whole("halving", factor, 2)
+    for setting, grid in itertools.product(settings.values(), grids.values()):
+        rungs.check(factor, len(grid), setting)
+
+
+def _grids(entrants: Iterable[Entrant], step_sizes: Any) -> dict[str, list[float]]:
     """Return the step sizes to begin with, for each method that is tuned."""
     names = [entrant.name for entrant in entrants if entrant.tunable]
     if not isinstance(step_sizes, Mapping):

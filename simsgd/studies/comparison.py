@@ -71,7 +71,7 @@ class Comparison:
         settings: by their names the problems, clusters and targets.
         seeds: the seeds that are reported.
         tuned: how step sizes were chosen.
-        tuning: the outcomes that they were chosen by, along method, settings, step size and tuning seed; None without any.
+        tuning: the outcomes that they were chosen by, along method, settings, step size and tuning seed.
         reporting: the outcomes at the best step size of each, along method, settings and reporting seed.
     """
 
@@ -80,7 +80,7 @@ class Comparison:
     settings: Mapping[Labels, Setting]
     seeds: tuple[int, ...]
     tuned: Tuned
-    tuning: Results | None
+    tuning: Results
     reporting: Results
 
     @property
@@ -195,9 +195,9 @@ def cautions(comparison: Comparison) -> list[str]:
     if tuned.optimistic:
         lines.append("CAUTION: these figures are optimistic: step sizes were chosen on seeds that are reported.")
     for kind, results in (("tuning", comparison.tuning), ("reporting", comparison.reporting)):
-        failed = results.failed if results else {}
+        failed = list(results.failed.items())
         if failed:
-            place, outcome = next(iter(failed.items()))
+            place, outcome = failed[0]
             lines.append(f"CAUTION: {_count(len(failed), f'{kind} run')} failed, the first {place}: {outcome.error}")
     diverged = [place for place, outcome in comparison.reporting.outcomes.items() if outcome.status == "diverged"]
     if diverged:

@@ -123,8 +123,20 @@ class Tuner:
         self._pruned: dict[tuple[str, Labels], tuple[float, ...]] = dict.fromkeys(self.contests, ())
         self.extended: list[str] = []
 
+    @property
+    def trials(self) -> list[Trial]:
+        """What was played to the horizon, and by which is chosen; no pruned run."""
+        return [Trial(*contest, size) for contest, sizes in self._full.items() for size in sizes]
+
+    @property
+    def choices(self) -> dict[tuple[str, Labels], Choice]:
+        """What each method in each setting is tuned to so far."""
+        return {contest: self.choice(contest) for contest in self.contests}
+
     def run(self, extensions: int, refinements: int) -> None:
         """Play the grids, extend them while a best lies at an edge, at most so often, then halve the steps around the best."""
+        if not self.contests:
+            return
         first = {contest: list(self.grids[contest[0]]) for contest in self.contests}
         if self._halve is not None:
             first, self.saving = halving.halve(self._trials, first, self._seeds, self._halve)
