@@ -72,7 +72,7 @@ class Cell:
 
     def simulate(self, progress: bool | None = None) -> Run:
         """Return the run, made alone by `simulate`: that of the study to rounding, as the study's executables are wider."""
-        return simulate(*self._given, progress=progress)
+        return simulate(*self._given, progress)
 
     @property
     def _given(self) -> tuple[Any, ...]:
