@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
     "run": {"measures", "plots", "provenance", "run_rules", "stopping", "support", "tape"},
-    "replaying": {"method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
+    "replaying": {"measures", "method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
     "compatible": {"cluster", "method", "optimizers", "problems", "protocols", "replaying", "stopping", "support"},
     "simulation": {
         *(
@@ -67,6 +67,7 @@ MAY_IMPORT = {
             "cluster",
             "compatible",
             "identifying",
+            "measures",
             "method",
             "optimizers",
             "problems",

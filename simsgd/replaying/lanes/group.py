@@ -102,7 +102,7 @@ class Preparing:
             lambda: Sheet.of(tape, recipe, self._dtype, wanted.width, problem.replacement),
         )
         schedule = wanted.schedule
-        moments = self._once(self._moments, (id(tape), schedule), lambda: Moments.of(tape, schedule, problem.batch_size))
+        moments = self._once(self._moments, (id(tape), schedule), lambda: Moments.of(tape, schedule, schedule.batch_size))
         models = moments.models(sheet)
         setting = Settings(self._drawing, recipe, sheet.long, sheet.one_version, sheet.slots, models.kept)
         return (setting, sheet.width), LaneRun(numbers, wanted.seed, sheet, moments, models, schedule)

@@ -54,12 +54,14 @@ class Measured(NamedTuple):
         values: a row for each evaluation, (evaluations, metrics), float64.
         worker_losses: (evaluations, workers), or nothing.
         parameters: the final model, flat.
+        moments: of these evaluations and those that did not come.
     """
 
     status: str
     values: np.ndarray
     worker_losses: np.ndarray | None
     parameters: np.ndarray
+    moments: Moments
 
     @property
     def parameters_hash(self) -> str:
@@ -257,7 +259,7 @@ class Lanes:
             first += count
             if status:
                 each = None if losses is None else np.array(seat.losses)
-                done[seat.number] = Measured(status, np.array(seat.rows), each, self._model(place, slot))
+                done[seat.number] = Measured(status, np.array(seat.rows), each, self._model(place, slot), seat.run.moments)
                 self._seats[place] = None
 
     def _follow(self, seat: Seat, kept: list[tuple[int, int]], values: list[list[float]], losses: Any) -> tuple[str, int]:
