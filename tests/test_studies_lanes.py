@@ -67,7 +67,7 @@ def assert_like(outcome, run):
 METHODS = {
     "synchronous": sg.methods.minibatch,
     "synchronous in several blocks": lambda size: sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(size)),
-    "K-async": lambda size: sg.methods.k_async(size, k=3),
+    "K-async": lambda size: sg.methods.k_async(size, gradients=3),
     "with jobs thrown away": lambda size: sg.methods.ringmaster(size, threshold=3),
     "staleness of each message": lambda size: sg.methods.staleness_aware(size),
     "momentum at the worker": lambda size: sg.methods.worker_momentum(size),
@@ -92,7 +92,7 @@ def test_methods_of_all_kinds(name):
 
 
 def test_data_that_differ_and_losses_of_workers():
-    digits = sg.problems.digits("linear").partitioned(5, by=sg.problems.LabelSkew(0.5), worker_losses=True)
+    digits = sg.problems.digits("logistic").partitioned(5, by=sg.problems.LabelSkew(0.5), worker_losses=True)
     cells = [cell(problem=digits, seed=seed, until=sg.Seconds(2)) for seed in range(2)]
     for each, outcome in zip(cells, played(cells), strict=True):
         assert_like(outcome, each.simulate())
@@ -106,15 +106,17 @@ def test_more_evaluations_than_slots_for_models():
         assert_like(outcome, each.simulate())
 
 
+@dataclasses.dataclass(frozen=True)
+class Tiring(sg.Protocol):
+    """Stops handing out jobs after 1,000 updates."""
+
+    def on_gradient(self, server, gradient):
+        server.apply(gradient)
+        if server.version < 1000:
+            server.assign(gradient.worker)
+
+
 def test_a_recording_that_fails_later_is_no_harm_to_a_run_that_ends_before():
-    class Tiring(sg.Protocol):
-        """Stops handing out jobs after 1,000 updates."""
-
-        def on_gradient(self, server, gradient):
-            server.apply(gradient)
-            if server.version < 1000:
-                server.assign(gradient.worker)
-
     quick, slow = (cell(sg.Method(Tiring(), sg.optimizers.sgd(size)), until=TARGET_LATE) for size in (0.1, 1e-6))
     arrived, stuck = played([quick, slow])
     assert arrived.status == "target reached"
@@ -126,7 +128,7 @@ TARGET_LATE = sg.Target("loss", at_most=0.02, within=sg.Seconds(200), kept=sg.Se
 
 
 def test_a_protocol_that_looks_at_the_model_plays_alone():
-    looking = cell(sg.methods.ada_sync(0.1, first=2), until=sg.Seconds(5))
+    looking = cell(sg.methods.ada_sync(0.1, every=1.0), until=sg.Seconds(5))
     (outcome,) = played([looking])
     assert outcome.lanes == 0
     assert outcome.parameters_hash == looking.simulate().hashes["parameters"]
