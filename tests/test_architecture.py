@@ -22,6 +22,7 @@ PACKAGE = pathlib.Path(sg.__file__).parent
 MAY_IMPORT = {
     "support": set(),
     "provenance": {"support"},
+    "executing": {"support"},
     "plots": {"support"},
     "stopping": {"support"},
     "times": {"support"},
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
     "run": {"measures", "plots", "provenance", "run_rules", "stopping", "support", "tape"},
-    "replaying": {"method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
+    "replaying": {"measures", "method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
     "compatible": {"cluster", "method", "optimizers", "problems", "protocols", "replaying", "stopping", "support"},
     "simulation": {
         *(
@@ -66,7 +67,9 @@ MAY_IMPORT = {
         *(
             "cluster",
             "compatible",
+            "executing",
             "identifying",
+            "measures",
             "method",
             "optimizers",
             "problems",
@@ -98,11 +101,13 @@ ONLY_USERS = {
     "xarray": {"run", "studies", "support", "tape"},
     "scipy": {"studies", "times"},
     "pandas": {"support"},
-    "pyarrow": {"times"},
+    "pyarrow": {"support", "times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
-    "pickle": {"testing"},  # to ask whether methods can be
+    "pickle": {"executing", "testing"},  # to send work to processes; to ask whether methods can be
+    "cloudpickle": {"executing"},
+    "loky": {"executing"},
     "tyro": set(),
 }
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

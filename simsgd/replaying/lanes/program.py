@@ -70,10 +70,9 @@ def over(mesh: Mesh | None, function: Callable[..., Any], *shared: bool) -> Call
     """
     if mesh is None:
         return function
-    specs = tuple(PartitionSpec() if same else PartitionSpec(AXIS) for same in shared)
-    made: Callable[..., Any] = jax.shard_map(
-        function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False
-    )
+    spec: Any = PartitionSpec
+    specs = tuple(spec() if same else spec(AXIS) for same in shared)
+    made: Callable[..., Any] = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=spec(AXIS), check_vma=False)
     return made
 
 
@@ -192,7 +191,8 @@ def evaluate(
 
     Args:
         kept: models, each leaf (lanes, slots, ...).
-        lanes, slots: which, (models,) int32, as many of each device, a multiple of `together`; lanes are counted on their device.
+        lanes, slots: which, (models,) int32, as many of each device, a multiple of `together`; lanes are counted on
+            their device.
         counts: of each device, how many of them are wanted, (devices,); the values of the others are zero.
         data, test_data, loss, metrics, worker_losses: as in `loop.evaluate`.
         together: how many are evaluated side by side.
