@@ -16,7 +16,9 @@ import xarray
 
 import simsgd as sg
 from simsgd.provenance import Identity, bits
+from simsgd.recording.attempt import attempt
 from simsgd.studies import Outcome
+from simsgd.studies.playing import ask
 from simsgd.studies.store import (
     DamagedFileWarning,
     DisagreementWarning,
@@ -452,11 +454,13 @@ def test_a_tape_is_found_by_the_identity_of_a_cell(tmp_path, recorded_cell, reco
     store = Store(tmp_path)
     wanted = recorded_cell.identity.tape
     assert store.tape(wanted) is None
-    path = store.save_tape(recorded_tape)
+    path = store.save_tape(wanted, recorded_tape)
     assert store.tape(wanted) == recorded_tape
     assert sg.Tape.load(path) == recorded_tape
     other = dataclasses.replace(recorded_cell, seed=1).identity.tape
     assert store.tape(other) is None
+    with pytest.raises(ValueError, match="tape must be the recording that identity describes"):
+        store.save_tape(other, recorded_tape)
     (path.parent / f"{described(other).key[:32]}.nc").write_bytes(path.read_bytes())
     with pytest.warns(DamagedFileWarning, match="is a tape of something else; it was set aside"):
         assert store.tape(other) is None
@@ -464,6 +468,15 @@ def test_a_tape_is_found_by_the_identity_of_a_cell(tmp_path, recorded_cell, reco
     with pytest.warns(DamagedFileWarning, match="set aside"):
         assert store.tape(wanted) is None
     assert store.tape(wanted) is None
+
+
+@pytest.mark.parametrize("until", [sg.Gradients(20), sg.Samples(20)])
+def test_a_tape_may_say_its_end_in_other_units(tmp_path, recorded_cell, until):
+    one = dataclasses.replace(recorded_cell, until=until)
+    tape = attempt(ask(one)).tape
+    assert tape.identity != one.identity.tape
+    Store(tmp_path).save_tape(one.identity.tape, tape)
+    assert Store(tmp_path).tape(one.identity.tape) == tape
 
 
 STATE = {
