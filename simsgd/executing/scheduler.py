@@ -335,8 +335,9 @@ class _Execution:
 
     def _died(self, cause: BaseException | None) -> ExecutorError:
         at_work = _some([*self.players.flights, *(f"the recording {name}" for name in self.recorders.flights)])
+        said = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
         return ExecutorError(
-            f"the executor died ({type(cause).__name__}: {cause}) while it had {at_work}: {self._kept()}. Run again, with a "
+            f"the executor died ({said}) while it had {at_work}: {self._kept()}. Run again, with a "
             "new executor, to make the rest; if it dies again, give it fewer workers, as memory may be what it lacks"
         )
 
