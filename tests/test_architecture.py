@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
     "run": {"measures", "plots", "provenance", "run_rules", "stopping", "support", "tape"},
-    "replaying": {"method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
+    "replaying": {"measures", "method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
     "compatible": {"cluster", "method", "optimizers", "problems", "protocols", "replaying", "stopping", "support"},
     "simulation": {
         *(
@@ -68,6 +68,7 @@ MAY_IMPORT = {
             "cluster",
             "compatible",
             "identifying",
+            "measures",
             "method",
             "optimizers",
             "problems",
@@ -97,9 +98,9 @@ ONLY_USERS = {
     "sklearn": {"problems"},
     "tqdm": {"support"},
     "xarray": {"run", "studies", "support", "tape"},
-    "scipy": {"times"},
+    "scipy": {"studies", "times"},
     "pandas": {"support"},
-    "pyarrow": {"times"},
+    "pyarrow": {"support", "times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
@@ -131,7 +132,8 @@ def imported(path):
             names = (node.module or "").split(".")
             if names[0] == "simsgd":
                 package = ".".join(names[1:])
-                own |= {f"{package}.{a.name}" if f"{package}.{a.name}" in FILES else package for a in node.names}
+                inside = [f"{package}.{alias.name}" for alias in node.names]  # files, packages, or names of the package
+                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside}
             else:
                 others.add(names[0])
         elif isinstance(node, ast.Import):
