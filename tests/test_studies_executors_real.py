@@ -4,22 +4,21 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
-import signal
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_studies_executors import Kept, executed
+from test_studies_executors import Kept, executed, killed_once  # there, so that workers need no JAX
 
 import simsgd as sg
 from simsgd.executing import ExecutorError, Group
 from simsgd.executing.backends import Here
 from simsgd.executing.pinning import Surroundings, SurroundingsError, pin
 from simsgd.problems import Problem
+from simsgd.recording.attempt import attempt
 from simsgd.recording.recorder import record
 from simsgd.replaying import machine
-from simsgd.studies.playing import play
+from simsgd.studies.playing import ask, play
 
 CLUSTER = sg.Cluster(workers=3, compute=sg.times.Exponential(mean=0.1))
 
@@ -45,16 +44,6 @@ def loky(workers=2):
 
 def spawned(workers=2):
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-def killed_once(number, marker, tape):
-    """Kill this worker in the middle of the study, the first time that this number comes."""
-    path = pathlib.Path(marker)
-    if number == 4 and not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.05)
-    return [number, len(tape), os.getpid()]
 
 
 def killing(tmp_path):
@@ -89,35 +78,39 @@ def test_a_loky_worker_killed_in_mid_study(tmp_path):
     assert {name: outcome[:2] for name, outcome in kept.outcomes.items()} == {str(n): [n, 50 + n % 2] for n in range(12)}
 
 
-def cells(problem, count, updates=20):
-    """Groups of two cells of a method whose parts are closures, on one problem made anew for each group."""
+def played(cells, lanes, *tapes):
+    """Play cells on their tapes, which come in the order of the cells."""
+    return play(cells, {cell.tape_key: tape for cell, tape in zip(cells, tapes, strict=True)}, lanes)
+
+
+def study(problem, count, updates=20):
+    """Recordings and groups: of a method whose parts are closures, on two seeds, the problem made anew for each group."""
     make = {"quadratic": lambda: sg.problems.quadratic(noise=0.1), "digits": sg.problems.digits}[problem]
-    return {
-        str(n): Group(
-            play,
-            (
-                [
-                    sg.Cell(sg.methods.dana_zero(0.1 / (n + 1)), make(), CLUSTER, until=sg.Updates(updates), seed=s)
-                    for s in (0, 1)
-                ],
-            ),
-            cells=2,
-        )
-        for n in range(count)
-    }
+    recordings, groups = {}, {}
+    for n in range(count):
+        method = sg.methods.dana_zero(0.1 / (n + 1))
+        cells = [sg.Cell(method, make(), CLUSTER, until=sg.Updates(updates), seed=seed) for seed in (0, 1)]
+        recordings |= {cell.tape_key: (attempt, (ask(cell),)) for cell in cells}
+        groups[str(n)] = Group(played, (cells, 2), [cell.tape_key for cell in cells], cells=2)
+    return recordings, groups
 
 
 def surroundings():
     return Surroundings.here(machine.here)
 
 
-def test_a_spawned_pool_plays_the_same_bits():
-    here, there, groups = Kept(), Kept(), cells("quadratic", 2)
-    executed(here, {}, groups, Here())
-    with spawned(1) as pool:
-        executed(there, {}, groups, pool, shared=(Problem,), surroundings=surroundings())
+def assert_same_bits(make, recordings, groups):
+    here, there = Kept(), Kept()
+    executed(here, recordings, groups, Here())
+    with make() as executor:
+        executed(there, recordings, groups, executor, executor, shared=(Problem,), surroundings=surroundings())
+    assert here.failures == there.failures == {}
     assert {outcome.status for group in here.outcomes.values() for outcome in group} == {"completed"}
     assert there.outcomes == here.outcomes
+
+
+def test_a_spawned_pool_plays_the_same_bits():
+    assert_same_bits(lambda: spawned(1), *study("quadratic", 2))
 
 
 @pytest.mark.slow
@@ -125,12 +118,7 @@ def test_a_spawned_pool_plays_the_same_bits():
     "make", [lambda: ThreadPoolExecutor(2), spawned, loky, dask], ids=["threads", "spawned", "loky", "dask"]
 )
 def test_every_executor_plays_the_same_bits(make):
-    here, there, groups = Kept(), Kept(), cells("digits", 4, updates=200)
-    executed(here, {}, groups, Here())
-    with make() as executor:
-        executed(there, {}, groups, executor, shared=(Problem,), surroundings=surroundings())
-    assert {outcome.status for group in here.outcomes.values() for outcome in group} == {"completed"}
-    assert there.outcomes == here.outcomes
+    assert_same_bits(make, *study("digits", 4, updates=200))
 
 
 def threads_of_xla():
