@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import simsgd as sg
+from simsgd.studies.tuning import Score, best
 
 CLUSTER = sg.Cluster(4, sg.times.Exponential(mean=0.5))
 PROBLEM = sg.problems.quadratic(spectrum=(1.0, 0.5), noise=0.2, samples=32)
@@ -153,6 +154,16 @@ def test_halving_finds_a_best_and_its_pruned_runs_are_nowhere_but_in_the_budget(
     text = found.summary()
     assert "Successive halving played 1 of 4 configurations to the end" in text
     assert "pruned and enter no statistic" in text
+
+
+def test_the_winners_curse_on_real_runs():
+    """Sixteen configurations that differ in nothing but their seeds: one step size, a noisy quadratic, one tuning seed."""
+    found = compared({"async": sg.methods.asynchronous(0.2)}, seeds=32).seconds.values[0]
+    restricted = np.minimum(np.nan_to_num(found, nan=np.inf), 12)
+    tried = {float(k): Score(float(restricted[k]), 0.0) for k in range(16)}
+    assert len(set(tried.values())) > 4  # they do vary
+    fresh = restricted[16:].mean()  # what the chosen one, like any of them, takes on other seeds
+    assert tried[best(tried)].seconds < 0.8 * fresh
 
 
 def test_a_failed_run_is_told_and_never_arrives():
