@@ -74,7 +74,7 @@ def test_a_file_of_an_older_format_is_refused_with_a_way_out(tape, tmp_path):
 
 def test_what_a_file_cannot_hold_is_refused_before_it_is_touched(tape, tmp_path):
     data = tape.to_dataset()
-    with pytest.raises(TypeError, match=r"cannot save 'names' of .*: a file holds numbers and truth values only"):
+    with pytest.raises(TypeError, match=r"cannot save 'names' of .*: a file holds numbers, truth values and bytes only"):
         sealed.save(tmp_path / "a.nc", data.assign(names=("x", np.array(["a", "b"]))), "tape")
     assert not list(tmp_path.iterdir())
 

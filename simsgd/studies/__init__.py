@@ -1,5 +1,6 @@
 """Studies: many runs, tuned, repeated over seeds, kept, and compared with honest statistics."""
 
+from simsgd.studies import statistics
 from simsgd.studies.cells import Cell
 from simsgd.studies.comparing import compare
 from simsgd.studies.comparison import Comparison
@@ -9,5 +10,5 @@ from simsgd.studies.study import Study
 from simsgd.studies.tune import Tuning, tune
 from simsgd.support import public
 
-__all__ = ["Cell", "Comparison", "Outcome", "Results", "Study", "Tuning", "compare", "tune"]
+__all__ = ["Cell", "Comparison", "Outcome", "Results", "Study", "Tuning", "compare", "statistics", "tune"]
 __dir__ = public.names(__all__)

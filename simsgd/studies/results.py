@@ -1,37 +1,71 @@
-"""The results of a study: its cells' outcomes as one labelled dataset."""
+"""The results of a study: its cells' outcomes as one labelled dataset, a table and a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import collections
+import functools
+import html
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simsgd.stopping import Target
+from simsgd.stopping import Seconds, Target, Updates, settled
+from simsgd.studies import dataset, tables
 from simsgd.studies.grid import Label, Place
 from simsgd.studies.outcomes import FAILED, Outcome
+from simsgd.support import checks, files, frames, sealed, show
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
+KIND = "study"
+"""What a sealed file of results says that it holds."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
-    """What a study measured.
+    """What a study measured; made by `Study.run`.
 
     Attributes:
         axes: the labels of each axis.
         outcomes: by place, those that are there.
         target: what cells ran to, if all ran to one.
+        configuration: what all cells have in common, and the versions of what computed them.
+
+    Example:
+        >>> import simsgd as sg
+        >>> cluster = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
+        >>> target = sg.Target("loss", at_most=0.01, within=sg.Seconds(30))
+        >>> def make(method, seed):
+        ...     return sg.Cell(method(0.1), sg.problems.quadratic(), cluster, until=target, seed=seed)
+        >>> methods = {"sync": sg.methods.minibatch, "async": sg.methods.asynchronous}
+        >>> results = sg.Study(make, {"method": methods, "seed": range(2)}).run()
+        >>> results
+        Results(2 methods × 2 seeds: 4 of 4 cells, 4 target reached)
+        >>> results.dataset.seconds_to_target.dims
+        ('method', 'seed')
     """
 
     axes: Mapping[str, list[Label]]
     outcomes: Mapping[Place, Outcome]
     target: Target | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.target is not None and self.target.kept is None and isinstance(self.target.within, Seconds | Updates):
+            checks.store(self, target=settled(self.target))  # as the runs took it
 
     def outcome(self, **coordinates: Label) -> Outcome:
-        """Return the outcome of one cell."""
+        """Return the outcome of one cell.
+
+        Raises:
+            KeyError: if the cell is not there.
+        """
         return self.outcomes[tuple(coordinates[name] for name in self.axes)]
 
     @property
@@ -39,22 +73,185 @@ class Results:
         """The cells that raised an error."""
         return {place: outcome for place, outcome in self.outcomes.items() if outcome.status == FAILED}
 
+    def select(self, **labels: Label | Sequence[Label]) -> Results:
+        """Return the results of some labels of some axes; an axis keeps its place, with the labels that are named.
+
+        Raises:
+            ValueError: for an axis, or a label of it, that is not there.
+
+        Example:
+            >>> import simsgd as sg
+            >>> results = sg.studies.Results({"step_size": [0.1, 0.2], "seed": [0, 1]}, {})
+            >>> results.select(step_size=0.1).axes
+            {'step_size': [0.1], 'seed': [0, 1]}
+        """
+        axes = {name: list(known) for name, known in self.axes.items()}
+        for name, wanted in labels.items():
+            checks.one_of("an axis", name, axes)
+            several = [wanted] if isinstance(wanted, str | float | int) else checks.sequence(name, wanted, "[0.1, 0.2]")
+            for label in several:
+                checks.one_of(name, label, self.axes[name])
+            axes[name] = list(several)
+        places = itertools.product(*axes.values())
+        there = {place: self.outcomes[place] for place in places if place in self.outcomes}
+        return Results(axes, there, self.target, self.configuration)
+
     def seconds(self, target: Target | None = None) -> xarray.DataArray:
-        """Return simulated seconds to the target along the axes, NaN where it was never reached or the cell is missing."""
+        """Return simulated seconds to the target along the axes, NaN where it was never reached or the cell is missing.
+
+        Raises:
+            ValueError: if there is no target.
+        """
         import xarray
 
+        wanted = self._wanted(target)
+        there = (self.outcomes.get(place) for place in itertools.product(*self.axes.values()))
+        found = np.array([outcome.to_target(wanted).seconds if outcome else np.nan for outcome in there])
+        shape = tuple(map(len, self.axes.values()))
+        return xarray.DataArray(found.reshape(shape), coords=dict(self.axes), dims=list(self.axes), name="seconds")
+
+    @functools.cached_property
+    def dataset(self) -> xarray.Dataset:
+        """All that was measured, along the study's axes, and along `evaluation` too, padded with NaN to the longest run.
+
+        Along the axes: `status`, `seconds_to_target`, `updates_to_target`, `samples_to_target`, `bytes_to_target` (NaN: never),
+        the measures of `Outcome` (`updates` as `total_updates`), `tape_hash`, `parameters_hash`, `lanes`, `wall_seconds`,
+        `evaluations` (how many), `error`. Along `evaluation` too: `time`, `updates`, `samples`, `bytes` and each metric. Its
+        attributes are JSON: `target`, `configuration`, `axes`, `columns` (which names cells have). No variable holds objects.
+
+        xarray's `sel` has an argument called method: of an axis of that name write `data.sel({"method": "async"})`.
+        """
+        return dataset.dataset(self.axes, self.outcomes, self.target, self.configuration)
+
+    def to_dataframe(self, evaluations: bool = False) -> pandas.DataFrame:
+        """Return a pandas DataFrame with a row for each cell that is there: its labels, status, way to the target and measures.
+
+        Args:
+            evaluations: give a row for each evaluation of each cell: time, updates, samples, bytes and the metrics.
+
+        Raises:
+            ImportError: if pandas is not installed.
+
+        Example:
+            >>> import simsgd as sg
+            >>> outcome = sg.studies.Outcome("completed", {"time": [0.0, 1.0], "loss": [2.0, 1.0]}, {"updates": 5.0})
+            >>> results = sg.studies.Results({"seed": [7]}, {(7,): outcome})
+            >>> results.to_dataframe()[["seed", "status", "final_loss"]].values.tolist()
+            [[7, 'completed', 1.0]]
+        """
+        return frames.dataframe(self._columns(evaluations))
+
+    def to_parquet(self, path: str | os.PathLike[str], evaluations: bool = False) -> None:
+        """Write the rows of `to_dataframe` to a Parquet file, whole or not at all.
+
+        Raises:
+            ImportError: if pyarrow is not installed.
+            OSError: if the file cannot be written.
+        """
+        checks.instance("path", path, (str, os.PathLike), '"study.parquet"')
+        frames.write_parquet(path, self._columns(evaluations))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the results to one netCDF file, whole or not at all: their `dataset`, which other programs read too.
+
+        Raises:
+            TypeError: if `path` is no name of a file.
+            OSError: if the file cannot be written.
+        """
+        checks.instance("path", path, (str, os.PathLike), '"study.nc"')
+        sealed.save(path, dataset.with_bytes(self.dataset), KIND)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Results:
+        """Read results that `save` wrote.
+
+        Raises:
+            TypeError: if `path` is no name of a file.
+            FileNotFoundError: if there is no such file.
+            simsgd.support.files.FileFormatError: if it is damaged or does not hold the results of a study.
+        """
+        checks.instance("path", path, (str, os.PathLike), '"study.nc"')
+        found = sealed.load(path, KIND)
+        with files.naming(path):
+            return Results(*dataset.parts(dataset.with_texts(found)))
+
+    def table(self, format: str = "markdown", **options: Any) -> str:
+        """Return the table of a paper: a row for each method, the way to the target over the seeds; see `tables.table`.
+
+        Example:
+            >>> import numpy as np, simsgd as sg
+            >>> target = sg.Target("loss", at_most=0.1, within=sg.Seconds(10), kept=0)
+            >>> def outcome(seconds):
+            ...     axes = {name: np.array([0.0, seconds]) for name in ("time", "updates", "samples", "bytes")}
+            ...     return sg.studies.Outcome("target reached", axes | {"loss": np.array([1.0, 0.1])}, {})
+            >>> outcomes = {("sync", 0): outcome(4.0), ("sync", 1): outcome(5.0), ("async", 0): outcome(2.0)}
+            >>> results = sg.studies.Results({"method": ["sync", "async"], "seed": [0, 1]}, outcomes, target)
+            >>> print(results.select(method="sync").table("text"))
+            method  arrived  median (s)  restricted mean (s)  expected running time (s)
+            sync    2 of 2   4.5         4.5                  4.5
+            <BLANKLINE>
+            Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s.
+        """
+        return tables.table(self, format, **options)
+
+    def summary(self) -> str:
+        """Return in a few lines what there is, what arrived, and what failed."""
+        return "\n".join([self._headline(), *self._remarks(), *([self.table("text")] if self._has_table else [])])
+
+    def __eq__(self, other: object) -> bool:
+        """Results are equal when axes, outcomes (but for their real seconds), target and configuration are."""
+        return isinstance(other, Results) and all(
+            getattr(self, name) == getattr(other, name) for name in ("axes", "outcomes", "target", "configuration")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Results({self._headline()})"
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in [self._headline(), *self._remarks()])
+        return lines + (show.in_html(tables.cells(self)[0]) if self._has_table else "")
+
+    @property
+    def _has_table(self) -> bool:
+        return self.target is not None and bool(self.outcomes)
+
+    def _headline(self) -> str:
+        sizes = " × ".join(_counted(len(labels), name) for name, labels in self.axes.items())
+        statuses = collections.Counter(outcome.status for outcome in self.outcomes.values())
+        said = "".join(f", {count:,} {status}" for status, count in statuses.most_common())
+        cells = int(np.prod([len(labels) for labels in self.axes.values()]))
+        return f"{sizes or 'one cell'}: {len(self.outcomes):,} of {cells:,} cells{said}"
+
+    def _remarks(self) -> list[str]:
+        """Return a line for the target, and one for each of the first failures."""
+        said = [f"target: {self.target}, {self.target.criterion}"] if self.target else []
+        failed = list(self.failed.items())
+        said += [f"failed: {self._named(place)}: {outcome.error}" for place, outcome in failed[:MOST_FAILURES]]
+        more = len(failed) - MOST_FAILURES
+        return said + ([f"… and {more:,} more failed: see Results.failed"] if more > 0 else [])
+
+    def _named(self, place: Place) -> str:
+        return ", ".join(f"{name}={label!r}" for name, label in zip(self.axes, place, strict=True))
+
+    def _wanted(self, target: Target | None) -> Target:
+        """Return the target given, or the study's."""
         wanted = target or self.target
         if wanted is None:
             raise ValueError("target is needed: the cells of this study did not all run to one")
-        shape = tuple(map(len, self.axes.values()))
-        found = np.full(shape, np.nan)
-        for index, place in zip(np.ndindex(shape), _places(self.axes), strict=True):
-            if place in self.outcomes:
-                found[index] = self.outcomes[place].to_target(wanted).seconds
-        return xarray.DataArray(found, coords=dict(self.axes), dims=list(self.axes), name="seconds")
+        checks.instance("target", wanted, Target, 'Target("loss", at_most=0.1)')
+        return wanted
+
+    def _columns(self, evaluations: bool) -> dict[str, np.ndarray]:
+        """Return the columns of a table with a row for each cell that is there, or for each of its evaluations."""
+        return (dataset.evaluation_columns if evaluations else dataset.cell_columns)(self.dataset)
 
 
-def _places(axes: Mapping[str, list[Label]]) -> list[Place]:
-    import itertools
+MOST_FAILURES = 5
+"""A summary shows at most so many errors."""
 
-    return list(itertools.product(*axes.values()))
+
+def _counted(count: int, name: str) -> str:
+    words = name.replace("_", " ")
+    return f"{count:,} {words}{'' if count == 1 else 's'}"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.support import files
-from simsgd.support.files import FileFormatError
+from simsgd.support.files import FileFormatError, OtherFormatError
 
 if TYPE_CHECKING:
     import xarray
@@ -41,6 +41,8 @@ LENGTH = len(SEAL.format(version=0, index=0, size=0, digest="0" * 64))
 SEALED = re.compile(rb"\nsimsgd seal (\d{6}): index (\d{15}) bytes, file (\d{15}) bytes, SHA-256 ([0-9a-f]{64})\n")
 TYPES = tuple(["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"])
 """The types that values can have: numbers that every machine understands alike, and truth values."""
+TEXT = re.compile(r"\|S[1-9]\d{0,5}")
+"""The types of texts: so many bytes each, in UTF-8, shorter ones filled up with zeros."""
 
 
 def save(path: str | os.PathLike[str], dataset: xarray.Dataset, kind: str) -> None:
@@ -79,7 +81,7 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     version, index, size = (int(number) for number in seal.groups()[:3])
     if version not in READS:
         fitting = "a newer simsgd" if version > VERSION else "the simsgd that wrote it"
-        raise FileFormatError(f"{path} has format version {version}, this simsgd reads versions {READ}: use {fitting}")
+        raise OtherFormatError(f"{path} has format version {version}, this simsgd reads versions {READ}: use {fitting}")
     body = len(raw) - LENGTH - index
     if hashlib.sha256(raw[: seal.start(4) + len(raw) - LENGTH]).hexdigest().encode() != seal[4] or size != len(raw) or body < 0:
         raise FileFormatError(f"{path} is damaged: its bytes were changed after simsgd wrote them; take them from a copy")
@@ -119,8 +121,8 @@ def _netcdf(dataset: xarray.Dataset, kind: str) -> io.BytesIO:
 def _index(dataset: xarray.Dataset, kind: str) -> dict[str, Any]:
     """Return what the index says, but for where values begin."""
     for name, variable in dataset.variables.items():
-        if variable.dtype.str not in TYPES:
-            raise TypeError(f"cannot save {name!r} of {variable.dtype}: a file holds numbers and truth values only")
+        if not _is_known(variable.dtype.str):
+            raise TypeError(f"cannot save {name!r} of {variable.dtype}: a file holds numbers, truth values and bytes only")
     variables = [
         {
             "name": str(name),
@@ -133,6 +135,11 @@ def _index(dataset: xarray.Dataset, kind: str) -> dict[str, Any]:
         for name, variable in dataset.variables.items()
     ]
     return {"kind": kind, "attributes": _plain(dataset.attrs), "variables": variables}
+
+
+def _is_known(kind: object) -> bool:
+    """Say whether values can be of a type."""
+    return isinstance(kind, str) and (kind in TYPES or TEXT.fullmatch(kind) is not None)
 
 
 def _plain(attributes: Mapping[Any, Any]) -> dict[str, str | int | float]:
@@ -176,7 +183,7 @@ def _dataset(said: dict[str, Any], body: memoryview) -> xarray.Dataset:
 
 def _array(said: dict[str, Any], body: memoryview) -> np.ndarray:
     """Return a variable's values, a copy of its own; ValueError unless all of them are in the file."""
-    if said["type"] not in TYPES:
+    if not _is_known(said["type"]):
         raise ValueError(f"there is no type {said['type']!r:.60}")
     numbers, kind = (said["offset"], *said["shape"]), np.dtype(said["type"])
     if not all(type(number) is int and 0 <= number < 2**62 for number in numbers):

@@ -90,7 +90,8 @@ def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, 
     optimizer = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     draws = TILE * side_by_side * problem.batch_size * 12
     batch = side_by_side * problem.batch_size * sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
-    return models + optimizer + remembered + draws + batch + BLOCKS * side_by_side * BYTES_OF_A_ROW
+    table = BLOCKS * side_by_side * BYTES_OF_A_ROW
+    return int(models + optimizer + remembered + draws + batch + table)
 
 
 def _shapes(problem: Problem, dtype: str) -> Any:
