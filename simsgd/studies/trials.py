@@ -36,6 +36,7 @@ class Setting:
     cluster: Cluster
     target: Target
     every: Rule
+    _made: dict[int, Problem] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @property
     def horizon(self) -> float:
@@ -44,8 +45,12 @@ class Setting:
         return self.target.within.seconds
 
     def problem_of(self, seed: int) -> Problem:
-        """Return the problem of a seed."""
-        return self.problem if isinstance(self.problem, Problem) else self.problem(seed)
+        """Return the problem of a seed, made once."""
+        if isinstance(self.problem, Problem):
+            return self.problem
+        if seed not in self._made:
+            self._made[seed] = self.problem(seed)
+        return self._made[seed]
 
     def until(self, seconds: float | None) -> Target | Seconds:
         """Return where to stop: at the target within its horizon, or, for a rung of successive halving, within less.
