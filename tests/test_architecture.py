@@ -67,6 +67,7 @@ MAY_IMPORT = {
         *(
             "cluster",
             "compatible",
+            "executing",
             "identifying",
             "measures",
             "method",

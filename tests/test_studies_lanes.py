@@ -178,3 +178,28 @@ def test_several_devices_share_the_lanes():
     settings = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", DEVICES], env=settings, capture_output=True, text=True)
     assert done.stdout.strip() == "9", done.stderr
+
+
+class Broken(Exception):
+    """What breaks a replay off."""
+
+
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_what_is_taken_up_goes_on_to_the_same_bits(after):
+    """The state is kept after each call of the executable, and the process "dies" after a few of them."""
+    from simsgd.replaying.lanes.resuming import Resuming
+
+    cells, kept = many(), []
+
+    def save(state):
+        kept.append({name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in state.items()})
+        if len(kept) == after:
+            raise Broken
+
+    with pytest.raises(Broken):
+        play(cells, {}, LANES, resuming=Resuming(lambda: None, save, 0.0))
+    calls = []
+    again = play(cells, {}, LANES, played=calls.append, resuming=Resuming(lambda: kept[-1], lambda state: None, 1e9))
+    whole = []
+    assert again == play(cells, {}, LANES, played=whole.append)
+    assert len(calls) < len(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,16 +68,20 @@ class Grouping:
             self._known[kind] = fitting
         return self._known[kind]
 
-    def groups(self, cells: Mapping[Place, Cell], workers: int) -> list[Group]:
-        """Return cells in groups, of which each of so many workers has some."""
+    def groups(self, missing: Mapping[Place, Cell], cells: Mapping[Place, Cell], workers: int) -> list[Group]:
+        """Return the missing cells in groups, of which each of so many workers has some.
+
+        How large groups are depends on all cells of the grid, so that a study that was broken off finds its groups again.
+        """
+        every = collections.Counter(map(self.kind, cells.values()))
         together: dict[Any, list[Place]] = {}
-        for place, cell in cells.items():
+        for place, cell in missing.items():
             together.setdefault(self.kind(cell), []).append(place)
         groups = []
-        for places in together.values():
-            lanes = self.lanes(cells[places[0]])
-            places.sort(key=lambda place: cells[place].tape_key)
-            rounds = min(MOST_ROUNDS, max(1, len(places) // (2 * workers * max(lanes, 1))))
+        for kind, places in together.items():
+            lanes = self.lanes(missing[places[0]])
+            places.sort(key=lambda place: missing[place].tape_key)
+            rounds = min(MOST_ROUNDS, max(1, every[kind] // (2 * workers * max(lanes, 1))))
             size = rounds * max(lanes, 1)
             groups += [Group(tuple(places[i : i + size]), lanes) for i in range(0, len(places), size)]
         return groups

@@ -14,12 +14,14 @@ from simsgd.recording.attempt import Ask, Recorded, attempt
 from simsgd.replaying.lanes import group
 from simsgd.replaying.lanes.group import Wanted
 from simsgd.replaying.lanes.player import Measured
+from simsgd.replaying.lanes.resuming import Resuming
 from simsgd.replaying.lanes.sheets import Moment
 from simsgd.replaying.schedule import planned
 from simsgd.run import AXES, Run
 from simsgd.stopping import bound
 from simsgd.studies.cells import Cell
 from simsgd.studies.outcomes import Outcome
+from simsgd.studies.store import Checkpoint
 from simsgd.tape import Tape, prefix
 from simsgd.tape.intervals import SHARES
 
@@ -31,12 +33,40 @@ def ask(cell: Cell) -> Ask:
     return Ask(method.protocol, cell.cluster, bound(cell.until), cell.seed, size, problem.batch_size, method.work)
 
 
+def play_group(
+    cells: Sequence[Cell],
+    needs: Sequence[str],
+    lanes: int,
+    devices: int,
+    checkpoint: Checkpoint | None,
+    every: float,
+    played: Callable[[int], None] | None,
+    *tapes: Recorded,
+) -> list[Outcome]:
+    """Return the outcome of each cell of a group: what executors are given.
+
+    Args:
+        cells, lanes, devices: as in `play`.
+        needs: the keys of the tapes that follow.
+        checkpoint: where the state is kept every so many seconds, so that a killed process loses no more than that.
+        every: so many.
+        played: as in `play`.
+        tapes: one for each key.
+    """
+    where = None if checkpoint is None else Resuming(checkpoint.load, checkpoint.save, every)
+    outcomes = play(cells, dict(zip(needs, tapes, strict=True)), lanes, devices, played or (lambda gradients: None), where)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return outcomes
+
+
 def play(
     cells: Sequence[Cell],
     tapes: Mapping[str, Recorded],
     lanes: int,
     devices: int = 1,
     played: Callable[[int], None] = lambda gradients: None,
+    resuming: Resuming | None = None,
 ) -> list[Outcome]:
     """Return the outcome of each cell of a group; an error of one is its outcome, and the rest go on.
 
@@ -46,10 +76,12 @@ def play(
         lanes: how many of each device play side by side.
         devices: how many devices share them.
         played: told now and then how many gradients have been played since it was last called.
+        resuming: where the state is kept now and then, and taken up.
     """
     alone = [place for place, cell in enumerate(cells) if not cell.in_lanes]
     outcomes: dict[int, Outcome] = {place: alone_outcome(cells[place]) for place in alone}
-    outcomes |= _in_lanes({p: cell for p, cell in enumerate(cells) if cell.in_lanes}, dict(tapes), lanes, devices, played)
+    side_by_side = {place: cell for place, cell in enumerate(cells) if cell.in_lanes}
+    outcomes |= _in_lanes(side_by_side, dict(tapes), lanes, devices, played, resuming)
     return [outcomes[place] for place in range(len(cells))]
 
 
@@ -70,7 +102,12 @@ def of_run(run: Run, seconds: float) -> Outcome:
 
 
 def _in_lanes(
-    cells: Mapping[int, Cell], tapes: dict[str, Recorded], lanes: int, devices: int, played: Callable[[int], None]
+    cells: Mapping[int, Cell],
+    tapes: dict[str, Recorded],
+    lanes: int,
+    devices: int,
+    played: Callable[[int], None],
+    resuming: Resuming | None,
 ) -> dict[int, Outcome]:
     """Return the outcomes of cells that are played in lanes, by their places."""
     begun, outcomes, wanted = time.perf_counter(), dict[int, Outcome](), dict[int, Wanted]()
@@ -83,7 +120,7 @@ def _in_lanes(
             outcomes[place] = Outcome.failure(error)
     if wanted:
         first = cells[next(iter(wanted))]
-        found = group.play(first.problem, list(wanted.values()), first.dtype, lanes, devices, played)
+        found = group.play(first.problem, list(wanted.values()), first.dtype, lanes, devices, played, resuming)
         each, telling = (time.perf_counter() - begun) / len(wanted), Telling()
         for (place, run), measured in zip(wanted.items(), found, strict=True):
             outcome = telling.outcome(run, measured, tapes[cells[place].tape_key].error, first.problem.metric_names)

@@ -14,6 +14,7 @@ from simsgd.replaying import demands, parts, selftest
 from simsgd.replaying.drawing import Drawing
 from simsgd.replaying.lanes.player import LaneRun, Lanes, Measured
 from simsgd.replaying.lanes.program import Settings
+from simsgd.replaying.lanes.resuming import Resuming
 from simsgd.replaying.lanes.sheets import Moments, Sheet
 from simsgd.replaying.parts import Recipe
 from simsgd.replaying.player import Player
@@ -44,6 +45,7 @@ def play(
     lanes: int,
     devices: int = 1,
     played: Callable[[int], None] = lambda gradients: None,
+    resuming: Resuming | None = None,
 ) -> list[Measured | Exception]:
     """Play runs of one problem in lanes; return what was measured of each, or the error that its arguments raise.
 
@@ -54,6 +56,7 @@ def play(
         lanes: how many of each device play side by side.
         devices: how many devices share them.
         played: told now and then how many gradients have been played since it was last called.
+        resuming: where the state is kept now and then, and taken up.
     """
     forked.check()
     selftest.run_once()
@@ -67,8 +70,9 @@ def play(
             found[number] = error
         else:
             sharing.setdefault(key, []).append((number, run))
-    for (setting, width), runs in sharing.items():
-        measured = Lanes(problem, setting, width, lanes, dtype, devices).play([run for _, run in runs], played)
+    for part, ((setting, width), runs) in enumerate(sharing.items()):
+        together = Lanes(problem, setting, width, lanes, dtype, devices)
+        measured = together.play([run for _, run in runs], played, resuming, part)
         for place, (number, _) in enumerate(runs):
             found[number] = measured[place]
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -18,6 +19,7 @@ from simsgd.replaying.blocks import TILE
 from simsgd.replaying.drawing import Data
 from simsgd.replaying.lanes import program
 from simsgd.replaying.lanes.program import AXIS, Settings
+from simsgd.replaying.lanes.resuming import Resuming, State
 from simsgd.replaying.lanes.sheets import Models, Moments, Sheet
 from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.schedule import Schedule, ended
@@ -125,15 +127,25 @@ class Lanes:
             self._data = Data.of(samples, problem)
             self._starts: dict[int, Any] = {}
 
-    def play(self, runs: Sequence[LaneRun], played: Callable[[int], None] = lambda gradients: None) -> dict[int, Measured]:
+    def play(
+        self,
+        runs: Sequence[LaneRun],
+        played: Callable[[int], None] = lambda gradients: None,
+        resuming: Resuming | None = None,
+        part: int = 0,
+    ) -> dict[int, Measured]:
         """Play runs to their ends and return what was measured of each, by its place in `runs`.
 
         Args:
             runs: what is to be played.
             played: told how many gradients have been played since it was last called.
+            resuming: where the state is kept now and then, and taken up.
+            part: which part of that it is.
         """
         done: dict[int, Measured] = {}
-        self._waiting = iter([(number, run) for number, run in enumerate(runs)])
+        before = None if resuming is None else resuming.state(part)
+        first = 0 if before is None else self._restore(before, runs, done)
+        self._waiting = iter([(number, runs[number]) for number in range(first, len(runs))])
         while self._fill():
             interrupts.look()
             blocks = self._length()
@@ -142,7 +154,60 @@ class Lanes:
                 values, losses = self._values(kept)
             self._take_in(blocks, kept, values, losses, done)
             played(blocks * self._width * sum(seat is not None for seat in self._seats))
+            if resuming is not None and resuming.due:
+                resuming.keep(part, self._state(done))
+        if resuming is not None and resuming.kept:
+            resuming.keep(part, self._state(done))
         return done
+
+    def _state(self, done: Mapping[int, Measured]) -> dict[str, np.ndarray | str]:
+        """Return where everything stands, as arrays and texts."""
+        seats = [seat for seat in self._seats if seat is not None]
+        begun = [*done, *(seat.number for seat in seats)]
+        numbers = [[-1, 0, 0] if seat is None else [seat.number, seat.position, seat.evaluated] for seat in self._seats]
+        state: dict[str, Any] = {"seats": np.array(numbers), "begun": np.array(1 + max(begun, default=-1))}
+        for seat in seats:
+            state[f"rows {seat.number}"] = np.array(seat.rows)
+            state[f"losses {seat.number}"] = np.array(seat.losses)
+        for number, measured in done.items():
+            state[f"status {number}"] = measured.status
+            state[f"rows {number}"], state[f"parameters {number}"] = measured.values, measured.parameters
+            state[f"losses {number}"] = np.zeros(0) if measured.worker_losses is None else measured.worker_losses
+        if seats:
+            with settings(self._dtype), lenient():
+                leaves = jax.tree.leaves(self._carry)
+                state |= {f"carry {place}": np.asarray(leaf) for place, leaf in enumerate(leaves)}
+        return state
+
+    def _restore(self, state: State, runs: Sequence[LaneRun], done: dict[int, Measured]) -> int:
+        """Take up a state; return how many runs had been begun."""
+        stored: dict[str, Any] = dict(state)
+        for name in stored:
+            kind, _, number = name.partition(" ")
+            if kind == "status":
+                of = {each: stored[f"{each} {number}"] for each in ("rows", "losses", "parameters")}
+                losses = of["losses"] if of["losses"].size else None
+                moments = runs[int(number)].moments
+                done[int(number)] = Measured(stored[name], of["rows"], losses, of["parameters"], moments)
+        for place, (number, position, evaluated) in enumerate(stored["seats"].tolist()):
+            if number >= 0:
+                self._sit(place, number, runs[number])
+                seat = self._seats[place]
+                assert seat is not None
+                seat.position, seat.evaluated = position, evaluated
+                seat.rows, seat.losses = stored[f"rows {number}"].tolist(), list(stored[f"losses {number}"])
+                self._follow_again(seat)
+        if self._carry is not None:
+            with settings(self._dtype):
+                leaves, tree = jax.tree.flatten(self._carry)
+                self._carry = jax.tree.unflatten(tree, [jnp.asarray(stored[f"carry {i}"]) for i in range(len(leaves))])
+        return int(stored["begun"])
+
+    def _follow_again(self, seat: Seat) -> None:
+        """Have a seat's target followed as far as its evaluations have come."""
+        names = self._problem.metric_names
+        for moment, values in zip(seat.run.moments.all, seat.rows, strict=False):
+            ended({"time": moment.time, "updates": moment.updates, **dict(zip(names, values, strict=True))}, names, seat.watch)
 
     def _fill(self) -> bool:
         """Give each empty lane the next run; say whether any lane has one."""
