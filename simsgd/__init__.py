@@ -35,6 +35,7 @@ _HOME = {
     "Updates": "stopping",
     "Work": "work",
     "bounds": "support.bounds",
+    "compare": "studies",
     "compilation_cache": "replaying.cache",
     "identity": "identifying",
     "record": "recording.recorder",

@@ -31,6 +31,7 @@ from simsgd.stopping import Target as Target
 from simsgd.stopping import Updates as Updates
 from simsgd.studies import Cell as Cell
 from simsgd.studies import Study as Study
+from simsgd.studies import compare as compare
 from simsgd.support.bounds import BoundError as BoundError
 from simsgd.support.bounds import bounds as bounds
 from simsgd.support.files import FileFormatError as FileFormatError

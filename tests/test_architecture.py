@@ -22,6 +22,7 @@ PACKAGE = pathlib.Path(sg.__file__).parent
 MAY_IMPORT = {
     "support": set(),
     "provenance": {"support"},
+    "executing": {"support"},
     "plots": {"support"},
     "stopping": {"support"},
     "times": {"support"},
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "measures": {"tape"},
     "run_rules": {"support", "tape"},
     "run": {"measures", "plots", "provenance", "run_rules", "stopping", "support", "tape"},
-    "replaying": {"method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
+    "replaying": {"measures", "method", "optimizers", "problems", "provenance", "run", "stopping", "support", "tape", "work"},
     "compatible": {"cluster", "method", "optimizers", "problems", "protocols", "replaying", "stopping", "support"},
     "simulation": {
         *(
@@ -67,7 +68,9 @@ MAY_IMPORT = {
             "__init__",
             "cluster",
             "compatible",
+            "executing",
             "identifying",
+            "measures",
             "method",
             "optimizers",
             "problems",
@@ -98,14 +101,16 @@ ONLY_USERS = {
     "sklearn": {"problems"},
     "tqdm": {"support"},
     "xarray": {"run", "studies", "support", "tape"},
-    "scipy": {"times"},
+    "scipy": {"studies", "times"},
     "pandas": {"support"},
     "pyarrow": {"support", "times"},
     "tomli_w": {"cluster"},
     "h5netcdf": set(),
     "h5py": {"support"},
-    "pickle": {"testing"},  # to ask whether methods can be
+    "pickle": {"executing", "testing"},  # to send work to processes; to ask whether methods can be
     "pytest": {"pytest_plugin"},
+    "cloudpickle": {"executing"},
+    "loky": {"executing"},
     "tyro": set(),
 }
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -131,7 +136,8 @@ def imported(path):
             names = (node.module or "").split(".")
             if names[0] == "simsgd":
                 package = ".".join(names[1:])
-                own |= {f"{package}.{a.name}" if f"{package}.{a.name}" in FILES else package for a in node.names}
+                inside = [f"{package}.{alias.name}" for alias in node.names]  # files, packages, or names of the package
+                own |= {name if {name, f"{name}.__init__"} & set(FILES) else package for name in inside}
             else:
                 others.add(names[0])
         elif isinstance(node, ast.Import):

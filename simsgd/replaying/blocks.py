@@ -106,10 +106,7 @@ def stretches(
         as_long: whether all steps are played as if they had several blocks, so that one program plays them.
     """
     layout = lay_out(rows.step, width)
-    blocks = _blocks(rows, layout, version, reads, writes, width, dtype)
-    if isinstance(rows, Messages):
-        assert fresh is not None
-        blocks = blocks._replace(message=_message_columns(rows, layout, version, width, dtype, fresh))
+    blocks = as_blocks(rows, layout, version, reads, writes, width, dtype, fresh)
     if as_long:
         layout = layout._replace(long=np.ones_like(layout.long))
     length = table_length(width)
@@ -139,6 +136,40 @@ def lay_out(ends: np.ndarray, width: int) -> Layout:
         last_block=np.cumsum(per_step) - 1,
         long=np.repeat(per_step > 1, per_step),
     )
+
+
+def fresh(rows: Messages, lives: np.ndarray) -> np.ndarray:
+    """Say of each message whether its worker has been down since the one before, and take in how often each has been.
+
+    Args:
+        rows: messages.
+        lives: how often each worker had been down at its last message before them, (workers,); changed.
+    """
+    order = np.argsort(rows.worker, kind="stable")
+    worker, life = rows.worker[order], rows.life[order]
+    first = np.diff(worker, prepend=-1) != 0
+    found = np.empty(len(order), bool)
+    found[order] = life != np.where(first, lives[worker], np.roll(life, 1))
+    lives[worker] = life  # the last of several assignments stays
+    return found
+
+
+def as_blocks(
+    rows: Rows | Messages,
+    layout: Layout,
+    version: int,
+    reads: np.ndarray,
+    writes: np.ndarray,
+    width: int,
+    dtype: str,
+    fresh: np.ndarray | None = None,
+) -> Table:
+    """Return rows as one table, as long as there are blocks; the arguments are those of `stretches`, and the rows' layout."""
+    blocks = _blocks(rows, layout, version, reads, writes, width, dtype)
+    if isinstance(rows, Messages):
+        assert fresh is not None
+        return blocks._replace(message=_message_columns(rows, layout, version, width, dtype, fresh))
+    return blocks
 
 
 def _blocks(

@@ -47,7 +47,7 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
         slots: how many versions are kept.
         remembered: bytes of what workers and the server remember of messages.
     """
-    sample = sum(_sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
+    sample = sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     draws = TILE * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
     side_by_side = "" if width == 1 else f", {width} side by side,"
@@ -64,7 +64,8 @@ def bytes_remembered(recipe: Recipe, numbers: Numbers, parameters: Parameters) -
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
 
-def _sample_bytes(leaf: np.ndarray, dtype: str) -> int:
+def sample_bytes(leaf: np.ndarray, dtype: str) -> int:
+    """Return the bytes of one sample of an array, on the device."""
     size = np.dtype(dtype).itemsize if leaf.dtype.kind == "f" else leaf.dtype.itemsize
     return math.prod(leaf.shape[1:]) * size
 

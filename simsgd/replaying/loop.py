@@ -106,37 +106,65 @@ def play(
         What is carried on, and a number that is computed when that is: it tells that this is done when the rest has been given
         away.
     """
-    messages = Messages(recipe, numbers, drawing, data, key)
+    playing = Playing(data, key, numbers, drawing, recipe, long)
+    return playing.through(table, start, stop, playing.block, carry), jnp.asarray(stop + 1)
 
-    def play_block(block: Table, picks: jax.Array, carry: Carry) -> Carry:
+
+class Playing(NamedTuple):
+    """What plays the blocks of one run.
+
+    Attributes:
+        data, key, numbers, drawing, recipe, long: as in `play`.
+        one_version: whether the gradients of all blocks are computed at one version; None where each block says so.
+        branches: whether a block that ends no step branches around the optimizer; under `vmap` a selection takes less time.
+    """
+
+    data: Data
+    key: jax.Array
+    numbers: Numbers
+    drawing: Drawing
+    recipe: Recipe
+    long: bool
+    one_version: bool | None = None
+    branches: bool = True
+
+    def through(
+        self, table: Table, start: Any, stop: Any, play: Callable[[jax.Array, Table, jax.Array, Any], Any], carry: Any
+    ) -> Any:
+        """Go through blocks [start, stop) of a table with `play(number, block, picks, carry)`."""
+
+        def play_tile(tile: jax.Array, carry: Any) -> Any:
+            first = tile * TILE
+            picks = draw_tile(self.drawing, self.data, self.key, table, first)
+
+            def body(i: jax.Array, carry: Any) -> Any:
+                return play(i, jax.tree.map(lambda column: column[i], table), picks[i - first], carry)
+
+            return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
+
+        return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry)
+
+    def block(self, number: jax.Array, block: Table, picks: jax.Array, carry: Carry) -> Carry:
+        """Return the carry after a block."""
+        recipe, numbers = self.recipe, self.numbers
         if recipe.is_plain:
-            batches = drawing.batches(data, key, picks, block.worker, block.job)
-            message = weighted_sum(drawing.of_batch, carry.snapshots, block, batches)
+            batches = self.drawing.batches(self.data, self.key, picks, block.worker, block.job)
+            message = weighted_sum(self.drawing.of_batch, carry.snapshots, block, batches, self.one_version)
         else:
+            messages = Messages(recipe, numbers, self.drawing, self.data, self.key)
             states, message = messages.play(carry.snapshots, carry.parameters, carry.states, block, picks)
             carry = carry._replace(states=states)
-        if not long:
+        if not self.long:
             return _stepped(recipe, numbers, carry, message, block)
         carry = carry._replace(sum=jax.tree.map(jnp.add, carry.sum, message))
-        if recipe.is_plain:
+        if recipe.is_plain and self.branches:
             return _if(block.last, lambda c: _emptied(_stepped(recipe, numbers, c, c.sum, block)), carry)
         return _selected(block.last, _emptied(_stepped(recipe, numbers, carry, carry.sum, block)), carry)
 
-    def play_tile(tile: jax.Array, carry: Carry) -> Carry:
-        first = tile * TILE
-        picks = draw_tile(drawing, data, key, table, first)
 
-        def body(i: jax.Array, carry: Carry) -> Carry:
-            return play_block(jax.tree.map(lambda column: column[i], table), picks[i - first], carry)
-
-        return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
-
-    return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry), jnp.asarray(stop + 1)
-
-
-def _for(start: Any, stop: Any, body: Callable[[jax.Array, Carry], Carry], carry: Carry) -> Carry:
+def _for(start: Any, stop: Any, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
     """Go through [start, stop), traced bounds, with `body(i, carry)`."""
-    result: Carry = jax.lax.fori_loop(start, stop, body, carry)
+    result: Any = jax.lax.fori_loop(start, stop, body, carry)
     return result
 
 

@@ -42,6 +42,11 @@ def here() -> dict[str, Any]:
     return {**_lasting(), "settings": settings()}
 
 
+def is_cpu() -> bool:
+    """Say whether the device is a CPU, which several threads may keep busy."""
+    return jax.default_backend() == "cpu"
+
+
 def settings() -> dict[str, str]:
     """Return JAX's settings that may change bits, as they are now; those that nobody knows are among them."""
     return {name: str(value) for name, value in sorted(jax.config.values.items()) if _counts(name)}

@@ -26,7 +26,7 @@ from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Parameters, Problem, lenient, settings
 from simsgd.provenance import Identity
-from simsgd.replaying import demands, loop, parts, selftest
+from simsgd.replaying import blocks, demands, loop, parts, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
 from simsgd.replaying.drawing import Data, Drawing
 from simsgd.replaying.identify import identify
@@ -168,22 +168,12 @@ class Player:
         if self.width is None:
             most = LARGEST_WIDTH if self._recipe.is_plain else min(LARGEST_WIDTH, self.workers)
             self.width = min(most, int(np.argmax(rows.step)) + 1)
-        fresh = self._fresh(rows) if isinstance(rows, Messages) else None
+        fresh = blocks.fresh(rows, self._lives) if isinstance(rows, Messages) else None
         if isinstance(rows, Messages) and not self.problem.replacement:
             demands.check_epochs(self._recipe.work, rows.steps)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
             self._play_piece(piece, reads, writes, self.width, None if fresh is None else fresh[first:last])
-
-    def _fresh(self, rows: Messages) -> np.ndarray:
-        """Say of each message whether its worker has been down since the one before."""
-        order = np.argsort(rows.worker, kind="stable")
-        worker, life = rows.worker[order], rows.life[order]
-        first = np.diff(worker, prepend=-1) != 0
-        fresh = np.empty(len(order), bool)
-        fresh[order] = life != np.where(first, self._lives[worker], np.roll(life, 1))
-        self._lives[worker] = life  # the last of several assignments stays
-        return fresh
 
     def _play_piece(
         self, rows: Rows | Messages, reads: np.ndarray, writes: np.ndarray, width: int, fresh: np.ndarray | None

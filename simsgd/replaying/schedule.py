@@ -24,12 +24,14 @@ class Schedule:
         every: how far apart to evaluate.
         end: where to stop at the latest.
         spacing: how far two evaluations are apart.
+        batch_size: how many samples a local step takes.
     """
 
     until: Rule | Target
     every: Rule
     end: Extent
     spacing: Extent
+    batch_size: int
 
     def due(self, evaluation: int) -> Extent:
         """Return up to where to go for an evaluation, counted from 0; whichever comes first."""
@@ -77,7 +79,7 @@ def planned(until: object, evaluate_every: object, metrics: Iterable[str], batch
         checks.one_of("until.metric", until.metric, metrics)
     until = settled(until)
     every = _spacing(rule, evaluate_every, until.kept if isinstance(until, Target) else None)
-    schedule = Schedule(until, every, limits(rule, batch_size), limits(every, batch_size))
+    schedule = Schedule(until, every, limits(rule, batch_size), limits(every, batch_size), batch_size)
     evaluations = max(last / every for last, every in zip(schedule.end, schedule.spacing, strict=True) if math.isfinite(last))
     bounds.check("evaluations", 1 + evaluations, f"evaluate_every={evaluate_every!r} with until={until!r}")
     return schedule

@@ -13,7 +13,9 @@ from simsgd.problems import Batch, Metric, Parameters
 from simsgd.replaying.blocks import Table
 
 
-def weighted_sum(loss: Metric, snapshots: Parameters, block: Table, batches: Batch) -> Parameters:
+def weighted_sum(
+    loss: Metric, snapshots: Parameters, block: Table, batches: Batch, one_version: bool | None = None
+) -> Parameters:
     """Return Σ weight·gradient over a block's lanes.
 
     Args:
@@ -21,9 +23,12 @@ def weighted_sum(loss: Metric, snapshots: Parameters, block: Table, batches: Bat
         snapshots: old versions, each leaf (slots, ...).
         block: one block of a table, its columns (width,) or scalars.
         batches: one for each lane, each leaf (width, batch, ...).
+        one_version: whether all blocks are at one version each; None where the block says it.
     """
     if len(block.weight) == 1:
         return _single(loss, snapshots, block, batches)
+    if one_version is not None:
+        return (_at_one_version if one_version else _at_own_versions)(loss, snapshots, block, batches)
     return jax.lax.cond(
         block.shared,
         lambda: _at_one_version(loss, snapshots, block, batches),

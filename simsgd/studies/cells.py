@@ -70,9 +70,20 @@ class Cell:
         """Everything that the run's bits depend on; see `sg.identity`."""
         return identity(*self._given)
 
+    @functools.cached_property
+    def tape_key(self) -> str:
+        """Whose tape it plays: cells of one key play one tape."""
+        key = self.identity.tape.key
+        return key if not key.startswith("?") else f"{key} {id(self)}"  # something unknown: nobody else's
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether it can be played in lanes; a protocol that observes the model has no tape before it is played."""
+        return not self.whole.protocol.observes
+
     def simulate(self, progress: bool | None = None) -> Run:
         """Return the run, made alone by `simulate`: that of the study to rounding, as the study's executables are wider."""
-        return simulate(*self._given, progress=progress)
+        return simulate(*self._given, progress=progress)  # type: ignore[misc]
 
     @property
     def _given(self) -> tuple[Any, ...]:

@@ -24,6 +24,8 @@ from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.simulation import simulate
 from simsgd.stopping import Rule, Target, bound
+from simsgd.studies.entrants import check_optimizer, method_at
+from simsgd.studies.tuning import edge_of
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -104,8 +106,7 @@ class Tuning:
         if not self.arrived.any():
             return self._none_arrived() + broken_off
         which = f"{len(self.runs)} step sizes, {self.arrived.sum()} reached {self._target}, {self._target.criterion}"
-        edge = len(self.step_sizes) > 1 and self.best_step_size in (self.step_sizes[0], self.step_sizes[-1])
-        note = ", at the edge of those tried: try more" if edge else ""
+        note = ", at the edge of those tried: try more" if edge_of(self.best_step_size, self.step_sizes) else ""
         every = self.best.configuration["evaluate_every"]
         when = f"after {np.nanmin(self.seconds):.4g} s (evaluated every {every})"
         return f"{which}; best {self.best_step_size:g}{note}, {when}{broken_off}"
@@ -189,11 +190,7 @@ def tune(
         0.1
     """
     checks.instance("until", until, Target, 'Target("loss", at_most=0.1, within=Seconds(60))')
-    if not callable(optimizer):
-        raise TypeError(
-            "optimizer must be a function of the step size such as optimizers.sgd, optax.adam or lambda step_size: "
-            f"optax.sgd(step_size, momentum=0.9), got a ready-made one, {optimizer!r:.60}: its step size could not be tuned"
-        )
+    check_optimizer(optimizer)
     step_sizes = checks.sequence("step_sizes", step_sizes, "[0.01, 0.1, 1.0]")
     sizes = tuple(sorted(checks.positive(f"step_sizes[{i}]", size) for i, size in enumerate(step_sizes)))
     if not sizes:
@@ -214,31 +211,8 @@ def tune(
             played.record(Method(protocol, optimizers.sgd(sizes[0])))
         for size in bar(sizes, "step sizes", progress):
             interrupts.look()
-            runs.append(played.run(_method(protocol, optimizer, size)))
+            runs.append(played.run(method_at(protocol, optimizer, size, "tune")))
     return Tuning(sizes, tuple(runs))
-
-
-def _method(
-    protocol: Protocol | Callable[[float], Method], optimizer: Callable[[float], Optimizer], step_size: float
-) -> Method:
-    """Return the method of a step size."""
-    if isinstance(protocol, Protocol):
-        return Method(protocol, optimizer(step_size))
-    try:
-        method = protocol(step_size)
-    except TypeError as error:
-        name = getattr(protocol, "__name__", "preset")
-        error.add_note(
-            f"tune calls it with a step size alone: give settings as in lambda step_size: {name}(step_size, threshold=16)"
-        )
-        raise
-    if not isinstance(method, Method):
-        raise TypeError(
-            f"protocol, a function of the step size, must return a Method, but for {step_size:g} returned {method!r:.60}"
-        )
-    if optimizer is not optimizers.sgd:
-        raise TypeError(f"optimizer must be left out where protocol is a function that returns methods, got {optimizer!r:.60}")
-    return method
 
 
 class _Playing:

@@ -45,6 +45,10 @@ class FileFormatError(ValueError):
     """A file is damaged, or is not what it should be; the message names the file and says what is wrong."""
 
 
+class OtherFormatError(FileFormatError):
+    """A file may be whole, but is not read here: it is of another version, or larger than is allowed."""
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Give the block a new file, open for writing bytes; it takes the name `path` once the block has ended well.
@@ -107,7 +111,7 @@ def read(path: Path, most: int | None = None, remedy: str | None = None) -> byte
             _check_regular(path, about)
             if about.st_size > most:
                 remedy = remedy or f"allow it with sg.bounds.file_bytes = {about.st_size}"
-                raise FileFormatError(f"{path} has {about.st_size:,} bytes, and at most {most:,} are read: {remedy}")
+                raise OtherFormatError(f"{path} has {about.st_size:,} bytes, and at most {most:,} are read: {remedy}")
             return file.read(about.st_size)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no file {path}") from error

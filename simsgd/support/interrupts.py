@@ -17,6 +17,10 @@ _came: list[bool] = []
 """For each block that listens, the outermost first: whether Ctrl-C has come."""
 
 
+_stopping = threading.local()
+"""In a thread that can be stopped, the event that stops it."""
+
+
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
     """Remember in a block that Ctrl-C has come, so that `look` can raise it again.
@@ -41,14 +45,27 @@ def listening() -> Iterator[None]:
         _came.pop()
 
 
+@contextlib.contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """Let `look` raise KeyboardInterrupt in this thread, which Ctrl-C does not come to, once an event is set."""
+    _stopping.event = event
+    try:
+        yield
+    finally:
+        del _stopping.event
+
+
 def look() -> None:
-    """Raise KeyboardInterrupt if Ctrl-C has come while `listening`, and whoever it was raised at went on.
+    """Raise KeyboardInterrupt if Ctrl-C came while `listening`, and it was swallowed; or if this thread is stopped.
 
     Example:
         >>> from simsgd.support import interrupts
         >>> with interrupts.listening():
         ...     interrupts.look()
     """
+    event: threading.Event | None = getattr(_stopping, "event", None)
+    if event is not None and event.is_set():
+        raise KeyboardInterrupt
     if _came and _came[-1] and threading.current_thread() is threading.main_thread():
         _came[-1] = False
         raise KeyboardInterrupt

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.support import files
-from simsgd.support.files import FileFormatError
+from simsgd.support.files import FileFormatError, OtherFormatError
 
 if TYPE_CHECKING:
     import xarray
@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     version, index, size = (int(number) for number in seal.groups()[:3])
     if version not in READS:
         fitting = "a newer simsgd" if version > VERSION else "the simsgd that wrote it"
-        raise FileFormatError(f"{path} has format version {version}, this simsgd reads versions {READ}: use {fitting}")
+        raise OtherFormatError(f"{path} has format version {version}, this simsgd reads versions {READ}: use {fitting}")
     body = len(raw) - LENGTH - index
     if hashlib.sha256(raw[: seal.start(4) + len(raw) - LENGTH]).hexdigest().encode() != seal[4] or size != len(raw) or body < 0:
         raise FileFormatError(f"{path} is damaged: its bytes were changed after simsgd wrote them; take them from a copy")

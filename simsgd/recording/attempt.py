@@ -1,0 +1,54 @@
+"""A recording for a study: the tape as far as it came, and the error that ended it, if one did. JAX is not needed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from simsgd.cluster import Cluster
+from simsgd.protocols import Protocol
+from simsgd.recording.recorder import Recording
+from simsgd.stopping import Rule, limits
+from simsgd.tape import Tape
+from simsgd.work import Work
+
+
+class Ask(NamedTuple):
+    """What is to be recorded; see `record`.
+
+    Attributes:
+        protocol, cluster, until, seed, message_bytes, batch_size: as in `record`.
+        work: of the method, of which the clock learns the local steps and the bytes.
+    """
+
+    protocol: Protocol
+    cluster: Cluster
+    until: Rule
+    seed: int
+    message_bytes: float
+    batch_size: int
+    work: Work
+
+
+class Recorded(NamedTuple):
+    """A tape and what ended it.
+
+    Attributes:
+        tape: as far as it came; None where an error came before anything happened.
+        error: what ended it before its bound: a run that reached its target before that is none the worse.
+    """
+
+    tape: Tape | None
+    error: Exception | None = None
+
+
+def attempt(ask: Ask) -> Recorded:
+    """Record as far as possible."""
+    end = limits(ask.until, ask.batch_size)
+    recording: Recording | None = None
+    try:
+        recording = Recording(ask.protocol, ask.cluster, ask.seed, ask.message_bytes, seconds=end.seconds, work=ask.work)
+        for part in range(1, 101):
+            recording.advance(*(limit * (part / 100) for limit in end))
+        return Recorded(recording.tape())
+    except Exception as error:
+        return Recorded(recording.tape() if recording is not None and recording.now else None, error)

@@ -1,0 +1,211 @@
+"""What a comparison found: who reaches the target first, each method at its own step size, and what tuning took."""
+
+from __future__ import annotations
+
+import functools
+import html
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simsgd.studies import tables, telling
+from simsgd.studies.halving import Saving, end_of
+from simsgd.studies.outcomes import Outcome
+from simsgd.studies.results import Results
+from simsgd.studies.statistics import Ranking, rank, restricted_mean
+from simsgd.studies.trials import Labels, Setting, Trial
+from simsgd.studies.tuning import Choice
+from simsgd.support import checks, show
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What tuning a method took.
+
+    Attributes:
+        configurations: step sizes tried, over all settings.
+        runs: configurations × seeds, each rung of successive halving counted.
+        seconds: simulated seconds of these runs.
+        gradients: that they used.
+    """
+
+    configurations: int
+    runs: int
+    seconds: float
+    gradients: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How step sizes were chosen.
+
+    Attributes:
+        seeds: the tuning seeds, none of them reported unless `optimistic`.
+        choices: by method and setting.
+        budgets: by method, of those that were tuned.
+        extended: how the grids were extended, in words.
+        saving: what successive halving played, if it was asked for.
+        optimistic: tuning seeds that are reported too.
+    """
+
+    seeds: tuple[int, ...]
+    choices: Mapping[tuple[str, Labels], Choice]
+    budgets: Mapping[str, Budget]
+    extended: tuple[str, ...] = ()
+    saving: Saving | None = None
+    optimistic: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Methods compared by their time to a target, each at its own best step size; made by `compare`.
+
+    Attributes:
+        methods: their names.
+        dims: what the names of a setting are: "problem", "cluster", both or none.
+        settings: by their names the problems, clusters and targets.
+        seeds: the seeds that are reported.
+        tuned: how step sizes were chosen.
+        tuning: the outcomes that they were chosen by, along method, settings, step size and tuning seed.
+        reporting: the outcomes at the best step size of each, along method, settings and reporting seed.
+        any_time: whether seeds were added until methods were separated; then tests are those that may be looked at any time.
+    """
+
+    methods: tuple[str, ...]
+    dims: tuple[str, ...]
+    settings: Mapping[Labels, Setting]
+    seeds: tuple[int, ...]
+    tuned: Tuned
+    tuning: Results
+    reporting: Results
+    any_time: bool = False
+
+    @property
+    def step_sizes(self) -> dict[str, float | None] | dict[tuple[str, ...], float | None]:
+        """The best step size by method, or by (method, names of the setting); None for a whole method, which has its own."""
+        found = {(name, *labels): choice.step_size for (name, labels), choice in self.tuned.choices.items()}
+        return found if self.dims else {name: size for (name,), size in found.items()}
+
+    @functools.cached_property
+    def seconds(self) -> xarray.DataArray:
+        """Simulated seconds to the target along method, settings and reporting seed; NaN where it was never reached."""
+        import xarray
+
+        axes = self.reporting.axes
+        found = np.full(tuple(map(len, axes.values())), np.nan)
+        for index, place in zip(np.ndindex(found.shape), itertools.product(*axes.values()), strict=True):
+            target = self.settings[tuple(map(str, place[1:-1]))].target
+            found[index] = self.reporting.outcomes[place].to_target(target).seconds
+        return xarray.DataArray(found, coords=dict(axes), dims=list(axes), name="seconds_to_target")
+
+    @property
+    def dataset(self) -> xarray.Dataset:
+        """All that was measured on the reporting seeds, as `Results.dataset`, with `step_size` and `horizon` (seconds)."""
+        along = ("method", *self.dims)
+        shape = tuple(len(self.reporting.axes[name]) for name in along)
+        places = list(itertools.product(*(self.reporting.axes[name] for name in along)))
+        sizes = [self.tuned.choices[str(name), tuple(map(str, labels))].step_size for name, *labels in places]
+        horizons = [self.settings[tuple(map(str, labels))].horizon for _, *labels in places]
+        return self.reporting.dataset.assign(
+            seconds_to_target=self.seconds.assign_attrs(units="simulated s"),
+            step_size=(along, np.array([math.nan if size is None else size for size in sizes]).reshape(shape)),
+            horizon=(along, np.array(horizons).reshape(shape)),
+        )
+
+    @property
+    def ranking(self) -> Ranking:
+        """The methods ranked, those that are not separated with ranks that overlap; where there is one setting, see `rank`."""
+        if self.dims:
+            raise ValueError(f"ranking is by setting here: use .rank({', '.join(f'{name}=…' for name in self.dims)})")
+        return self.rank()
+
+    def rank(self, **setting: str) -> Ranking:
+        """Return the methods ranked in a setting by `statistics.rank`; one alone is first.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting.
+        """
+        return self.ranked(self._labels(setting))
+
+    def table(self, format: str = "markdown", **setting: str) -> str:
+        """Return the table of a paper, "text", "markdown" or "latex": methods by rank, with intervals and paired ratios.
+
+        Args:
+            format: which of them.
+            setting: by name the problem and the cluster, where there are several.
+
+        Raises:
+            TypeError, ValueError: for another format, or unless there is such a setting.
+        """
+        checks.one_of("format", format, tables.FORMATS)
+        labels = self._labels(setting)
+        return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
+
+    def summary(self) -> str:
+        """Return in a few lines who was first, by how much, how sure that is, and what to doubt."""
+        parts = [telling.headline(self)]
+        for labels in self.settings:
+            head = [f"\n{self.called(labels)}"] if labels else []
+            parts += [*head, show.in_text(telling.rows(self, labels)), *telling.tests(self, labels)]
+        return "\n".join([*parts, "", *telling.tuning(self.tuned), *telling.cautions(self)])
+
+    def __repr__(self) -> str:
+        return f"Comparison({telling.headline(self)})"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(telling.headline(self))}</p>"]
+        for labels in self.settings:
+            parts += [f"<p>{html.escape(self.called(labels))}</p>{show.in_html(telling.rows(self, labels))}"]
+        told = [*telling.tuning(self.tuned), *telling.cautions(self)]
+        return "".join([*parts, *(f"<pre>{html.escape(line)}</pre>" for line in told)])
+
+    def seconds_of(self, labels: Labels) -> dict[str, np.ndarray]:
+        """Return by method the seconds to the target in a setting, NaN for never; shape (seeds,)."""
+        here = self.seconds.sel(dict(zip(self.dims, labels, strict=True)))
+        return dict(zip(self.methods, here.values, strict=True))
+
+    def ranked(self, labels: Labels) -> Ranking:
+        """Return the methods ranked in the setting of these names."""
+        if labels not in self._rankings:
+            seconds, horizon = self.seconds_of(labels), self.settings[labels].horizon
+            if len(self.methods) == 1:
+                alone = (restricted_mean(seconds[self.methods[0]], horizon),)
+                self._rankings[labels] = Ranking(self.methods, (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
+            else:
+                self._rankings[labels] = rank(seconds, horizon, any_time=self.any_time)
+        return self._rankings[labels]
+
+    def called(self, labels: Labels) -> str:
+        """Return the names of a setting, such as "cluster fast"."""
+        return ", ".join(f"{name} {label}" for name, label in zip(self.dims, labels, strict=True))
+
+    @functools.cached_property
+    def _rankings(self) -> dict[Labels, Ranking]:
+        return {}
+
+    def _labels(self, setting: Mapping[str, str]) -> Labels:
+        if set(setting) != set(self.dims):
+            raise TypeError(f"a setting is named by {', '.join(self.dims) or 'nothing'}, got {', '.join(setting) or 'nothing'}")
+        labels = tuple(setting[name] for name in self.dims)
+        if labels not in self.settings:
+            known = "; ".join(map(self.called, self.settings))
+            raise ValueError(f"there is no setting {self.called(labels)}; there are {known}")
+        return labels
+
+
+def budgets(outcomes: Mapping[Trial, Mapping[int, Outcome]]) -> dict[str, Budget]:
+    """Return what tuning took for each method, from all that was played for it."""
+    found = {}
+    for name in dict.fromkeys(trial.method for trial in outcomes):
+        runs = [run for trial, by_seed in outcomes.items() if trial.method == name for run in by_seed.values()]
+        tried = {(trial.setting, trial.step_size) for trial in outcomes if trial.method == name}
+        seconds, gradients = sum(map(end_of, runs)), sum(run.measures.get("gradients", 0.0) for run in runs)
+        found[name] = Budget(len(tried), len(runs), seconds, gradients)
+    return found

@@ -1,0 +1,122 @@
+"""Where a study keeps its outcomes: in memory, or in a folder (`simsgd.studies.store`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Protocol
+
+from simsgd.provenance.identity import digest
+from simsgd.studies.cells import Cell
+from simsgd.studies.grid import Place
+from simsgd.studies.grouping import Group, Grouping
+from simsgd.studies.outcomes import FAILED, Outcome
+from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described
+
+
+class Keeping(Protocol):
+    """Keeps outcomes by all that their bits depend on."""
+
+    def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
+        """Return the outcomes that are there."""
+
+    def save(self, outcomes: Mapping[Cell, Outcome]) -> None:
+        """Keep the outcomes of a group."""
+
+    def explain(self, cell: Cell) -> Explanation:
+        """Say why a cell is there, or is not."""
+
+    def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
+        """Return a name for a group, the same whenever it has the same cells."""
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """Return a place for the state of a group in play."""
+
+    def check_writable(self) -> None:
+        """Raise OSError if nothing can be kept."""
+
+
+class Memory:
+    """Keeps outcomes as long as the study lives; cells of which something is unknown too.
+
+    Args:
+        grouping: knows how many lanes play a cell.
+    """
+
+    def __init__(self, grouping: Grouping) -> None:
+        self._grouping = grouping
+        self._outcomes: dict[str, Outcome] = {}
+
+    def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
+        """Return the outcomes that are there."""
+        keys = {place: _key(cell) for place, cell in cells.items()}
+        return {place: self._outcomes[key] for place, key in keys.items() if key in self._outcomes}
+
+    def save(self, outcomes: Mapping[Cell, Outcome]) -> None:
+        """Keep the outcomes of a group."""
+        self._outcomes |= {_key(cell): outcome for cell, outcome in outcomes.items()}
+
+    def explain(self, cell: Cell) -> Explanation:
+        """Say why a cell is there, or is not."""
+        outcome = self._outcomes.get(_key(cell))
+        state = "missing" if outcome is None else FAILED if outcome.status == FAILED else "done"
+        return Explanation(state, cell.identity.key, error="" if outcome is None else outcome.error)
+
+    def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
+        """Return a name for a group."""
+        return digest([_key(cells[place]) for place in group.places])[:32]
+
+    def checkpoint(self, name: str) -> None:
+        """There is none."""
+
+    def check_writable(self) -> None:
+        """Memory can be written."""
+
+
+class Shelf:
+    """Keeps outcomes in a folder.
+
+    Args:
+        folder: of the study.
+        grouping: knows how many lanes play a cell.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], grouping: Grouping) -> None:
+        self._store, self._grouping = Store(folder), grouping
+        self._described: dict[Cell, Described] = {}
+
+    def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
+        """Return the outcomes that are there."""
+        keys = {place: self._of(cell).key for place, cell in cells.items()}
+        found = self._store.outcomes(keys.values())
+        return {place: found[key] for place, key in keys.items() if key in found}
+
+    def save(self, outcomes: Mapping[Cell, Outcome]) -> None:
+        """Keep the outcomes of a group."""
+        self._store.save({self._of(cell): outcome for cell, outcome in outcomes.items()})
+
+    def explain(self, cell: Cell) -> Explanation:
+        """Say why a cell is there, or is not."""
+        return self._store.explain(self._of(cell))
+
+    def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
+        """Return a name for a group, the same in every process."""
+        return digest(sorted(self._of(cells[place]).key for place in group.places))[:32]
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Return a place for the state of a group in play."""
+        return self._store.checkpoint(name)
+
+    def check_writable(self) -> None:
+        """Raise OSError if nothing can be kept."""
+        self._store.check_writable()
+
+    def _of(self, cell: Cell) -> Described:
+        if cell not in self._described:
+            self._described[cell] = described(cell.identity, self._grouping.lanes(cell))
+        return self._described[cell]
+
+
+def _key(cell: Cell) -> str:
+    key = cell.identity.key
+    return key if not key.startswith("?") else f"{key} {id(cell)}"  # with something unknown it is equal to none

@@ -1,0 +1,169 @@
+"""What a comparison plays: methods at step sizes in settings, over seeds, each once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from simsgd.cluster.cluster import Cluster
+from simsgd.problems import Problem
+from simsgd.stopping import Rule, Seconds, Target
+from simsgd.studies.cells import Cell
+from simsgd.studies.entrants import Entrant
+from simsgd.studies.grid import Label, Place
+from simsgd.studies.outcomes import Outcome
+from simsgd.studies.results import Results
+from simsgd.studies.study import Study
+
+type Labels = tuple[str, ...]
+"""The names of a setting, its problem's and its cluster's, where there are several."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """On what methods are compared.
+
+    Attributes:
+        problem: what is learned, or a function of the seed that returns it.
+        cluster: where.
+        target: what is to be reached, within seconds; it says for how long it is to be kept.
+        every: how far apart the model is evaluated.
+    """
+
+    problem: Problem | Callable[[int], Problem]
+    cluster: Cluster
+    target: Target
+    every: Rule
+    _made: dict[int, Problem] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def horizon(self) -> float:
+        """Simulated seconds after which a run that has not reached the target is given up."""
+        assert isinstance(self.target.within, Seconds)
+        return self.target.within.seconds
+
+    def problem_of(self, seed: int) -> Problem:
+        """Return the problem of a seed, made once."""
+        if isinstance(self.problem, Problem):
+            return self.problem
+        if seed not in self._made:
+            self._made[seed] = self.problem(seed)
+        return self._made[seed]
+
+    def until(self, seconds: float | None) -> Target | Seconds:
+        """Return where to stop: at the target within its horizon, or, for a rung of successive halving, within less.
+
+        Where that is less than the target is to be kept, it cannot be reached, so the run goes on to the rung's end.
+        """
+        if seconds is None:
+            return self.target
+        kept = self.target.kept
+        if isinstance(kept, Seconds) and kept.seconds > seconds:
+            return Seconds(seconds)
+        return dataclasses.replace(self.target, within=Seconds(seconds))
+
+
+class Trial(NamedTuple):
+    """A method at a step size in a setting, to be run on some seeds.
+
+    Attributes:
+        method: its name.
+        setting: the setting's names.
+        step_size: None for a whole method.
+        seconds: a rung of successive halving (simulated seconds); None for the whole horizon.
+    """
+
+    method: str
+    setting: Labels
+    step_size: float | None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        size = "" if self.step_size is None else repr(self.step_size)
+        rung = "" if self.seconds is None else f"up to {self.seconds!r} s"
+        return ", ".join(filter(None, (self.method, *self.setting, size, rung)))
+
+
+class Trials:
+    """The runs of a comparison: made by a `Study` when they are first asked for, and kept.
+
+    Args:
+        entrants: who takes part, by name.
+        settings: on what, by the settings' names.
+        options: further arguments of each `Cell`.
+        folder, executor, progress: as in `Study`.
+    """
+
+    def __init__(
+        self,
+        entrants: Mapping[str, Entrant],
+        settings: Mapping[Labels, Setting],
+        options: Mapping[str, Any],
+        folder: Any = None,
+        executor: Any = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.entrants, self.settings, self._options = entrants, settings, options
+        self._folder, self._executor, self._progress = folder, executor, progress
+        self.outcomes: dict[Trial, dict[int, Outcome]] = {}
+
+    def play(self, trials: Iterable[Trial], seeds: Sequence[int]) -> list[list[Outcome]]:
+        """Return the outcomes of trials, a list over the seeds for each; those that are not there yet are made together."""
+        wanted, missing = list(dict.fromkeys(trials)), dict[tuple[int, ...], list[Trial]]()
+        for trial in wanted:
+            lacks = tuple(seed for seed in seeds if seed not in self.outcomes.get(trial, {}))
+            missing.setdefault(lacks, []).append(trial)
+        for lacks, some in missing.items():
+            if lacks:
+                self._make(some, lacks)
+        return [[self.outcomes[trial][seed] for seed in seeds] for trial in wanted]
+
+    def _make(self, trials: Sequence[Trial], seeds: Sequence[int]) -> None:
+        labelled = {str(trial): trial for trial in trials}
+        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, folder=self._folder)
+        results = study.run(executor=self._executor, progress=self._progress)
+        for label, trial in labelled.items():
+            self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
+
+    def cell(self, trial: Trial, seed: int) -> Cell:
+        """Return the cell of a trial on a seed; an error says of which method it is."""
+        setting = self.settings[trial.setting]
+        try:
+            method = self.entrants[trial.method].method(trial.step_size)
+            return Cell(
+                method,
+                setting.problem_of(seed),
+                setting.cluster,
+                until=setting.until(trial.seconds),
+                seed=seed,
+                evaluate_every=setting.every,
+                **self._options,
+            )
+        except (TypeError, ValueError) as error:
+            error.add_note(f"in methods[{trial.method!r}]" + (f" on {', '.join(trial.setting)}" if trial.setting else ""))
+            raise
+
+    def results(self, dims: Sequence[str], trials: Sequence[Trial], seeds: Sequence[int], sizes: bool) -> Results:
+        """Return the outcomes of trials along methods, settings, step sizes if these are told apart, and seeds.
+
+        Args:
+            dims: what the names of a setting are, such as ("cluster",).
+            trials: which; they must have been played.
+            seeds: on which seeds.
+            sizes: whether step sizes are an axis.
+        """
+        axes: dict[str, list[Label]] = {"method": list(dict.fromkeys(trial.method for trial in trials))}
+        axes |= {name: list(dict.fromkeys(trial.setting[i] for trial in trials)) for i, name in enumerate(dims)}
+        if sizes:
+            axes["step_size"] = sorted({trial.step_size for trial in trials if trial.step_size is not None})
+        axes["seed"] = list(seeds)
+        found: dict[Place, Outcome] = {
+            (trial.method, *trial.setting, *([trial.step_size] if sizes and trial.step_size else []), seed): outcome
+            for trial in trials
+            for seed, outcome in self.outcomes[trial].items()
+            if seed in seeds
+        }
+        targets = {self.settings[trial.setting].target for trial in trials}
+        return Results(axes, found, targets.pop() if len(targets) == 1 else None)
