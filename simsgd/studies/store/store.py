@@ -215,6 +215,17 @@ class Store:
         tape.save(path)
         return path
 
+    def tape_path(self, identity: Identity) -> pathlib.Path:
+        """Return where the tape of an identity is kept, in a folder that is there.
+
+        Raises:
+            NotStorableError: if part of it cannot be identified.
+            OSError: if the folder cannot be made.
+        """
+        path = self._tape(keys.described(identity))
+        folders.made(path.parent)
+        return path
+
     def checkpoint(self, name: str) -> Checkpoint:
         """Return a place for the state of a piece of work, such as a group in play, by a name of letters, digits, - and _."""
         if not isinstance(name, str) or not NAMES.fullmatch(name) or name.startswith("."):
