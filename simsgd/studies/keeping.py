@@ -12,7 +12,7 @@ from simsgd.studies.cells import Cell
 from simsgd.studies.grid import Place
 from simsgd.studies.grouping import Group, Grouping
 from simsgd.studies.outcomes import FAILED, Outcome
-from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described
+from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described, of_group
 
 
 class Keeping(Protocol):
@@ -109,7 +109,7 @@ class Shelf:
 
     def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
         """Return a name for a group, the same in every process."""
-        return digest(sorted(self._of(cells[place]).key for place in group.places))[:32]
+        return of_group(self._of(cells[place]).key for place in group.places)[:32]
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return a place for the state of a group in play."""

@@ -182,6 +182,8 @@ class Study:
 
             def take(name: str, outcomes: Sequence[Outcome]) -> None:
                 self._kept.save({cells[place]: o for place, o in zip(groups[name].places, outcomes, strict=True)})
+                if (checkpoint := self._kept.checkpoint(name)) and any(each.status != FAILED for each in outcomes):
+                    checkpoint.remove()  # not before: a process killed in between would have lost the group
                 told.finished(name, outcomes)
 
             def fail(name: str, error: Exception) -> None:
