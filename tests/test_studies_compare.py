@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import simsgd as sg
+from simsgd.studies import study as studying
 from simsgd.studies import telling
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.tuning import Score, best
@@ -236,6 +237,32 @@ def test_the_table_of_a_paper(both, format):
     assert "within 12 s" in text
     with pytest.raises(ValueError, match="format must be one of"):
         both.table("word")
+
+
+def test_with_a_folder_nothing_is_made_twice_when_grids_grow_or_seeds_are_added(tmp_path, monkeypatch):
+    given, made, play = {"methods": {"async": sg.methods.asynchronous}, "folder": tmp_path}, [], studying.play_group
+
+    def counting(cells, *others):
+        made.extend(cells)
+        return play(cells, *others)
+
+    monkeypatch.setattr(studying, "play_group", counting)
+    first = compared(**given)
+    assert len(made) == 3 + 2
+    again = compared(**given)
+    assert len(made) == 3 + 2
+    more = compared(**given, step_sizes=[*SIZES, 1.6], seeds=3)
+    assert len(made) == 3 + 2 + 1 + 1
+    assert again.reporting == first.reporting
+    assert again.summary() == first.summary()
+    assert more.seconds.isel(seed=slice(2)).values.tolist() == first.seconds.values.tolist()
+
+
+def test_what_a_study_takes_is_passed_on():
+    found = compared({"async": sg.methods.asynchronous(0.2)}, seeds=1, lanes=2)
+    assert [outcome.lanes for outcome in found.reporting.outcomes.values()] == [2]
+    with pytest.raises(TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, retry_failed, patience"):
+        compared(sedes=3)
 
 
 def test_it_shows_itself(both):
