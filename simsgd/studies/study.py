@@ -159,7 +159,7 @@ class Study:
         workers = pools.cores() if executor is None else int(getattr(executor, "_max_workers", 0) or pools.cores())
         groups = {self._kept.name(group, cells): group for group in self._grouping.groups(missing, cells, workers)}
         asked = {cells[place].tape_key: cells[place] for group in groups.values() for place in group.places if group.lanes}
-        told = Progress(len(missing), progress)
+        told = Progress(len(cells), progress, already=len(cells) - len(missing))
         with told, self._executors(executor, len(asked)) as (player, recorder):
             inside = isinstance(player, ThreadPoolExecutor)
 

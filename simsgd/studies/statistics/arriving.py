@@ -211,10 +211,10 @@ def _of_arrived(given: Arrivals, level: float) -> tuple[float, float, float]:
 
 def _anderson(given: Arrivals, level: float) -> tuple[float, float]:
     """Return the area above the distribution's band: F ± ε, each side exact at (1 − level)/2 (one-sided Kolmogorov)."""
-    from scipy import stats
+    from scipy import special
 
     runs = len(given)
-    width = stats.ksone.isf((1 - level) / 2, runs)
+    width = special.smirnovi(runs, (1 - level) / 2)
     gaps = np.diff(np.concatenate([[0.0], np.sort(given.restricted), [given.horizon]]))
     share = np.arange(runs + 1) / runs
     return float(gaps @ (1 - np.minimum(share + width, 1))), float(gaps @ (1 - np.maximum(share - width, 0)))

@@ -175,12 +175,19 @@ class Store:
         return best
 
     def tape(self, identity: Identity) -> Tape | None:
-        """Return the kept tape of an identity (`cell.identity.tape`), or None; a damaged one is set aside with a warning."""
-        described = keys.described(identity)
-        path = self._tape(described)
+        """Return the tape that was kept under an identity, or None; a damaged one is set aside with a warning.
+
+        Args:
+            identity: of the tape that a cell plays, `cell.identity.tape`.
+
+        Raises:
+            NotStorableError: if part of it cannot be identified.
+        """
+        wanted = keys.described(identity)
+        path = self._tape(wanted)
         try:
             tape = Tape.load(path)
-            if keys.described(tape.identity) != described:
+            if not _is_of(tape, wanted):
                 raise FileFormatError(f"{path} is a tape of something else")
         except FileNotFoundError:
             return None
@@ -192,14 +199,18 @@ class Store:
             return None
         return tape
 
-    def save_tape(self, tape: Tape) -> pathlib.Path:
-        """Keep a tape under its identity.
+    def save_tape(self, identity: Identity, tape: Tape) -> pathlib.Path:
+        """Keep a whole tape under the identity of what it was recorded for, as an ordinary file of a tape.
 
         Raises:
-            NotStorableError: if part of it cannot be identified.
+            ValueError: if it is a tape of something else.
+            NotStorableError: if part of the identity cannot be identified.
             OSError: if it cannot be written; what was there stays.
         """
-        path = self._tape(keys.described(tape.identity))
+        described = keys.described(identity)
+        if not _is_of(tape, described):
+            raise ValueError("tape must be the recording that identity describes, got one of something else")
+        path = self._tape(described)
         folders.made(path.parent)
         tape.save(path)
         return path
@@ -218,6 +229,9 @@ class Store:
     def summary(self) -> str:
         """Return in plain text what the folder holds."""
         self._scan()
+        return self._summary()
+
+    def _summary(self) -> str:
         statuses = collections.Counter[str]()
         rows: dict[Any, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for (about, status), count in self._counts.items():
@@ -319,9 +333,15 @@ class Store:
     def _tell(self) -> None:
         """Write the text of what there is; that it cannot be written loses nothing."""
         try:
-            folders.write(self.folder / folders.CONTENTS, self.summary())
+            folders.write(self.folder / folders.CONTENTS, self._summary())
         except OSError as error:
             folders.warn(f"{error} (the cells are kept; this text only says which)")
+
+
+def _is_of(tape: Tape, described: Described) -> bool:
+    """Say whether a tape is the recording that is described, as far as it goes: its end may be said in other units."""
+    found = keys.described(tape.identity).description["cell"]
+    return all(found.get(part) == described.description["cell"].get(part) for part in ("recording", "environment"))
 
 
 def _row(about: Any, counts: collections.Counter[str]) -> tuple[str, ...]:
