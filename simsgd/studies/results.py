@@ -275,7 +275,10 @@ class Results:
         """Return a line for the target, and one for each of the first failures."""
         said = [f"target: {self.target}, {self.target.criterion}"] if self.target else []
         failed = list(self.failed.items())
-        said += [f"failed: {self._named(place)}: {outcome.error}" for place, outcome in failed[:MOST_FAILURES]]
+        said += [
+            f"failed: study.cell({self._named(place)}).simulate() raises {outcome.error}"
+            for place, outcome in failed[:MOST_FAILURES]
+        ]
         more = len(failed) - MOST_FAILURES
         return said + ([f"… and {more:,} more failed: see Results.failed"] if more > 0 else [])
 
