@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from simsgd.studies.tuning import Choice
 from simsgd.support import checks, show
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import xarray
 
 
@@ -147,6 +148,10 @@ class Comparison:
         checks.one_of("format", format, tables.FORMATS)
         labels = self._labels(setting)
         return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
+
+    def plot(self, x: str = "time", y: str | None = None, **options: Any) -> matplotlib.axes.Axes:
+        """Draw the methods at their best step sizes over the reporting seeds: `Results.plot` of `reporting`, see there."""
+        return self.reporting.plot(x, y, **options)
 
     def summary(self) -> str:
         """Return in a few lines who was first, by how much, how sure that is, and what to doubt."""
