@@ -78,6 +78,12 @@ def test_flips_that_are_drawn_agree_with_those_that_are_counted(monkeypatch):
     assert flips.sign_flips(differences, 0.95, 1) != drawn
 
 
+def test_flips_that_are_drawn_count_the_differences_as_they_are():
+    """So that no p-value is zero, and the test stays valid however few are drawn."""
+    found = of.compare_pair(np.full(30, 1.0), np.full(30, NAN), 9.0)
+    assert found.p_value == 2 / flips.SAMPLED
+
+
 def test_below_six_seeds_no_flips_are_convincing():
     for seeds in range(2, 9):
         first = np.arange(1.0, seeds + 1)
