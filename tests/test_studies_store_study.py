@@ -21,8 +21,8 @@ def usual(seed, step_size=0.1, until=UNTIL):
     return sg.Cell(sg.methods.asynchronous(step_size), PROBLEM, CLUSTER, until=until, seed=seed)
 
 
-def study(folder, seeds=range(4), make=usual):
-    return sg.Study(make, {"seed": seeds}, folder=folder, lanes=2)
+def study(folder, seeds=range(4), make=usual, keep_tapes=False):
+    return sg.Study(make, {"seed": seeds}, folder=folder, lanes=2, keep_tapes=keep_tapes)
 
 
 @pytest.fixture
@@ -69,17 +69,19 @@ def test_what_was_recorded_is_not_recorded_again(tmp_path, monkeypatch, until):
         return record(ask)
 
     monkeypatch.setattr(attempts, "_recorded", record)
-    several = [
-        study(tmp_path, range(2), lambda seed, size=size: usual(seed, size, until)).run().outcomes for size in (0.1, 0.2, 0.05)
-    ]
+
+    def run(folder, size):
+        return study(folder, range(2), lambda seed: usual(seed, size, until), keep_tapes=True).run().outcomes
+
+    several = [run(tmp_path, size) for size in (0.1, 0.2, 0.05)]
     assert sorted(recorded) == [0, 1]
     recorded.clear()
     damaged, _ = sorted((tmp_path / "tapes").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    again = study(tmp_path, range(2), lambda seed: usual(seed, 0.3, until)).run().outcomes
+    again = run(tmp_path, 0.3)
     assert len(recorded) == 1
     assert sg.Tape.load(damaged).identity.key
-    assert again == study(None, range(2), lambda seed: usual(seed, 0.3, until)).run().outcomes
+    assert again == run(None, 0.3)
     assert again != several[0]
 
 
