@@ -188,9 +188,9 @@ class Results:
             >>> results = sg.studies.Results({"method": ["sync", "async"], "seed": [0, 1]}, outcomes, target)
             >>> print(results.select(method="sync").table("text"))
             method  arrived  median (s)  restricted mean (s)  expected running time (s)
-            sync    2 of 2   4.5         4.5                  4.5
+            sync    2 of 2   4.5         4.5 (1.1 to 10)      4.5
             <BLANKLINE>
-            Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s.
+            Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s. Intervals of 95%.
         """
         return tables.table(self, format, **options)
 
