@@ -14,6 +14,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -96,6 +97,14 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     if dataset is None:
         raise FileFormatError(f"{path} is not a simsgd {kind}: it is a simsgd {found!s:.60}")
     return dataset
+
+
+@functools.cache
+def prepare() -> None:
+    """Import what writing needs, about a second, so that it is counted to nobody's work."""
+    import xarray
+
+    _netcdf(xarray.Dataset(), "nothing")
 
 
 def _unsealed(raw: bytes, kind: str) -> str:
