@@ -1,4 +1,4 @@
-"""What executors cost and gain: measured side by side, printed, never asserted. Run them with: python -m pytest -m slow -s"""
+"""What executors cost and gain: measured side by side, printed, never asserted. They run with: python -m pytest -m slow -s."""
 
 import time
 
