@@ -22,6 +22,7 @@ import numpy as np
 from simsgd.stopping import Target
 from simsgd.studies import halving
 from simsgd.studies.outcomes import Outcome
+from simsgd.studies.statistics.given import arrivals
 from simsgd.studies.trials import Labels, Trial, Trials
 
 STEP_SIZES = (0.00625, 0.025, 0.1, 0.4, 1.6)
@@ -78,19 +79,23 @@ def edge_of(best: float, tried: Iterable[float]) -> str:
 
 def score(outcomes: Sequence[Outcome], target: Target, horizon: float) -> Score:
     """Return what a step size is chosen by, from its outcomes over the tuning seeds."""
-    seconds = np.array([outcome.to_target(target).seconds for outcome in outcomes])
-    restricted = float(np.minimum(np.nan_to_num(seconds, nan=math.inf), horizon).mean())
-    never = not np.isfinite(seconds).any()
-    return Score(restricted, float(np.mean([distance(outcome, target) for outcome in outcomes])) if never else 0.0)
+    found = arrivals("seconds", [outcome.to_target(target).seconds for outcome in outcomes], horizon)
+    short = 0.0 if found.count else float(np.mean([distance(outcome, target) for outcome in outcomes]))
+    return Score(float(found.restricted.mean()), short)
 
 
 def distance(outcome: Outcome, target: Target) -> float:
     """Return how far from the target a run ended; infinite for one that diverged or failed."""
     if outcome.status in ("diverged", "failed"):
         return math.inf
+    return off(float(outcome.evaluations[target.metric][-1]), target)
+
+
+def off(value: float, target: Target) -> float:
+    """Return how far a metric's value is from its target; infinite for one that is not finite."""
     wanted = target.at_most if target.at_most is not None else target.at_least
-    off = abs(float(outcome.evaluations[target.metric][-1]) - (wanted or 0.0))
-    return off if math.isfinite(off) else math.inf
+    assert wanted is not None
+    return abs(value - wanted) if math.isfinite(value) else math.inf
 
 
 def best(scores: Mapping[float, Score]) -> float:
