@@ -72,6 +72,7 @@ MAY_IMPORT = {
             "measures",
             "method",
             "optimizers",
+            "plots",
             "problems",
             "protocols",
             "provenance",
