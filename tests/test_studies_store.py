@@ -29,6 +29,7 @@ from simsgd.studies.store import (
     folders,
     groups,
     keys,
+    of_group,
 )
 from simsgd.studies.store.groups import _fields as fields
 from simsgd.support import files
@@ -542,6 +543,19 @@ def test_checkpoints_load_back_to_the_bit(tmp_path):
     checkpoint.remove()
     assert checkpoint.load() is None
     assert not list((tmp_path / "running").iterdir())
+
+
+def test_checkpoints_of_what_is_done_are_swept(tmp_path):
+    """Their process was killed after it had kept the group, and before it had deleted its checkpoint."""
+    store, several = Store(tmp_path), {"done": [cell(0), cell(1)], "failed": [cell(2)], "begun": [cell(3), cell(4)]}
+    checkpoints = {name: store.checkpoint(of_group(each.key for each in cells)) for name, cells in several.items()}
+    for checkpoint in checkpoints.values():
+        checkpoint.save(STATE)
+    store.save({each: outcome(0) for each in several["done"]})
+    store.save(dict.fromkeys(several["failed"], FAILED))
+    Store(tmp_path).check_writable()
+    assert [name for name, checkpoint in checkpoints.items() if checkpoint.path.exists()] == ["failed", "begun"]
+    assert "2 groups begun (running/)" in (tmp_path / "contents.txt").read_text()
 
 
 def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):

@@ -215,16 +215,32 @@ class Store:
         tape.save(path)
         return path
 
+    def tape_path(self, identity: Identity) -> pathlib.Path:
+        """Return where the tape of an identity is kept, in a folder that is there.
+
+        Raises:
+            NotStorableError: if part of it cannot be identified.
+            OSError: if the folder cannot be made.
+        """
+        path = self._tape(keys.described(identity))
+        folders.made(path.parent)
+        return path
+
     def checkpoint(self, name: str) -> Checkpoint:
-        """Return a place for the state of a piece of work, such as a group in play, by a name of letters, digits, - and _."""
+        """Return a place for the state of a piece of work, by a name of letters, digits, - and _.
+
+        If it begins like the name of a group's file, with `of_group`, it is swept once that group is there.
+        """
         if not isinstance(name, str) or not NAMES.fullmatch(name) or name.startswith("."):
             raise ValueError(f"name must be letters, digits, -, _ and points, at most 100, got {name!r:.60}")
         return Checkpoint(self.folder / folders.RUNNING / (name + ENDING))
 
     def check_writable(self) -> None:
-        """Raise OSError if nothing can be kept here, before anything is computed for it."""
+        """Raise OSError if nothing can be kept here, before anything is computed for it; sweep checkpoints of what is done."""
         folders.made(self._cells)
-        folders.write(self.folder / folders.CONTENTS, self.summary())
+        self._scan()
+        self._sweep()
+        folders.write(self.folder / folders.CONTENTS, self._summary())
 
     def summary(self) -> str:
         """Return in plain text what the folder holds."""
@@ -265,8 +281,8 @@ class Store:
     def _beside(self) -> dict[str, int]:
         return {
             "damaged files, set aside": self._damaged,
-            "tapes": folders.size(folders.names(self.folder / folders.TAPES)),
-            "cells or groups begun (running/)": folders.size(folders.names(self.folder / folders.RUNNING)),
+            "tapes": sum(name.endswith(".nc") for name in folders.names(self.folder / folders.TAPES)),
+            "groups begun (running/)": sum(name.endswith(ENDING) for name in folders.names(self.folder / folders.RUNNING)),
         }
 
     def _scan(self) -> None:
@@ -280,6 +296,14 @@ class Store:
             if group := self._load(name):
                 self._seen.add(name)
                 self._take(name, group)
+
+    def _sweep(self) -> None:
+        """Delete the checkpoints of groups that are there: their process was killed before it could."""
+        failed = {kept.file for kept in self._failed()}
+        done = {name.partition("-")[0] for name in self._seen - failed}
+        for name in folders.names(self.folder / folders.RUNNING):
+            if name.endswith(ENDING) and name[: keys.SHORT] in done:
+                self.checkpoint(name.removesuffix(ENDING)).remove()
 
     def _load(self, name: str) -> Group | None:
         """Return the group of a file; None if it is gone, or cannot be read, which is warned of."""
