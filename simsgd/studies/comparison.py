@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import html
 import itertools
@@ -133,6 +134,15 @@ class Comparison:
             TypeError, ValueError: unless there is such a setting.
         """
         return self.ranked(self._labels(setting))
+
+    def of(self, **setting: str) -> Results:
+        """Return the reporting results of a setting, with its target.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting.
+        """
+        labels = self._labels(setting)
+        return dataclasses.replace(self.reporting.select(**setting), target=self.settings[labels].target)
 
     def table(self, format: str = "markdown", **setting: str) -> str:
         """Return the table of a paper, "text", "markdown" or "latex": methods by rank, with intervals and paired ratios.
