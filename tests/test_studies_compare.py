@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -126,6 +127,24 @@ def test_the_best_is_found_for_each_cluster():
     with pytest.raises(ValueError, match=r"ranking is by setting here: use \.rank\(cluster=…\)"):
         found.ranking  # noqa: B018
     assert "cluster fast" in found.summary()
+
+
+def test_scores_over_settings_are_areas_under_performance_profiles():
+    """For each setting max(0, 4 − ratio to the fastest)/3; their mean."""
+    problems = {"easy": PROBLEM, "hard": PROBLEM}
+    until = {"easy": TARGET, "hard": dataclasses.replace(TARGET, at_most=0.02, within=sg.Seconds(20))}
+    found = compared({"half": sg.methods.asynchronous(0.1), "async": sg.methods.asynchronous(0.2)}, problems, until=until)
+    spent = {}
+    for name, where in itertools.product(found.methods, problems):
+        seconds = found.seconds.sel({"method": name, "problem": where}).values
+        arrived = int(np.isfinite(seconds).sum())
+        spent[name, where] = np.nan_to_num(seconds, nan=until[where].within.seconds).sum() / arrived if arrived else math.inf
+    for name in found.methods:
+        ratios = [spent[name, where] / min(spent[other, where] for other in found.methods) for where in problems]
+        assert found.scores[name] == pytest.approx(np.mean([max(0, 4 - ratio) / 3 for ratio in ratios]))
+    assert f"async {found.scores['async']:.2f}" in found.summary()
+    with pytest.raises(ValueError, match="scores need several settings"):
+        compared({"async": sg.methods.asynchronous(0.2)}).scores  # noqa: B018
 
 
 def test_each_problem_has_a_target_and_a_problem_may_depend_on_the_seed():
