@@ -73,6 +73,7 @@ MAY_IMPORT = {
             "measures",
             "method",
             "optimizers",
+            "plots",
             "problems",
             "protocols",
             "provenance",
