@@ -5,8 +5,10 @@ import functools
 import itertools
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import simsgd as sg
 from simsgd.studies import study as studying
@@ -253,6 +255,15 @@ def test_the_dataset_has_what_was_chosen_and_what_came_of_it(both):
     assert data.horizon.values.tolist() == [12, 12]
     assert (data.seconds_to_target == both.seconds).all()
     assert {"loss", "time", "status"} <= set(data)
+
+
+@pytest.mark.parametrize("kind", ["curves", "bars"])
+def test_the_figure_of_a_paper(both, kind):
+    axes = both.plot(kind=kind)
+    assert {name for name in METHODS if any(name in text.get_text() for text in axes.figure.findobj(Text))} == set(METHODS)
+    plt.close(axes.figure)
+    with pytest.raises(TypeError, match="cluster"):
+        both.plot(cluster="fast")
 
 
 @pytest.mark.parametrize("format", ["text", "markdown", "latex"])

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from simsgd.studies.tuning import Choice
 from simsgd.support import checks, show
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import xarray
 
 
@@ -160,6 +161,20 @@ class Comparison:
         """
         labels = self._labels(setting)
         return dataclasses.replace(self.reporting.select(**setting), target=self.settings[labels].target)
+
+    def plot(self, x: str = "time", y: str | None = None, **options: Any) -> matplotlib.axes.Axes:
+        """Draw the reporting runs of a setting, by default the metric with a band over the seeds; see `Results.plot`.
+
+        Args:
+            x, y: "time", "updates", "samples" or "bytes"; and the metric, by default the target's.
+            options: further ones of `Results.plot`, such as kind="bars"; and by name the problem and the cluster, where there
+                are several.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting, or for options that make no sense.
+        """
+        setting = {name: options.pop(name) for name in self.dims if name in options}
+        return self.of(**setting).plot(x, y, **options)
 
     def table(self, format: str = "markdown", **setting: str) -> str:
         """Return the table of a paper, "text", "markdown" or "latex": methods by rank, with intervals and paired ratios.
