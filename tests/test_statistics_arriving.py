@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import xarray
 from scipy import stats
 
 import simsgd as sg
@@ -141,6 +142,15 @@ def test_longer_failing_never_shortens_the_time():
 def test_nan_and_infinity_are_the_same_never():
     assert of.restricted_mean([1.0, NAN], 5) == of.restricted_mean([1.0, math.inf], 5)
     assert of.compare_pair([1.0, NAN], [2.0, 3.0], 5) == of.compare_pair([1.0, math.inf], [2.0, 3.0], 5)
+
+
+def test_any_array_will_do():
+    """Lists, float32, whole numbers, xarray's arrays, and masked ones, whose masked entries never arrived."""
+    wanted = of.restricted_mean([1.0, 2.0, NAN], 5)
+    assert of.restricted_mean(xarray.DataArray([1.0, 2.0, NAN], dims="seed"), 5) == wanted
+    assert of.restricted_mean(np.array([1, 2, NAN], np.float32), 5) == wanted
+    assert of.restricted_mean(np.ma.masked_greater([1.0, 2.0, 9.0], 5.0), 5) == wanted
+    assert of.restricted_mean((1, 2), 5).value == 1.5
 
 
 def test_what_is_made_can_be_kept():

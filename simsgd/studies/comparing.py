@@ -53,6 +53,8 @@ def compare(
     executor: Executor | None = None,
     progress: bool | None = None,
     report_tuning_seeds: bool = False,
+    separate: bool = False,
+    most_seeds: int = 60,
 ) -> Comparison:
     """Compare methods by their time to a target, each at its own best step size, on seeds that it was not chosen by.
 
@@ -84,6 +86,9 @@ def compare(
         executor: where runs are made, any `concurrent.futures.Executor`; by default here.
         progress: show a progress bar; by default on a terminal and in a notebook only.
         report_tuning_seeds: allow tuning seeds that are reported too. What is reported is optimistic then.
+        separate: add as many seeds again, and again, until all methods are separated by tests that may be looked at at any time
+            (`statistics.compare_at_any_time`, corrected for the number of methods), or there are `most_seeds`.
+        most_seeds: where `separate` stops.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -94,13 +99,14 @@ def compare(
         >>> target = sg.Target("loss", at_most=0.01, within=sg.Seconds(10))
         >>> methods = {"sync": sg.methods.minibatch, "async": sg.methods.asynchronous}
         >>> found = sg.compare(methods, sg.problems.quadratic(), cluster, until=target, seeds=3, tuning_seeds=1)
-        >>> found.ranking
+        >>> found.ranking.labels
         ('async', 'sync')
     """
     entrants = {entrant.name: entrant for entrant in named(methods, optimizer)}
     dims, settings = _settings(problem, cluster, until, evaluate_every)
     reported, chosen_by = _seeds("seeds", seeds, 0), _seeds("tuning_seeds", tuning_seeds, TUNING)
-    shared = _shared(chosen_by, reported, report_tuning_seeds)
+    most = _most_seeds(separate, seeds, most_seeds)
+    shared = _shared(chosen_by, range(most) if separate else reported, report_tuning_seeds)
     grids = _grids(entrants.values(), step_sizes)
     rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
     _check_halving(halving, grids, settings)
@@ -117,9 +123,16 @@ def compare(
     tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if tuner.contests else ())
 
     final = [Trial(*contest, choice.step_size) for contest, choice in choices.items()]
-    trials.play(final, reported)
-    reporting = trials.results(dims, final, reported, sizes=False)
-    return Comparison(tuple(entrants), dims, settings, reported, tuned, tuning, reporting)
+
+    def reporting(on: Sequence[int]) -> Comparison:
+        trials.play(final, on)
+        results = trials.results(dims, final, on, sizes=False)
+        return Comparison(tuple(entrants), dims, settings, tuple(on), tuned, tuning, results, separate)
+
+    found = reporting(reported)
+    while len(found.seeds) < most and not all(found.ranked(labels).separated for labels in settings):
+        found = reporting(range(min(len(found.seeds) + len(reported), most)))
+    return found
 
 
 # --- what is given, checked ----------------------------------------------------------------------------------------------
@@ -194,6 +207,15 @@ def _seeds(name: str, given: Any, first: int) -> tuple[int, ...]:
         if checked.count(seed) > 1:
             raise ValueError(f"{name} must differ, got {seed} twice: a seed run again is the same run")
     return checked
+
+
+def _most_seeds(separate: bool, seeds: object, most: int) -> int:
+    """Return how many seeds there may be at most where they are added until methods are separated; else 0."""
+    if not separate:
+        return 0
+    if not isinstance(seeds, int):
+        raise TypeError(f"seeds must be how many to begin with where separate=True adds more, got {checks.shown(seeds)}")
+    return checks.whole("most_seeds", most, seeds)
 
 
 def _shared(chosen_by: Sequence[int], reported: Sequence[int], allowed: bool) -> tuple[int, ...]:

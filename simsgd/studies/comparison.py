@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simsgd.stopping import in_words
+from simsgd.studies import tables, telling
 from simsgd.studies.halving import Saving, end_of
 from simsgd.studies.outcomes import Outcome
 from simsgd.studies.results import Results
+from simsgd.studies.statistics import Ranking, rank, restricted_mean
 from simsgd.studies.trials import Labels, Setting, Trial
 from simsgd.studies.tuning import Choice
-from simsgd.support import show
+from simsgd.support import checks, show
 
 if TYPE_CHECKING:
     import xarray
@@ -73,6 +75,7 @@ class Comparison:
         tuned: how step sizes were chosen.
         tuning: the outcomes that they were chosen by, along method, settings, step size and tuning seed.
         reporting: the outcomes at the best step size of each, along method, settings and reporting seed.
+        any_time: whether seeds were added until methods were separated; then tests are those that may be looked at any time.
     """
 
     methods: tuple[str, ...]
@@ -82,6 +85,7 @@ class Comparison:
     tuned: Tuned
     tuning: Results
     reporting: Results
+    any_time: bool = False
 
     @property
     def step_sizes(self) -> dict[str, float | None] | dict[tuple[str, ...], float | None]:
@@ -89,7 +93,7 @@ class Comparison:
         found = {(name, *labels): choice.step_size for (name, labels), choice in self.tuned.choices.items()}
         return found if self.dims else {name: size for (name,), size in found.items()}
 
-    @property
+    @functools.cached_property
     def seconds(self) -> xarray.DataArray:
         """Simulated seconds to the target along method, settings and reporting seed; NaN where it was never reached."""
         import xarray
@@ -99,75 +103,101 @@ class Comparison:
         for index, place in zip(np.ndindex(found.shape), itertools.product(*axes.values()), strict=True):
             target = self.settings[tuple(map(str, place[1:-1]))].target
             found[index] = self.reporting.outcomes[place].to_target(target).seconds
-        return xarray.DataArray(found, coords=dict(axes), dims=list(axes), name="seconds")
+        return xarray.DataArray(found, coords=dict(axes), dims=list(axes), name="seconds_to_target")
 
     @property
-    def ranking(self) -> tuple[str, ...]:
-        """The methods in the order of their restricted mean times to the target, where there is one setting."""
+    def dataset(self) -> xarray.Dataset:
+        """All that was measured on the reporting seeds, as `Results.dataset`, with `step_size` and `horizon` (seconds)."""
+        along = ("method", *self.dims)
+        shape = tuple(len(self.reporting.axes[name]) for name in along)
+        places = list(itertools.product(*(self.reporting.axes[name] for name in along)))
+        sizes = [self.tuned.choices[str(name), tuple(map(str, labels))].step_size for name, *labels in places]
+        horizons = [self.settings[tuple(map(str, labels))].horizon for _, *labels in places]
+        return self.reporting.dataset.assign(
+            seconds_to_target=self.seconds.assign_attrs(units="simulated s"),
+            step_size=(along, np.array([math.nan if size is None else size for size in sizes]).reshape(shape)),
+            horizon=(along, np.array(horizons).reshape(shape)),
+        )
+
+    @property
+    def ranking(self) -> Ranking:
+        """The methods ranked, those that are not separated with ranks that overlap; where there is one setting, see `rank`."""
         if self.dims:
             raise ValueError(f"ranking is by setting here: use .rank({', '.join(f'{name}=…' for name in self.dims)})")
         return self.rank()
 
-    def rank(self, **setting: str) -> tuple[str, ...]:
-        """Return the methods in the order of their restricted mean times to the target in a setting."""
-        return tuple(sorted(self.methods, key=lambda name: self._restricted(name, self._labels(setting))))
+    def rank(self, **setting: str) -> Ranking:
+        """Return the methods ranked in a setting by `statistics.rank`; one alone is first.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting.
+        """
+        return self.ranked(self._labels(setting))
+
+    def table(self, format: str = "markdown", **setting: str) -> str:
+        """Return the table of a paper, "text", "markdown" or "latex": methods by rank, with intervals and paired ratios.
+
+        Args:
+            format: which of them.
+            setting: by name the problem and the cluster, where there are several.
+
+        Raises:
+            TypeError, ValueError: for another format, or unless there is such a setting.
+        """
+        checks.one_of("format", format, tables.FORMATS)
+        labels = self._labels(setting)
+        return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
 
     def summary(self) -> str:
         """Return in a few lines who was first, by how much, how sure that is, and what to doubt."""
-        parts = [self._headline()]
+        parts = [telling.headline(self)]
         for labels in self.settings:
-            parts += [*([f"\n{self._called(labels)}"] if labels else []), show.in_text(self._rows(labels))]
-        return "\n".join([*parts, "", *self._told()])
+            head = [f"\n{self.called(labels)}"] if labels else []
+            parts += [*head, show.in_text(telling.rows(self, labels)), *telling.tests(self, labels)]
+        return "\n".join([*parts, "", *telling.tuning(self.tuned), *telling.cautions(self)])
 
     def __repr__(self) -> str:
-        return f"Comparison({self._headline()})"
+        return f"Comparison({telling.headline(self)})"
 
     def _repr_html_(self) -> str:
-        tables = "".join(f"<p>{html.escape(self._called(each))}</p>{show.in_html(self._rows(each))}" for each in self.settings)
-        told = "".join(f"<li>{html.escape(line)}</li>" for line in self._told())
-        return f"<p>{html.escape(self._headline())}</p>{tables}<ul>{told}</ul>"
+        parts = [f"<p>{html.escape(telling.headline(self))}</p>"]
+        for labels in self.settings:
+            parts += [f"<p>{html.escape(self.called(labels))}</p>{show.in_html(telling.rows(self, labels))}"]
+        told = [*telling.tuning(self.tuned), *telling.cautions(self)]
+        return "".join([*parts, *(f"<pre>{html.escape(line)}</pre>" for line in told)])
 
-    def _headline(self) -> str:
-        targets = {f"{each.target}, {each.target.criterion}, within {in_words_of(each)}" for each in self.settings.values()}
-        goal = targets.pop() if len(targets) == 1 else "targets of their own"
-        where = f" in {len(self.settings)} settings" if self.dims else ""
-        return f"{_count(len(self.methods), 'method')}{where} to {goal}; {_count(len(self.seeds), 'reporting seed')}"
+    def seconds_of(self, labels: Labels) -> dict[str, np.ndarray]:
+        """Return by method the seconds to the target in a setting, NaN for never; shape (seeds,)."""
+        here = self.seconds.sel(dict(zip(self.dims, labels, strict=True)))
+        return dict(zip(self.methods, here.values, strict=True))
 
-    def _rows(self, labels: Labels) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [("method", "step size", "arrived", "restricted mean", "median")]
-        for name in self.rank(**dict(zip(self.dims, labels, strict=True))):
-            found, choice = self._seconds_of(name, labels), self.tuned.choices[name, labels]
-            size = "its own" if choice.step_size is None else f"{choice.step_size:g}"
-            arrived, middle = int(np.isfinite(found).sum()), float(np.median(np.nan_to_num(found, nan=math.inf)))
-            middle_text = f"{middle:.4g} s" if math.isfinite(middle) else "–"
-            rows.append((name, size, f"{arrived} of {len(found)}", f"{self._restricted(name, labels):.4g} s", middle_text))
-        return rows
+    def ranked(self, labels: Labels) -> Ranking:
+        """Return the methods ranked in the setting of these names."""
+        if labels not in self._rankings:
+            seconds, horizon = self.seconds_of(labels), self.settings[labels].horizon
+            if len(self.methods) == 1:
+                alone = (restricted_mean(seconds[self.methods[0]], horizon),)
+                self._rankings[labels] = Ranking(self.methods, (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
+            else:
+                self._rankings[labels] = rank(seconds, horizon, any_time=self.any_time)
+        return self._rankings[labels]
 
-    def _told(self) -> list[str]:
-        """Return what tuning took, and the cautions."""
-        return [*_tuning_lines(self.tuned), *cautions(self)]
+    def called(self, labels: Labels) -> str:
+        """Return the names of a setting, such as "cluster fast"."""
+        return ", ".join(f"{name} {label}" for name, label in zip(self.dims, labels, strict=True))
+
+    @functools.cached_property
+    def _rankings(self) -> dict[Labels, Ranking]:
+        return {}
 
     def _labels(self, setting: Mapping[str, str]) -> Labels:
         if set(setting) != set(self.dims):
             raise TypeError(f"a setting is named by {', '.join(self.dims) or 'nothing'}, got {', '.join(setting) or 'nothing'}")
         labels = tuple(setting[name] for name in self.dims)
         if labels not in self.settings:
-            raise ValueError(
-                f"there is no setting {self._called(labels)}; there are {', '.join(map(self._called, self.settings))}"
-            )
+            known = "; ".join(map(self.called, self.settings))
+            raise ValueError(f"there is no setting {self.called(labels)}; there are {known}")
         return labels
-
-    def _called(self, labels: Labels) -> str:
-        return ", ".join(f"{name} {label}" for name, label in zip(self.dims, labels, strict=True))
-
-    def _seconds_of(self, name: str, labels: Labels) -> np.ndarray:
-        target = self.settings[labels].target
-        outcomes = [self.reporting.outcomes[name, *labels, seed] for seed in self.seeds]
-        return np.array([outcome.to_target(target).seconds for outcome in outcomes])
-
-    def _restricted(self, name: str, labels: Labels) -> float:
-        found = np.nan_to_num(self._seconds_of(name, labels), nan=math.inf)
-        return float(np.minimum(found, self.settings[labels].horizon).mean())
 
 
 def budgets(outcomes: Mapping[Trial, Mapping[int, Outcome]]) -> dict[str, Budget]:
@@ -179,64 +209,3 @@ def budgets(outcomes: Mapping[Trial, Mapping[int, Outcome]]) -> dict[str, Budget
         seconds, gradients = sum(map(end_of, runs)), sum(run.measures.get("gradients", 0.0) for run in runs)
         found[name] = Budget(len(tried), len(runs), seconds, gradients)
     return found
-
-
-def cautions(comparison: Comparison) -> list[str]:
-    """Say where what was found cannot be trusted: bests at an edge, methods that never arrived, runs that failed."""
-    lines, tuned = [], comparison.tuned
-    for (name, labels), choice in tuned.choices.items():
-        who = f"{name} on {', '.join(labels)}" if labels else name
-        if choice.edge:
-            lines.append(f"CAUTION: {who}: the best step size, {choice.step_size:g}, is the {choice.edge} tried: try more.")
-        if choice.arrived and not any(choice.arrived.values()):
-            lines.append(
-                f"CAUTION: {who}: no step size reached the target on any tuning seed; {choice.step_size:g} ended closest to it."
-            )
-    if tuned.optimistic:
-        lines.append("CAUTION: these figures are optimistic: step sizes were chosen on seeds that are reported.")
-    for kind, results in (("tuning", comparison.tuning), ("reporting", comparison.reporting)):
-        failed = list(results.failed.items())
-        if failed:
-            place, outcome = failed[0]
-            lines.append(f"CAUTION: {_count(len(failed), f'{kind} run')} failed, the first {place}: {outcome.error}")
-    diverged = [place for place, outcome in comparison.reporting.outcomes.items() if outcome.status == "diverged"]
-    if diverged:
-        names = ", ".join(dict.fromkeys(str(place[0]) for place in diverged))
-        lines.append(f"CAUTION: {_count(len(diverged), 'reporting run')} diverged ({names}): they count as never arrived.")
-    return lines
-
-
-def _tuning_lines(tuned: Tuned) -> list[str]:
-    """Return what tuning took."""
-    if not tuned.budgets:
-        return ["No step size was tuned."]
-    each = {budget.configurations for budget in tuned.budgets.values()}
-    how_many = f"{each.pop()} configurations for each method" if len(each) == 1 else "configurations"
-    lines = [f"Tuned on {_seeds(tuned.seeds)}: {how_many}."]
-    rows = [("tuning", "runs", "simulated seconds", "gradients")]
-    for name, budget in tuned.budgets.items():
-        rows.append((name, f"{budget.runs:,}", f"{budget.seconds:,.4g}", f"{budget.gradients:,.0f}"))
-    lines += [show.in_text(rows)]
-    lines += [f"The grids of all methods were extended {said}." for said in tuned.extended]
-    if tuned.saving:
-        left, of = tuned.saving.left, tuned.saving.of
-        lines.append(
-            f"Successive halving played {left} of {of} configurations to the end, after {tuned.saving.seconds:,.4g} simulated "
-            "seconds of rungs; the other runs are pruned and enter no statistic."
-        )
-    return lines
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    known = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 2 else " and ".join(map(str, seeds))
-    return f"{_count(len(seeds), 'seed')} of their own ({known})"
-
-
-def in_words_of(setting: Setting) -> str:
-    """Return a setting's horizon in words, for example "30 s"."""
-    assert setting.target.within is not None
-    return in_words(setting.target.within)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -31,12 +31,14 @@ class Saving:
         left: how many configurations went on to the whole horizon, over all methods and settings.
         of: how many there were.
         pruned: the trials of the rungs.
+        most: simulated seconds that all configurations take to the end, if none reaches the target before.
     """
 
     seconds: float
     left: int
     of: int
     pruned: tuple[Trial, ...]
+    most: float
 
 
 def rungs(factor: int, count: int) -> list[float]:
@@ -75,7 +77,8 @@ def halve(
         left = {contest: _kept(trials, some, seeds, factor) for contest, some in batch.items()}
         played += [trial for some in batch.values() for trial in some]
     seconds = sum(end_of(trials.outcomes[trial][seed]) for trial in played for seed in seeds)
-    return left, Saving(seconds, sum(map(len, left.values())), sum(map(len, sizes.values())), tuple(played))
+    most = sum(trials.settings[labels].horizon * len(some) for (_, labels), some in sizes.items()) * len(seeds)
+    return left, Saving(seconds, sum(map(len, left.values())), sum(map(len, sizes.values())), tuple(played), most)
 
 
 def _kept(trials: Trials, rung: Sequence[Trial], seeds: Sequence[int], factor: int) -> list[float]:

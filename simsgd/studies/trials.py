@@ -106,14 +106,21 @@ class Trials:
 
     def play(self, trials: Iterable[Trial], seeds: Sequence[int]) -> list[list[Outcome]]:
         """Return the outcomes of trials, a list over the seeds for each; those that are not there yet are made together."""
-        wanted = list(dict.fromkeys(trials))
-        missing = [trial for trial in wanted if not set(seeds) <= set(self.outcomes.get(trial, {}))]
-        if missing:
-            study = Study(self.cell, {"trial": _labelled(missing), "seed": list(seeds)}, folder=self._folder)
-            results = study.run(executor=self._executor, progress=self._progress)
-            for label, trial in _labelled(missing).items():
-                self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
+        wanted, missing = list(dict.fromkeys(trials)), dict[tuple[int, ...], list[Trial]]()
+        for trial in wanted:
+            lacks = tuple(seed for seed in seeds if seed not in self.outcomes.get(trial, {}))
+            missing.setdefault(lacks, []).append(trial)
+        for lacks, some in missing.items():
+            if lacks:
+                self._make(some, lacks)
         return [[self.outcomes[trial][seed] for seed in seeds] for trial in wanted]
+
+    def _make(self, trials: Sequence[Trial], seeds: Sequence[int]) -> None:
+        labelled = {str(trial): trial for trial in trials}
+        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, folder=self._folder)
+        results = study.run(executor=self._executor, progress=self._progress)
+        for label, trial in labelled.items():
+            self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
 
     def cell(self, trial: Trial, seed: int) -> Cell:
         """Return the cell of a trial on a seed; an error says of which method it is."""
@@ -155,7 +162,3 @@ class Trials:
         }
         targets = {self.settings[trial.setting].target for trial in trials}
         return Results(axes, found, targets.pop() if len(targets) == 1 else None)
-
-
-def _labelled(trials: Iterable[Trial]) -> dict[str, Trial]:
-    return {str(trial): trial for trial in trials}

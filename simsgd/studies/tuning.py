@@ -22,6 +22,7 @@ import numpy as np
 from simsgd.stopping import Target
 from simsgd.studies import halving
 from simsgd.studies.outcomes import Outcome
+from simsgd.studies.statistics.given import arrivals
 from simsgd.studies.trials import Labels, Trial, Trials
 
 STEP_SIZES = (0.00625, 0.025, 0.1, 0.4, 1.6)
@@ -78,10 +79,9 @@ def edge_of(best: float, tried: Iterable[float]) -> str:
 
 def score(outcomes: Sequence[Outcome], target: Target, horizon: float) -> Score:
     """Return what a step size is chosen by, from its outcomes over the tuning seeds."""
-    seconds = np.array([outcome.to_target(target).seconds for outcome in outcomes])
-    restricted = float(np.minimum(np.nan_to_num(seconds, nan=math.inf), horizon).mean())
-    never = not np.isfinite(seconds).any()
-    return Score(restricted, float(np.mean([distance(outcome, target) for outcome in outcomes])) if never else 0.0)
+    found = arrivals("seconds", [outcome.to_target(target).seconds for outcome in outcomes], horizon)
+    off = 0.0 if found.count else float(np.mean([distance(outcome, target) for outcome in outcomes]))
+    return Score(float(found.restricted.mean()), off)
 
 
 def distance(outcome: Outcome, target: Target) -> float:

@@ -6,20 +6,36 @@ stream of a seed, so the same seed gives the same bits.
 """
 
 from simsgd.studies.statistics.arriving import TimeToTarget, expected_running_time, median_time, restricted_mean
+from simsgd.studies.statistics.curves import Steps, ecdf, kaplan_meier
 from simsgd.studies.statistics.intervals import measured_coverage, percentile_bootstrap, share_interval, t_interval
 from simsgd.studies.statistics.paired import Comparison, compare_pair
+from simsgd.studies.statistics.planning import more_seeds_to_separate, paired_power, winners_curse
+from simsgd.studies.statistics.profiles import performance_profiles, profile_scores
+from simsgd.studies.statistics.ranking import Ranking, rank
+from simsgd.studies.statistics.sequential import compare_at_any_time
 from simsgd.support import public
 
 __all__ = [
     "Comparison",
+    "Ranking",
+    "Steps",
     "TimeToTarget",
+    "compare_at_any_time",
     "compare_pair",
+    "ecdf",
     "expected_running_time",
+    "kaplan_meier",
     "measured_coverage",
     "median_time",
+    "more_seeds_to_separate",
+    "paired_power",
     "percentile_bootstrap",
+    "performance_profiles",
+    "profile_scores",
+    "rank",
     "restricted_mean",
     "share_interval",
     "t_interval",
+    "winners_curse",
 ]
 __dir__ = public.names(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from simsgd.support import rng
 
 EXACT_UP_TO = 16
 """Seeds up to which all 2^n flips are made; beyond, `SAMPLED` of them are drawn."""
-SAMPLED = 20_000
+SAMPLED = 50_000
 
 
 def sign_flips(differences: np.ndarray, level: float, seed: int) -> tuple[float, float, float]:
@@ -27,7 +28,7 @@ def sign_flips(differences: np.ndarray, level: float, seed: int) -> tuple[float,
         seed: of the flips that are drawn beyond `EXACT_UP_TO` seeds.
     """
     seeds = len(differences)
-    subsets = _all(seeds) if seeds <= EXACT_UP_TO else _drawn(seeds, seed)
+    subsets = _all(seeds) if seeds <= EXACT_UP_TO else _drawn(seeds, seed, SAMPLED)
     sums = subsets @ differences
     rounding = 1e-12 * np.abs(differences).sum()
     total = differences.sum()
@@ -43,14 +44,16 @@ def least_p(seeds: int) -> float:
     return min(1.0, 2.0 ** (1 - seeds))
 
 
+@functools.lru_cache(maxsize=1)  # a ranking asks for the same ones for every pair
 def _all(seeds: int) -> np.ndarray:
     """Return every subset as a row of zeros and ones, the empty one first, shape (2^seeds, seeds)."""
     return ((np.arange(2**seeds)[:, np.newaxis] >> np.arange(seeds)) & 1).astype(np.float64)
 
 
-def _drawn(seeds: int, seed: int) -> np.ndarray:
+@functools.lru_cache(maxsize=1)
+def _drawn(seeds: int, seed: int, draws: int) -> np.ndarray:
     """Return subsets drawn alike, behind the empty one, which counts the differences as they are."""
-    drawn = rng.stream(seed, "sign flips").integers(2, size=(SAMPLED, seeds)).astype(np.float64)
+    drawn = rng.stream(seed, "sign flips").integers(2, size=(draws, seeds)).astype(np.float64)
     drawn[~drawn.any(axis=1), 0] = 1.0  # a subset without members has no mean
     drawn[0] = 0.0
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ def times(name: str, seconds: object, dimensions: int = 1) -> np.ndarray:
         TypeError, ValueError: for no numbers, another number of dimensions, none at all, and negative times.
     """
     try:
-        given = np.asarray(seconds)
+        given = np.ma.filled(seconds, np.nan) if isinstance(seconds, np.ma.MaskedArray) else np.asarray(seconds)
     except ValueError:
         given = np.empty(0, object)
     if given.dtype.kind not in "iuf":
@@ -107,9 +108,32 @@ def pair(first: object, second: object, horizon: object) -> tuple[Arrivals, Arri
     return one, other
 
 
-def checked_level(level: object) -> float:
-    """Return a level of confidence, above 0 and below 1."""
-    checked = checks.number("level", level, wanted="above 0 and below 1, such as 0.95")
+def checked_level(level: object, name: str = "level") -> float:
+    """Return a level of confidence or a power, above 0 and below 1."""
+    wanted = f"above 0 and below 1, such as {0.95 if name == 'level' else 0.8}"
+    checked = checks.number(name, level, wanted=wanted)
     if not 0 < checked < 1:
-        raise ValueError(f"level must be above 0 and below 1, such as 0.95, got {level!r}")
+        raise ValueError(f"{name} must be {wanted}, got {level!r}")
     return checked
+
+
+def rows(seconds: object, labels: object = None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the labels of methods, and their seconds as rows, shape (methods, columns), infinity where never reached.
+
+    Raises:
+        TypeError, ValueError: as `times`; for rows of different lengths, one method only, or labels that do not fit.
+    """
+    if isinstance(seconds, Mapping):
+        if labels is not None:
+            raise ValueError("labels must be left out where seconds is a mapping, whose keys they are")
+        lengths = {label: np.size(row) for label, row in seconds.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"seconds must have as many entries for each method, got {lengths}")
+        labels, seconds = list(seconds), [np.asarray(row) for row in seconds.values()]
+    found = times("seconds", seconds, 2)
+    names = [f"method {row}" for row in range(len(found))] if labels is None else checks.sequence("labels", labels, '["sync"]')
+    if len(names) != len(found) or len(set(names)) != len(names):
+        raise ValueError(f"labels must be {len(found)} different ones, one for each row, got {checks.shown(labels)}")
+    if len(found) < 2:
+        raise ValueError(f"seconds must have at least two methods to compare, got {len(found)}")
+    return tuple(map(str, names)), found

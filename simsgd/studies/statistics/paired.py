@@ -59,7 +59,12 @@ class Comparison:
         """The faster one, "first" or "second", where they are separated; "neither" where not."""
         if not self.separated:
             return "neither"
-        return "first" if self.value < (1.0 if self.unit == "×" else 0.0) else "second"
+        return "first" if self.value < self.nothing else "second"
+
+    @property
+    def nothing(self) -> float:
+        """The value of two equal methods: a ratio of 1, a difference of 0."""
+        return 1.0 if self.unit == "×" else 0.0
 
     def __str__(self) -> str:
         size = f"first = {shown(self.value)} × second" if self.unit == "×" else f"first − second = {shown(self.value)} s"
@@ -139,7 +144,7 @@ def _by_ratios(one: Arrivals, other: Arrivals, level: float) -> Comparison:
     test, why = ("paired t of log-ratios", "every run arrived") if n > 1 else _with_one_seed()
     return Comparison(
         *(test, why, math.exp(mean), low, high, "×", p_value, level, n, (one.count, other.count)),
-        *_what_pairing_gained(*logs),
+        *what_pairing_gained(*logs),
     )
 
 
@@ -153,7 +158,7 @@ def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str)
         why = f"{why}; no p below {1 - level:.2g} is possible with {n} seeds, {least_p(n):.2g} is the least"
     return Comparison(
         *(test, why, float(differences.mean()), low, high, "s", p_value, level, n, (one.count, other.count)),
-        *_what_pairing_gained(one.restricted, other.restricted),
+        *what_pairing_gained(one.restricted, other.restricted),
     )
 
 
@@ -161,7 +166,7 @@ def _with_one_seed() -> tuple[str, str]:
     return "none", "one seed says nothing of the spread"
 
 
-def _what_pairing_gained(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+def what_pairing_gained(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Return the correlation over seeds, and the variance of a difference of separate seeds over that of the same seeds."""
     if len(one) < 2:
         return math.nan, math.nan

@@ -1,0 +1,163 @@
+"""What is told of a comparison: the ranked table, which tests were used, what tuning took, and what to doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from simsgd.stopping import in_words
+from simsgd.studies import tables
+from simsgd.studies.statistics import Comparison as Pair
+from simsgd.studies.statistics import Ranking, expected_running_time, more_seeds_to_separate
+from simsgd.studies.statistics.arriving import shown
+from simsgd.studies.trials import Labels, Setting
+from simsgd.support import show
+
+if TYPE_CHECKING:
+    from simsgd.studies.comparison import Comparison, Tuned
+
+
+def headline(comparison: Comparison) -> str:
+    """Return what was compared."""
+    goals = {_goal(each) for each in comparison.settings.values()}
+    goal = goals.pop() if len(goals) == 1 else "targets of their own"
+    where = f" in {len(comparison.settings)} settings" if comparison.dims else ""
+    return f"{_count(len(comparison.methods), 'method')}{where} to {goal}; {_count(len(comparison.seeds), 'reporting seed')}"
+
+
+def rows(comparison: Comparison, labels: Labels) -> list[tuple[str, ...]]:
+    """Return the table of a setting, the head first: methods by rank, each compared with the first by seed."""
+    ranking, horizon = comparison.ranked(labels), comparison.settings[labels].horizon
+    first, seconds = ranking.labels[0], comparison.seconds_of(labels)
+    against = f"against {first}"
+    table: list[tuple[str, ...]] = [
+        ("rank", "method", "step size", "restricted mean", "expected", against, "p", "correlation", "pairing gains")
+    ]
+    for name, best, worst, time in zip(ranking.labels, ranking.best, ranking.worst, ranking.times, strict=True):
+        size = comparison.tuned.choices[name, labels].step_size
+        expected = expected_running_time(seconds[name], horizon).value
+        table.append(
+            (
+                f"{best}" if best == worst else f"{best} to {worst}",
+                name,
+                "its own" if size is None else f"{size:g}",
+                str(time),
+                f"{shown(expected)} s" if math.isfinite(expected) else tables.NEVER,
+                *(_pair_cells(ranking, name) if name != first else ("", "", "", "")),
+            )
+        )
+    return table
+
+
+def _pair_cells(ranking: Ranking, name: str) -> tuple[str, str, str, str]:
+    """Return what is told of a method against the first: ratio or difference, p-value, correlation, what pairing gained."""
+    pair = against_first(ranking, name)
+    ends = "" if math.isnan(pair.low) else f" ({shown(pair.low)} to {shown(pair.high)})"
+    p_value = ranking.p_values[0, ranking.labels.index(name)]
+    size = f"{shown(pair.value)}{'×' if pair.unit == '×' else ' s more'}{ends}"
+    if math.isnan(p_value):
+        return size, "", "", ""
+    gain = "" if math.isnan(pair.pairing_gain) else f"{shown(pair.pairing_gain)}×"
+    return size, f"{p_value:.2g}", "" if math.isnan(pair.correlation) else f"{pair.correlation:.2f}", gain
+
+
+def against_first(ranking: Ranking, name: str) -> Pair:
+    """Return how a method compares with the first of a ranking: above 1, or above 0 s, where it is slower."""
+    first = ranking.labels[0]
+    if (name, first) in ranking.comparisons:
+        return ranking.comparisons[name, first]
+    pair = ranking.comparisons[first, name]
+    value, low, high = (1 / each if pair.unit == "×" else 0.0 - each for each in (pair.value, pair.high, pair.low))
+    return dataclasses.replace(pair, value=value, low=low, high=high, arrived=pair.arrived[::-1])
+
+
+def tests(comparison: Comparison, labels: Labels) -> list[str]:
+    """Return which tests were used and why, and how many more seeds would separate a method from the first."""
+    ranking = comparison.ranked(labels)
+    first, seconds, horizon = ranking.labels[0], comparison.seconds_of(labels), comparison.settings[labels].horizon
+    by_test: dict[str, list[str]] = {}
+    for name in ranking.labels[1:]:
+        pair = against_first(ranking, name)
+        by_test.setdefault(f"{pair.test}: {pair.why}", []).append(name)
+    lines = [f"{', '.join(names)} against {first} by {test}." for test, names in by_test.items()]
+    if comparison.any_time:
+        done = "all methods are separated" if ranking.separated else "not all methods are separated"
+        lines.append(f"Seeds were added until methods were separated: after {len(comparison.seeds)}, {done}.")
+    for name, best in zip(ranking.labels[1:], ranking.best[1:], strict=True):
+        if best == 1 and len(comparison.seeds) > 1:
+            more = more_seeds_to_separate(seconds[first], seconds[name], horizon)
+            enough = f"about {more:,} more seeds would" if math.isfinite(more) else "no number of seeds seems to"
+            lines.append(f"{name} and {first} are not separated: {enough} separate them in four of five studies.")
+    return lines
+
+
+def note(comparison: Comparison, labels: Labels) -> str:
+    """Return the sentences below a table."""
+    where = f" {comparison.called(labels)}." if labels else ""
+    return (
+        f"Simulated seconds until {_goal(comparison.settings[labels])}.{where} Restricted means with 95% intervals; expected "
+        "running time with restarts; differences paired by seed, p-values corrected by Holm."
+    )
+
+
+def tuning(tuned: Tuned) -> list[str]:
+    """Return what tuning took."""
+    if not tuned.budgets:
+        return ["No step size was tuned."]
+    each = {budget.configurations for budget in tuned.budgets.values()}
+    how_many = f"{each.pop()} configurations for each method" if len(each) == 1 else "configurations"
+    own = "" if tuned.optimistic else " of their own"
+    lines = [f"Tuned on {_count(len(tuned.seeds), 'seed')}{own} ({_listed(tuned.seeds)}): {how_many}."]
+    table: list[tuple[str, ...]] = [("tuning", "runs", "simulated seconds", "gradients")]
+    for name, budget in tuned.budgets.items():
+        table.append((name, f"{budget.runs:,}", f"{budget.seconds:,.4g}", f"{budget.gradients:,.0f}"))
+    lines += [show.in_text(table)]
+    lines += [f"The grids of all methods were extended {said}." for said in tuned.extended]
+    if tuned.saving:
+        saving = tuned.saving
+        lines.append(
+            f"Successive halving played {saving.left} of {saving.of} configurations to the end, after {saving.seconds:,.4g} "
+            f"simulated seconds of rungs; all of them would be at most {saving.most:,.4g}. The other runs are pruned and enter "
+            "no statistic."
+        )
+    return lines
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """Say where what was found cannot be trusted: bests at an edge, methods that never arrived, runs that failed."""
+    lines, tuned = [], comparison.tuned
+    for (name, labels), choice in tuned.choices.items():
+        who = f"{name} on {', '.join(labels)}" if labels else name
+        if choice.edge:
+            lines.append(f"CAUTION: {who}: the best step size, {choice.step_size:g}, is the {choice.edge} tried: try more.")
+        if choice.arrived and not any(choice.arrived.values()):
+            lines.append(
+                f"CAUTION: {who}: no step size reached the target on any tuning seed; {choice.step_size:g} ended closest to it."
+            )
+    if tuned.optimistic:
+        lines.append("CAUTION: these figures are optimistic: step sizes were chosen on seeds that are reported.")
+    for kind, results in (("tuning", comparison.tuning), ("reporting", comparison.reporting)):
+        failed = list(results.failed.items())
+        if failed:
+            place, outcome = failed[0]
+            lines.append(f"CAUTION: {_count(len(failed), f'{kind} run')} failed, the first {place}: {outcome.error}")
+    diverged = [place for place, outcome in comparison.reporting.outcomes.items() if outcome.status == "diverged"]
+    if diverged:
+        names = ", ".join(dict.fromkeys(str(place[0]) for place in diverged))
+        lines.append(f"CAUTION: {_count(len(diverged), 'reporting run')} diverged ({names}): they count as never arrived.")
+    return lines
+
+
+def _goal(setting: Setting) -> str:
+    assert setting.target.within is not None
+    return f"{setting.target}, {setting.target.criterion}, within {in_words(setting.target.within)}"
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 2 else " and ".join(map(str, seeds))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
