@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import xarray
 from scipy import stats
 
 import simsgd as sg
@@ -56,6 +57,15 @@ def test_a_ranking_does_not_depend_on_the_order_of_its_rows():
     found, turned = of.rank(methods, 200), of.rank(dict(reversed(methods.items())), 200)
     assert (found.labels, found.best, found.worst) == (turned.labels, turned.best, turned.worst)
     assert found.p_values == pytest.approx(turned.p_values)
+
+
+def test_a_labelled_array_brings_its_labels_whichever_way_it_lies():
+    methods = table([1, 2, 5], 7)
+    labelled = xarray.DataArray(list(methods.values()), {"method": list(methods), "seed": range(7)}, ["method", "seed"])
+    wanted = of.rank(methods, 200)
+    for given in (labelled, labelled.T):
+        assert of.rank(given, 200).labels == wanted.labels
+        assert of.rank(given, 200).times == wanted.times
 
 
 def test_a_method_that_fails_ranks_by_all_its_runs():
@@ -161,6 +171,22 @@ def test_different_methods_are_separated_soon():
         stops.append(crossed.argmax() + 1 if crossed.any() else 61)
     assert 11 <= np.median(stops) <= 13
     assert of.paired_power(1.0, 10) >= 0.8 > of.paired_power(1.0, 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviation", [0.02, 0.05, 0.2, 0.5, 1.0])
+def test_how_soon_looks_separate_whatever_the_deviation(deviation):
+    """The figures of the docstring: the rates that are bet need not be tuned to how much log-ratios vary."""
+    generator = np.random.default_rng(3)
+    stops = {}
+    for effect in (0, 0.5, 1, 2, 3):
+        logs = deviation * (generator.standard_normal((2000, 60)) + effect)
+        crossed = np.array([evidence(row) >= math.log(20) for row in logs])
+        stops[effect] = np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1, 99)
+    print(deviation, np.mean(stops[0] < 99), {effect: float(np.median(each)) for effect, each in stops.items()})
+    assert np.mean(stops[0] < 99) <= 0.05
+    for effect, (least, most) in {0.5: (35, 53), 1: (11, 14), 2: (6, 8), 3: (6, 7)}.items():
+        assert least <= np.median(stops[effect]) <= most
 
 
 def test_a_look_never_takes_back_what_was_separated():

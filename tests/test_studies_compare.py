@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import simsgd as sg
+from simsgd.studies import study as studying
 from simsgd.studies import telling
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.tuning import Score, best
@@ -134,8 +135,7 @@ def test_each_problem_has_a_target_and_a_problem_may_depend_on_the_seed():
     assert found.seconds.dims == ("method", "problem", "seed")
     assert found.seconds.sel(problem="easy").values.tolist() == [[alone("async", 0.2, seed) for seed in range(2)]]
     one = sg.problems.quadratic(spectrum=(1.0, 0.6))
-    run = sg.simulate(methods["async"], one, CLUSTER, until=hard, seed=1, evaluate_every=EVERY)
-    assert found.seconds.sel(problem="hard", seed=1).item() == run.to_target().seconds
+    assert found.seconds.sel(problem="hard", seed=1).item() == compared(methods, one, until=hard, seeds=[1]).seconds.item()
 
 
 def test_tuning_on_what_is_reported_is_refused_unless_asked_for_and_then_called_optimistic():
@@ -166,6 +166,12 @@ def test_the_winners_curse_on_real_runs():
     assert len(set(tried.values())) > 4  # they do vary
     fresh = restricted[16:].mean()  # what the chosen one, like any of them, takes on other seeds
     assert tried[best(tried)].seconds < 0.8 * fresh
+
+
+def test_a_target_that_is_reached_at_the_start_is_cautioned_about():
+    easy = dataclasses.replace(TARGET, at_most=100.0)
+    found = compared({"async": sg.methods.asynchronous(0.2)}, until=easy, seeds=1)
+    assert "CAUTION: the target is reached before the first update: ask for more." in found.summary()
 
 
 def test_a_failed_run_is_told_and_never_arrives():
@@ -205,7 +211,7 @@ def test_the_summary_says_of_each_method_how_many_arrived_and_how_it_compares_wi
 def test_methods_that_are_the_same_share_the_first_rank():
     found = compared({"one": sg.methods.asynchronous(0.2), "same": sg.methods.asynchronous(0.2)}, seeds=3)
     assert (found.ranking.best, found.ranking.worst) == ((1, 1), (2, 2))
-    assert "not separated: no number of seeds seems to separate them" in found.summary()
+    assert "Not separated from one, and how many more seeds might do it: same (none)." in found.summary()
 
 
 def test_seeds_are_added_until_methods_are_separated_and_no_longer():
@@ -238,8 +244,36 @@ def test_the_table_of_a_paper(both, format):
         both.table("word")
 
 
+def test_with_a_folder_nothing_is_made_twice_when_grids_grow_or_seeds_are_added(tmp_path, monkeypatch):
+    given, made, play = {"methods": {"async": sg.methods.asynchronous}, "folder": tmp_path}, [], studying.play_group
+
+    def counting(cells, *others):
+        made.extend(cells)
+        return play(cells, *others)
+
+    monkeypatch.setattr(studying, "play_group", counting)
+    first = compared(**given)
+    assert len(made) == 3 + 2
+    again = compared(**given)
+    assert len(made) == 3 + 2
+    more = compared(**given, step_sizes=[*SIZES, 1.6], seeds=3)
+    assert len(made) == 3 + 2 + 1 + 1
+    assert again.reporting == first.reporting
+    assert again.summary() == first.summary()
+    assert more.seconds.isel(seed=slice(2)).values.tolist() == first.seconds.values.tolist()
+
+
+def test_what_a_study_takes_is_passed_on():
+    with pytest.raises(sg.BoundError, match="memory"):
+        compared(seeds=1, memory=1.0)
+    with pytest.raises(TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, retry_failed, patience"):
+        compared(sedes=3)
+
+
 def test_it_shows_itself(both):
-    assert repr(both).startswith("Comparison(2 methods to loss ≤ 0.05, kept for 1 s, within 12 s; 3 reporting seeds")
+    assert repr(both).startswith(
+        "Comparison(2 methods to loss ≤ 0.05, kept for 1 s, within 12 s (evaluated every 0.5 s); 3 reporting seeds"
+    )
     page = both._repr_html_()
     assert "<table>" in page
     assert "3 configurations" in page

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pathlib
+import pickle
 import signal
 import sys
 import threading
@@ -11,8 +12,9 @@ from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExec
 
 import pytest
 
-from simsgd.executing import ExecutorError, Group, SendingError, execute, pools
+from simsgd.executing import ExecutorError, Group, SendingError, backends, execute, pools
 from simsgd.executing.backends import Direct, Here, carried_out
+from simsgd.executing.parcels import KEPT
 from simsgd.executing.signs import Signs, beating
 from simsgd.support import interrupts
 
@@ -401,6 +403,41 @@ def test_a_shared_thing_is_one_object_in_a_worker(kept, spawned):
     assert all(len(objects) == 1 for objects in by_process.values())
 
 
+class Weighing:
+    """An executor that counts how often a large part is sent."""
+
+    def __init__(self, executor):
+        self.executor, self.heavy = executor, 0
+
+    def submit(self, function, *arguments):
+        self.heavy += len(pickle.dumps(arguments)) > 2_000_000
+        return self.executor.submit(function, *arguments)
+
+
+def test_a_large_part_is_sent_to_those_who_lack_it(kept, spawned):
+    """Thirty groups on two workers: each worker is sent the part once, or twice if it was asked again meanwhile."""
+    executor, big = Weighing(spawned), Big(b"x" * 2_000_000)
+    executed(kept, {}, {n: Group(weighed, (big,)) for n in range(30)}, executor, shared=(Big,))
+    workers = {pid for pid, _ in kept.outcomes.values()}
+    assert kept.outcomes.keys() == set(range(30))
+    assert {size for _, size in kept.outcomes.values()} == {2_000_000}
+    assert len(workers) <= executor.heavy <= 6
+
+
+def test_a_large_part_that_a_worker_has_let_go_is_sent_again(kept, spawned, monkeypatch):
+    """More parts than a worker keeps, in turn."""
+    monkeypatch.setattr(backends, "AGAIN", 0.02)
+    many = [Big(bytes([n]) * 1_100_000) for n in range(KEPT + 2)]
+    executed(kept, {}, {n: Group(weighed, (many[n % len(many)],)) for n in range(2 * len(many))}, spawned, shared=(Big,))
+    assert {size for _, size in kept.outcomes.values()} == {1_100_000}
+    assert len(kept.outcomes) == 2 * len(many)
+
+
+def weighed(big):
+    time.sleep(0.02)
+    return os.getpid(), len(big.content)
+
+
 class Big:
     """Something large."""
 
@@ -439,6 +476,16 @@ def killed(number, marker):
         time.sleep(0.5)  # others end before
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def killed_once(number, marker, tape):
+    """Kill this worker in the middle of the study, the first time that this number comes."""
+    path = pathlib.Path(marker)
+    if number == 4 and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return [number, len(tape), os.getpid()]
 
 
 def killing(tmp_path):

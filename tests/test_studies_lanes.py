@@ -180,7 +180,7 @@ def test_several_devices_share_the_lanes():
     assert done.stdout.strip() == "9", done.stderr
 
 
-class Broken(Exception):
+class BrokenOffError(Exception):
     """What breaks a replay off."""
 
 
@@ -194,9 +194,9 @@ def test_what_is_taken_up_goes_on_to_the_same_bits(after):
     def save(state):
         kept.append({name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in state.items()})
         if len(kept) == after:
-            raise Broken
+            raise BrokenOffError
 
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenOffError):
         play(cells, {}, LANES, resuming=Resuming(lambda: None, save, 0.0))
     calls = []
     again = play(cells, {}, LANES, played=calls.append, resuming=Resuming(lambda: kept[-1], lambda state: None, 1e9))

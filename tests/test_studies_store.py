@@ -13,10 +13,13 @@ import warnings
 import numpy as np
 import pytest
 import xarray
+from attack import disks
 
 import simsgd as sg
 from simsgd.provenance import Identity, bits
+from simsgd.recording.attempt import attempt
 from simsgd.studies import Outcome
+from simsgd.studies.playing import ask
 from simsgd.studies.store import (
     DamagedFileWarning,
     DisagreementWarning,
@@ -26,7 +29,9 @@ from simsgd.studies.store import (
     folders,
     groups,
     keys,
+    of_group,
 )
+from simsgd.studies.store.groups import _fields as fields
 from simsgd.support import files
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -380,6 +385,24 @@ def test_a_file_of_another_version_stays_where_it_is_and_is_warned_of_once(tmp_p
     assert set(later.outcomes([cell(0).key])) == {cell(0).key}
 
 
+def test_a_file_that_says_more_than_is_known_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(groups, "_fields", lambda outcome: {**fields(outcome), "mood": "good"})
+    path = Store(tmp_path).save({cell(0): outcome(0)})
+    monkeypatch.undo()
+    with pytest.warns(DamagedFileWarning, match=r"says more \(mood\) than is known here: use a newer simsgd"):
+        assert Store(tmp_path).outcomes([cell(0).key]) == {}
+    assert path.exists()
+
+
+def test_every_flipped_bit_of_a_group_is_noticed(tmp_path):
+    path = Store(tmp_path).save({cell(0): outcome(0)})
+    content = path.read_bytes()
+    for position in np.random.default_rng(0).integers(0, len(content), 100):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(sg.FileFormatError):
+            groups.load(path)
+
+
 def test_a_full_disk_is_said_and_spares_what_was_there(tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.save({cell(0): outcome(0)})
@@ -389,15 +412,34 @@ def test_a_full_disk_is_said_and_spares_what_was_there(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files.os, "fsync", full)
-    for attempt in (
+    for write in (
         lambda: store.save({cell(1): outcome(1)}),
         lambda: store.checkpoint("a").save({"x": np.zeros(3)}),
         store.check_writable,
     ):
         with pytest.raises(OSError, match=r"cannot save .*No space left.*free some space"):
-            attempt()
+            write()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert store.explain(cell(1)).state == "missing"
+
+
+def test_a_disk_that_fills_up_keeps_what_was_kept(tmp_path):
+    small = tmp_path / "small"
+    if not disks.mounted(small):
+        pytest.skip("no filesystem can be mounted here")
+    try:
+        store, kept = Store(small), 0
+        while os.statvfs(small).f_bavail * os.statvfs(small).f_frsize > 30_000:
+            store.save({cell(kept): outcome(kept)})
+            kept += 1
+        assert kept > 3
+        with pytest.raises(OSError, match=r"cannot save .*No space left.*What was there before is unchanged"):
+            store.save({cell(seed): outcome(seed) for seed in range(50, 100)})
+        found = Store(small).outcomes(cell(seed).key for seed in range(100))
+        assert found == {cell(seed).key: outcome(seed) for seed in range(kept)}
+        assert not list(small.rglob("*.partial"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_the_text_of_contents_may_fail_alone(tmp_path, monkeypatch):
@@ -452,11 +494,13 @@ def test_a_tape_is_found_by_the_identity_of_a_cell(tmp_path, recorded_cell, reco
     store = Store(tmp_path)
     wanted = recorded_cell.identity.tape
     assert store.tape(wanted) is None
-    path = store.save_tape(recorded_tape)
+    path = store.save_tape(wanted, recorded_tape)
     assert store.tape(wanted) == recorded_tape
     assert sg.Tape.load(path) == recorded_tape
     other = dataclasses.replace(recorded_cell, seed=1).identity.tape
     assert store.tape(other) is None
+    with pytest.raises(ValueError, match="tape must be the recording that identity describes"):
+        store.save_tape(other, recorded_tape)
     (path.parent / f"{described(other).key[:32]}.nc").write_bytes(path.read_bytes())
     with pytest.warns(DamagedFileWarning, match="is a tape of something else; it was set aside"):
         assert store.tape(other) is None
@@ -464,6 +508,15 @@ def test_a_tape_is_found_by_the_identity_of_a_cell(tmp_path, recorded_cell, reco
     with pytest.warns(DamagedFileWarning, match="set aside"):
         assert store.tape(wanted) is None
     assert store.tape(wanted) is None
+
+
+@pytest.mark.parametrize("until", [sg.Gradients(20), sg.Samples(20)])
+def test_a_tape_may_say_its_end_in_other_units(tmp_path, recorded_cell, until):
+    one = dataclasses.replace(recorded_cell, until=until)
+    tape = attempt(ask(one)).tape
+    assert tape.identity != one.identity.tape
+    Store(tmp_path).save_tape(one.identity.tape, tape)
+    assert Store(tmp_path).tape(one.identity.tape) == tape
 
 
 STATE = {
@@ -490,6 +543,19 @@ def test_checkpoints_load_back_to_the_bit(tmp_path):
     checkpoint.remove()
     assert checkpoint.load() is None
     assert not list((tmp_path / "running").iterdir())
+
+
+def test_checkpoints_of_what_is_done_are_swept(tmp_path):
+    """Their process was killed after it had kept the group, and before it had deleted its checkpoint."""
+    store, several = Store(tmp_path), {"done": [cell(0), cell(1)], "failed": [cell(2)], "begun": [cell(3), cell(4)]}
+    checkpoints = {name: store.checkpoint(of_group(each.key for each in cells)) for name, cells in several.items()}
+    for checkpoint in checkpoints.values():
+        checkpoint.save(STATE)
+    store.save({each: outcome(0) for each in several["done"]})
+    store.save(dict.fromkeys(several["failed"], FAILED))
+    Store(tmp_path).check_writable()
+    assert [name for name, checkpoint in checkpoints.items() if checkpoint.path.exists()] == ["failed", "begun"]
+    assert "2 groups begun (running/)" in (tmp_path / "contents.txt").read_text()
 
 
 def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):

@@ -6,18 +6,22 @@ What comes back is `Done`, or `Raised` with the error of the work itself. All el
 from __future__ import annotations
 
 import pickle
+import secrets
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from simsgd.executing.parcels import Packer, Parcel, SendingError, opened, unpack
+from simsgd.executing.parcels import LackingError, Packer, Parcel, SendingError, opened, unpack
 from simsgd.executing.pinning import Surroundings, SurroundingsError, pin
 from simsgd.executing.signs import Sign, beating
 
 IN_FLIGHT = 32
 """So many things are submitted at a time to an executor that does not say how many workers it has."""
+AGAIN = 0.2
+"""Seconds after which work is sent again that a worker lacked something for, while another worker is being sent it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,25 @@ class Unfit:
     reason: str
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """Work that came without something that the worker does not have; it is to be sent again, with everything."""
+
+
 type Ended = Done | Raised | Lost | Unfit
+
+
+class Pending(Protocol):
+    """What is asked of a future."""
+
+    def done(self) -> bool:
+        """Say whether the work has ended."""
+
+    def result(self) -> Ended:
+        """Return how it ended, or raise what happened to the executor."""
+
+    def cancel(self) -> object:
+        """Cancel it if it has not begun."""
 
 
 class Backend(Protocol):
@@ -59,7 +81,7 @@ class Backend(Protocol):
 
     def submit(
         self, what: str, function: Callable[..., Any], arguments: Sequence[Any], further: Sequence[Any], sign: Sign | None
-    ) -> Future[Ended]:
+    ) -> Pending:
         """Have `function(*arguments, *further)` done; `what` names it in errors, `further` may be parcels."""
 
     def prepared(self, what: str, thing: Any) -> Any:
@@ -98,7 +120,7 @@ class Direct:
 
     def submit(
         self, what: str, function: Callable[..., Any], arguments: Sequence[Any], further: Sequence[Any], sign: Sign | None
-    ) -> Future[Ended]:
+    ) -> Pending:
         """Have work done in this process."""
         return self.executor.submit(carried_out, sign, function, *arguments, *further)
 
@@ -125,19 +147,71 @@ class Sending:
         limit: int | None = None,
     ) -> None:
         self.executor, self.surroundings, self.limit = executor, surroundings, limit or _limit(executor)
-        self._packer = Packer(shared)
+        self._packer, self._pace = Packer(shared), _Pace()
 
     def submit(
         self, what: str, function: Callable[..., Any], arguments: Sequence[Any], further: Sequence[Any], sign: Sign | None
-    ) -> Future[Ended]:
+    ) -> Pending:
         """Have work done by the executor; raises SendingError for what cannot be sent."""
         parcel = self._packer.pack(what, (function, tuple(arguments)))
         sent = [self.prepared(what, thing) for thing in further]
-        return self.executor.submit(carried_out_there, self.surroundings, sign, parcel, *sent)
+
+        def send(parcel: Parcel) -> Future[Any]:
+            nonce = secrets.token_hex(8)  # some executors answer an equal call with an old result
+            return self.executor.submit(carried_out_there, nonce, self.surroundings, sign, parcel, *sent)
+
+        return _Sent(send, parcel, self._pace)
 
     def prepared(self, what: str, thing: Any) -> Parcel:
         """Return it as a parcel, packed once."""
         return thing if isinstance(thing, Parcel) else Packer().pack(what, thing)
+
+
+class _Sent:
+    """A future of work that is sent: first without its large parts, and with them if the worker lacks them."""
+
+    def __init__(self, send: Callable[[Parcel], Future[Any]], parcel: Parcel, pace: _Pace) -> None:
+        self._send, self._parcel, self._pace = send, parcel, pace
+        self._again = 0.0
+        self._future: Future[Any] | None = send(parcel.light)
+
+    def done(self) -> bool:
+        """Say whether the work has ended; this is where it is sent again."""
+        if self._future is None and time.monotonic() >= self._again:
+            whole = self._pace.allows()
+            self._future = self._pace.timed(self._send, self._parcel) if whole else self._send(self._parcel.light)
+        if self._future is None or not self._future.done():
+            return False
+        if isinstance(ended(self._future), Lacking):
+            self._future, self._again = None, time.monotonic() + (0.0 if self._pace.allows() else AGAIN)
+            return False
+        return True
+
+    def result(self) -> Any:
+        """Return how the work ended."""
+        assert self._future is not None
+        return self._future.result()
+
+    def cancel(self) -> bool:
+        """Cancel it if it has not begun."""
+        return self._future is None or self._future.cancel()
+
+
+class _Pace:
+    """Keeps large parts from being sent too often: a worker that got them for one piece of work has them for the next."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def allows(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def timed(self, send: Callable[[Parcel], Future[Any]], parcel: Parcel) -> Future[Any]:
+        begun = time.monotonic()
+        future = send(parcel)
+        now = time.monotonic()
+        self._next = now + AGAIN + 2 * (now - begun)
+        return future
 
 
 def of(
@@ -183,13 +257,17 @@ def carried_out(sign: Sign | None, function: Callable[..., Any], *arguments: Any
             return Raised(error)
 
 
-def carried_out_there(surroundings: Surroundings | None, sign: Sign | None, parcel: Parcel, *further: Parcel) -> Ended:
+def carried_out_there(
+    nonce: str, surroundings: Surroundings | None, sign: Sign | None, parcel: Parcel, *further: Parcel
+) -> Ended | Lacking:
     """Do work that came in parcels, and say how it ended, so that it can be sent back."""
     with beating(sign):
         try:
             pin(surroundings)
             function, arguments = unpack(parcel)
             given = [unpack(each) for each in further]
+        except LackingError:
+            return Lacking()
         except SurroundingsError as error:
             return Unfit(str(error))
         except Exception as error:
@@ -219,7 +297,7 @@ def _sendable(ended: Ended) -> Ended:
     return Raised(error)
 
 
-def ended(future: Future[Ended]) -> Ended:
+def ended(future: Pending) -> Ended:
     """Return how the work of a future that is done ended.
 
     Raises:

@@ -1,7 +1,8 @@
 """Things sent to other processes: as bytes that are made once, with large shared parts beside them under their digests.
 
 A study sends the same problem with each of its groups. It is packed once, and a process that has unpacked it keeps it: all
-groups then compute with the same object, and so with the same compiled program.
+groups then compute with the same object, and so with the same compiled program. What is large is sent only to those who say
+that they lack it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,16 @@ from simsgd.support import checks
 
 KEPT = 16
 """So many shared parts, those used last, are kept unpacked by a process."""
+LARGE = 1_000_000
+"""Bytes above which a shared part is sent only when it is lacking."""
 
 
 class SendingError(TypeError):
     """Something cannot be sent to another process; the message names it and says what to do."""
+
+
+class LackingError(LookupError):
+    """A parcel came without a shared part that this process does not have."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,16 @@ class Parcel:
 
     Attributes:
         content: all of it but for the shared parts.
-        parts: (digest, bytes) of each shared part.
+        parts: (digest, bytes) of each shared part; without the bytes where the one who unpacks it may have it already.
     """
 
     content: bytes
-    parts: tuple[tuple[str, bytes], ...] = ()
+    parts: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def light(self) -> Parcel:
+        """The same without its large parts."""
+        return Parcel(self.content, tuple((name, part if part and len(part) < LARGE else None) for name, part in self.parts))
 
 
 class Packer:
@@ -127,8 +139,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no types
 
 
 def unpack(parcel: Parcel) -> Any:
-    """Return what is in a parcel; shared parts are those unpacked before, if this process still has them."""
-    return _Unpickler(io.BytesIO(parcel.content), dict(parcel.parts)).load()
+    """Return what is in a parcel; shared parts are those unpacked before, if this process still has them.
+
+    Raises:
+        LackingError: if it has not, and they did not come with the parcel.
+    """
+    return _Unpickler(io.BytesIO(parcel.content), {digest: _part(digest, content) for digest, content in parcel.parts}).load()
 
 
 def opened(thing: Any) -> Any:
@@ -137,18 +153,25 @@ def opened(thing: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, parts: dict[str, bytes]) -> None:
+    def __init__(self, stream: io.BytesIO, parts: dict[str, Any]) -> None:
         super().__init__(stream)
         self._parts = parts
 
     def persistent_load(self, digest: str) -> Any:
-        with _lock:
-            if digest not in _kept:
-                _kept[digest] = pickle.loads(self._parts[digest])
-            _kept.move_to_end(digest)
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
-            return _kept[digest]
+        return self._parts[digest]
+
+
+def _part(digest: str, content: bytes | None) -> Any:
+    """Return a shared part, the one unpacked before if it is still kept."""
+    with _lock:
+        if digest not in _kept:
+            if content is None:
+                raise LackingError(digest)
+            _kept[digest] = pickle.loads(content)
+        _kept.move_to_end(digest)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+        return _kept[digest]
 
 
 _kept: OrderedDict[str, Any] = OrderedDict()

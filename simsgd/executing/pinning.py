@@ -1,18 +1,18 @@
 """What a worker's bits depend on, beside what it is sent: made like this process's where that can be, and else refused.
 
 A sum that is split among threads has other bits with another number of them; so it has with another version of the compiler. A
-worker gets this process's variables before it loads JAX, and then says what it is; if that differs, it does nothing.
+worker gets this process's variables before it starts JAX, and then says what it is; if that differs, it does nothing.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from simsgd.executing.parcels import Packer, Parcel, unpack
+from simsgd.support import forked
 
 PREFIXES = ("XLA_", "JAX_", "NVIDIA_TF32", "CUBLAS_", "TF_CUDNN", "LIBTPU_", "ONEDNN_", "DNNL_")
 """How variables begin that JAX, and the libraries below it, read when they are loaded."""
@@ -29,7 +29,7 @@ class Surroundings:
     """What bits depend on, beside what is computed.
 
     Attributes:
-        variables: of the environment, to be set before the worker loads JAX.
+        variables: of the environment, to be set before the worker starts JAX.
         description: nested, plain: device, threads, versions, settings.
         describe: the function that describes the process it is called in, as a parcel, because unpacking it may load JAX.
     """
@@ -52,11 +52,11 @@ class Surroundings:
 def pin(wanted: Surroundings | None) -> None:
     """Make this process compute as `wanted` says, or raise SurroundingsError that names what differs.
 
-    Variables are set only where JAX is not loaded yet: afterwards they would say what is not so.
+    Variables are set only where JAX has not started yet: afterwards they would say what is not so.
     """
     if wanted is None or _pinned.get("last") == wanted:
         return
-    if "jax" not in sys.modules:
+    if not forked.jax_has_started():
         os.environ.update(wanted.variables)
     found = _plain(unpack(wanted.describe)())
     differ = {name for name in {**wanted.description, **found} if wanted.description.get(name) != found.get(name)}
@@ -68,7 +68,7 @@ def pin(wanted: Surroundings | None) -> None:
         raise SurroundingsError(
             f"a worker would compute other bits than this process: {said:.1000}. Start workers on like machines with the same "
             "packages and variables of the environment (JAX_PLATFORMS, XLA_FLAGS, NPROC for the number of threads), and so "
-            "that they have not used JAX before"
+            "that they have not started JAX before"
         )
     _pinned["last"] = wanted
 

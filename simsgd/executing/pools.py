@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from simsgd.executing.backends import Direct, Ended, Here, Sending
+from simsgd.executing.backends import Direct, Here, Pending, Sending
 from simsgd.executing.parcels import SendingError
 from simsgd.executing.signs import Sign
 from simsgd.support import interrupts
@@ -89,7 +89,7 @@ class Recorders:
 
     def submit(
         self, what: str, function: Callable[..., Any], arguments: Sequence[Any], further: Sequence[Any], sign: Sign | None
-    ) -> Future[Ended]:
+    ) -> Pending:
         """Have a recording made."""
         work = (what, function, arguments, further, sign)
         pays = self._left > 1 and self._left * self._longest > self._worth

@@ -7,12 +7,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from simsgd.executing import backends
-from simsgd.executing.backends import Backend, Done, Ended, Lost, Raised, Unfit
+from simsgd.executing.backends import Backend, Done, Ended, Lost, Pending, Raised, Unfit
 from simsgd.executing.parcels import SendingError, opened
 from simsgd.executing.pinning import Surroundings
 from simsgd.executing.signs import Signs
@@ -124,7 +124,7 @@ class _Flight:
     """Work that is submitted."""
 
     what: str
-    future: Future[Ended]
+    future: Pending
     since: float
     silent: bool = False
     """Whether it counts as lost; it is kept if it comes after all."""
@@ -159,11 +159,11 @@ class _Crew:
     def landed(self) -> Iterator[tuple[str, Ended]]:
         """Yield what has ended since the last look."""
         for name, flight in list(self.flights.items()):
-            if flight.future.done():
-                try:
-                    ended = backends.ended(flight.future)
-                except BrokenExecutor as error:
-                    raise _Dead from error
+            try:
+                ended = backends.ended(flight.future) if flight.future.done() else None
+            except Exception as error:  # BrokenExecutor, or another when work was to be sent again
+                raise _Dead from error
+            if ended is not None:
                 self._forget(name)
                 self.watch.heard = time.monotonic()
                 yield name, ended
@@ -335,8 +335,9 @@ class _Execution:
 
     def _died(self, cause: BaseException | None) -> ExecutorError:
         at_work = _some([*self.players.flights, *(f"the recording {name}" for name in self.recorders.flights)])
+        said = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
         return ExecutorError(
-            f"the executor died ({type(cause).__name__}: {cause}) while it had {at_work}: {self._kept()}. Run again, with a "
+            f"the executor died ({said}) while it had {at_work}: {self._kept()}. Run again, with a "
             "new executor, to make the rest; if it dies again, give it fewer workers, as memory may be what it lacks"
         )
 

@@ -138,28 +138,54 @@ def _transformation(
     with warnings.catch_warnings(), settings(dtype):
         warnings.simplefilter("ignore")  # the player has warned already
         recipe, numbers = optimizers.split(part)
-        parameters = _parameters(problem, dtype)
-        values = {name: _shape((), dtype) for name in numbers}
-        given = parts.offered(place, parameters, workers, message_state)
-        traced, counts = optimizers.apart(given)
+        forms = _form(_parameters(problem, dtype)), _form(message_state)
+        programs, state = _programs(place, recipe, tuple(numbers), *forms, dtype, workers, canonical(machine.settings()))
+    if "unknown" in programs:
+        return programs, None
+    kind = "tunable" if isinstance(part, Tunable) else "ready-made"
+    return {"name": optimizers.describe(part), "kind": kind, "numbers": numbers, **programs}, state
 
-        def begin(values: Any, parameters: Any) -> Any:
-            return optimizers.build(recipe, values).init(parameters)
 
-        def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:
-            return optimizers.build(recipe, values).update(gradient, state, parameters, **traced, **counts)
+@functools.lru_cache(maxsize=64)
+def _programs(
+    place: str, recipe: Any, names: tuple[str, ...], forms: Any, state_forms: Any, dtype: str, workers: int, circumstances: str
+) -> tuple[dict[str, Any], Any]:
+    """Return what a part computes, as programs, and the form of its state; parts that differ in their numbers share it.
 
-        try:
-            state = jax.eval_shape(begin, values, parameters)
-        except Exception as error:
-            return {"unknown": f"its state cannot be written down ({type(error).__name__}: {str(error)[:60]})"}, None
-        return {
-            "name": optimizers.describe(part),
-            "kind": "tunable" if isinstance(part, Tunable) else "ready-made",
-            "numbers": numbers,
-            "init": program(begin, values, parameters),
-            "update": program(update, values, parameters, state, parameters, traced),
-        }, state
+    (So do the executables that are compiled for a recipe, which is why it is enough to look at one once.)
+    """
+    parameters, message_state = _shaped(forms), _shaped(state_forms)
+    values = {name: _shape((), dtype) for name in names}
+    given = parts.offered(place, parameters, workers, message_state)
+    traced, counts = optimizers.apart(given)
+
+    def begin(values: Any, parameters: Any) -> Any:
+        return optimizers.build(recipe, values).init(parameters)
+
+    def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:
+        return optimizers.build(recipe, values).update(gradient, state, parameters, **traced, **counts)
+
+    try:
+        state = jax.eval_shape(begin, values, parameters)
+    except Exception as error:
+        return {"unknown": f"its state cannot be written down ({type(error).__name__}: {str(error)[:60]})"}, None
+    written = {
+        "init": program(begin, values, parameters),
+        "update": program(update, values, parameters, state, parameters, traced),
+    }
+    return written, state
+
+
+def _form(tree: Any) -> Any:
+    """Return the structure, shapes and types of a tree of arrays, hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+
+
+def _shaped(form: Any) -> Any:
+    """Return a tree of that form."""
+    structure, leaves = form
+    return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, kind) for shape, kind in leaves])  # type: ignore[no-untyped-call]
 
 
 def _parameters(problem: Problem, dtype: str) -> Any:

@@ -70,7 +70,7 @@ class Cell:
         """Everything that the run's bits depend on; see `sg.identity`."""
         return identity(*self._given)
 
-    @property
+    @functools.cached_property
     def tape_key(self) -> str:
         """Whose tape it plays: cells of one key play one tape."""
         key = self.identity.tape.key

@@ -30,6 +30,8 @@ from simsgd.support import checks
 
 TUNING = 1_000_000
 """The first tuning seed, unless told otherwise: beyond all reporting seeds."""
+OF_STUDY, OF_RUN = ("memory", "lanes", "devices"), ("retry_failed", "patience")
+"""Further arguments that are passed on to `Study` and to its `run`."""
 
 
 def compare(
@@ -55,6 +57,7 @@ def compare(
     report_tuning_seeds: bool = False,
     separate: bool = False,
     most_seeds: int = 60,
+    **study: Any,
 ) -> Comparison:
     """Compare methods by their time to a target, each at its own best step size, on seeds that it was not chosen by.
 
@@ -89,9 +92,12 @@ def compare(
         separate: add as many seeds again, and again, until all methods are separated by tests that may be looked at at any time
             (`statistics.compare_at_any_time`, corrected for the number of methods), or there are `most_seeds`.
         most_seeds: where `separate` stops.
+        study: further arguments of `Study`: `memory`, `lanes`, `devices`; and of its `run`: `retry_failed`, `patience`.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
+        KeyboardInterrupt, and what else `Study.run` raises: with the `Results` of what was being run as its attribute
+            `partial`. With a folder all finished runs are kept: call again.
 
     Example:
         >>> import simsgd as sg
@@ -111,7 +117,7 @@ def compare(
     rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
     _check_halving(halving, grids, settings)
     options = {"message_bytes": message_bytes, "dtype": dtype, "width": width}
-    trials = Trials(entrants, settings, options, folder, executor, progress)
+    trials = Trials(entrants, settings, options, *_running(folder, executor, progress, study))
     first = {name: grids[name][0] if name in grids else None for name in entrants}
     for name, labels in itertools.product(entrants, settings):  # so that what cannot be run is refused before anything is
         trials.cell(Trial(name, labels, first[name]), reported[0])
@@ -207,6 +213,15 @@ def _seeds(name: str, given: Any, first: int) -> tuple[int, ...]:
         if checked.count(seed) > 1:
             raise ValueError(f"{name} must differ, got {seed} twice: a seed run again is the same run")
     return checked
+
+
+def _running(folder: Any, executor: Any, progress: Any, further: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments of `Study`, and those of its `run`."""
+    for name in further:
+        if name not in (*OF_STUDY, *OF_RUN):
+            raise TypeError(f"compare has no argument {name!r}; of a study it passes on {', '.join((*OF_STUDY, *OF_RUN))}")
+    made = {"folder": folder} | {name: further[name] for name in OF_STUDY if name in further}
+    return made, {"executor": executor, "progress": progress} | {name: further[name] for name in OF_RUN if name in further}
 
 
 def _most_seeds(separate: bool, seeds: object, most: int) -> int:

@@ -188,9 +188,9 @@ class Results:
             >>> results = sg.studies.Results({"method": ["sync", "async"], "seed": [0, 1]}, outcomes, target)
             >>> print(results.select(method="sync").table("text"))
             method  arrived  median (s)  restricted mean (s)  expected running time (s)
-            sync    2 of 2   4.5         4.5                  4.5
+            sync    2 of 2   4.5         4.5 (1.1 to 10)      4.5
             <BLANKLINE>
-            Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s.
+            Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s. Intervals of 95%.
         """
         return tables.table(self, format, **options)
 
@@ -228,7 +228,10 @@ class Results:
         """Return a line for the target, and one for each of the first failures."""
         said = [f"target: {self.target}, {self.target.criterion}"] if self.target else []
         failed = list(self.failed.items())
-        said += [f"failed: {self._named(place)}: {outcome.error}" for place, outcome in failed[:MOST_FAILURES]]
+        said += [
+            f"failed: study.cell({self._named(place)}).simulate() raises {outcome.error}"
+            for place, outcome in failed[:MOST_FAILURES]
+        ]
         more = len(failed) - MOST_FAILURES
         return said + ([f"… and {more:,} more failed: see Results.failed"] if more > 0 else [])
 

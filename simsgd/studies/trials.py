@@ -36,6 +36,7 @@ class Setting:
     cluster: Cluster
     target: Target
     every: Rule
+    _made: dict[int, Problem] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @property
     def horizon(self) -> float:
@@ -44,8 +45,12 @@ class Setting:
         return self.target.within.seconds
 
     def problem_of(self, seed: int) -> Problem:
-        """Return the problem of a seed."""
-        return self.problem if isinstance(self.problem, Problem) else self.problem(seed)
+        """Return the problem of a seed, made once."""
+        if isinstance(self.problem, Problem):
+            return self.problem
+        if seed not in self._made:
+            self._made[seed] = self.problem(seed)
+        return self._made[seed]
 
     def until(self, seconds: float | None) -> Target | Seconds:
         """Return where to stop: at the target within its horizon, or, for a rung of successive halving, within less.
@@ -88,7 +93,8 @@ class Trials:
         entrants: who takes part, by name.
         settings: on what, by the settings' names.
         options: further arguments of each `Cell`.
-        folder, executor, progress: as in `Study`.
+        making: arguments of each `Study`, such as its folder.
+        running: arguments of its `run`, such as its executor.
     """
 
     def __init__(
@@ -96,12 +102,11 @@ class Trials:
         entrants: Mapping[str, Entrant],
         settings: Mapping[Labels, Setting],
         options: Mapping[str, Any],
-        folder: Any = None,
-        executor: Any = None,
-        progress: bool | None = None,
+        making: Mapping[str, Any] | None = None,
+        running: Mapping[str, Any] | None = None,
     ) -> None:
         self.entrants, self.settings, self._options = entrants, settings, options
-        self._folder, self._executor, self._progress = folder, executor, progress
+        self._making, self._running = dict(making or {}), dict(running or {})
         self.outcomes: dict[Trial, dict[int, Outcome]] = {}
 
     def play(self, trials: Iterable[Trial], seeds: Sequence[int]) -> list[list[Outcome]]:
@@ -117,8 +122,8 @@ class Trials:
 
     def _make(self, trials: Sequence[Trial], seeds: Sequence[int]) -> None:
         labelled = {str(trial): trial for trial in trials}
-        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, folder=self._folder)
-        results = study.run(executor=self._executor, progress=self._progress)
+        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, **self._making)
+        results = study.run(**self._running)
         for label, trial in labelled.items():
             self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
 

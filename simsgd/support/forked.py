@@ -37,7 +37,7 @@ def check() -> None:
     _used = True
 
 
-def _jax_has_started() -> bool:
+def jax_has_started() -> bool:
     """Say whether JAX has threads in this process, by its own account, or else because this library may have used it."""
     bridge = sys.modules.get("jax._src.xla_bridge")
     started = getattr(bridge, "backends_are_initialized", None)  # not a public function: it may go
@@ -46,7 +46,7 @@ def _jax_has_started() -> bool:
 
 def _after_fork() -> None:
     global _forked_with_jax
-    _forked_with_jax = _forked_with_jax or _jax_has_started()
+    _forked_with_jax = _forked_with_jax or jax_has_started()
 
 
 if hasattr(os, "register_at_fork"):  # where processes can be forked

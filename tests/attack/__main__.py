@@ -13,7 +13,7 @@ from .shrink import signature
 
 RANDOM = ("recordings", "simulations")
 """Themes of random configurations, which are played here; others have a `main(count, seed)` of their own."""
-OTHERS = ("damage", "kills", "disks", "signals", "walks")
+OTHERS = ("damage", "kills", "disks", "signals", "studies", "walks")
 SHOWN = 3
 """Of failures of one kind, so many are shown with their scripts."""
 

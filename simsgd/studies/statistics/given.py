@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def checked_level(level: object, name: str = "level") -> float:
     return checked
 
 
-def rows(seconds: object, labels: object = None) -> tuple[tuple[str, ...], np.ndarray]:
+def rows(seconds: Any, labels: Any = None) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the labels of methods, and their seconds as rows, shape (methods, columns), infinity where never reached.
 
     Raises:
@@ -130,6 +131,9 @@ def rows(seconds: object, labels: object = None) -> tuple[tuple[str, ...], np.nd
         if len(set(lengths.values())) > 1:
             raise ValueError(f"seconds must have as many entries for each method, got {lengths}")
         labels, seconds = list(seconds), [np.asarray(row) for row in seconds.values()]
+    elif hasattr(seconds, "dims") and np.ndim(seconds) == 2:  # an array of xarray, such as a study's results
+        seconds = seconds.transpose(..., "seed") if "seed" in seconds.dims else seconds
+        labels = seconds[seconds.dims[0]].values.tolist() if labels is None else labels
     found = times("seconds", seconds, 2)
     names = [f"method {row}" for row in range(len(found))] if labels is None else checks.sequence("labels", labels, '["sync"]')
     if len(names) != len(found) or len(set(names)) != len(names):

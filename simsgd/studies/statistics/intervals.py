@@ -75,15 +75,15 @@ def share_interval(count: int, runs: int, level: float = 0.95) -> tuple[float, f
         >>> round(low, 2), high  # ten of ten arrived: still one of four might not
         (0.69, 1.0)
     """
-    from scipy import stats
+    from scipy import special
 
     total, wanted = checks.whole("runs", runs, 1), checked_level(level)
     seen = checks.whole("count", count, 0)
     if seen > total:
         raise ValueError(f"count must be at most runs={total}, got {seen}")
     tail = (1 - wanted) / 2
-    low = 0.0 if seen == 0 else float(stats.beta.ppf(tail, seen, total - seen + 1))
-    high = 1.0 if seen == total else float(stats.beta.isf(tail, seen + 1, total - seen))
+    low = 0.0 if seen == 0 else float(special.betaincinv(seen, total - seen + 1, tail))
+    high = 1.0 if seen == total else float(special.betainccinv(seen + 1, total - seen, tail))
     return low, high
 
 

@@ -70,7 +70,7 @@ class Comparison:
         size = f"first = {shown(self.value)} × second" if self.unit == "×" else f"first − second = {shown(self.value)} s"
         ends = "" if math.isnan(self.low) else f" ({shown(self.low)} to {shown(self.high)})"
         said = [f"{size}{ends}, {self._p()}", f"{self.test}: {self.why}"]
-        if self.seeds > 1:
+        if not math.isnan(self.correlation):
             said.append(f"correlation {self.correlation:.2f}: pairing is worth {shown(self.pairing_gain)} times as many seeds")
         said.append("{} and {} of {} arrived".format(*self.arrived, self.seeds))
         return "; ".join(said)
@@ -141,7 +141,7 @@ def _by_ratios(one: Arrivals, other: Arrivals, level: float) -> Comparison:
         half = t_quantile(level, n - 1) * error
         low, high = math.exp(mean - half), math.exp(mean + half)
         p_value = float(2 * special.stdtr(n - 1, -abs(mean) / error))
-    test, why = ("paired t of log-ratios", "every run arrived") if n > 1 else _with_one_seed()
+    test, why = ("paired t of log-ratios", "every run arrived") if n > 1 else with_one_seed()
     return Comparison(
         *(test, why, math.exp(mean), low, high, "×", p_value, level, n, (one.count, other.count)),
         *what_pairing_gained(*logs),
@@ -153,7 +153,7 @@ def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str)
     p_value, low, high = sign_flips(differences, level, seed) if n > 1 else (math.nan, math.nan, math.nan)
     test = "sign flips of restricted differences"
     if n == 1:
-        test, why = _with_one_seed()
+        test, why = with_one_seed()
     elif least_p(n) > 1 - level:
         why = f"{why}; no p below {1 - level:.2g} is possible with {n} seeds, {least_p(n):.2g} is the least"
     return Comparison(
@@ -162,7 +162,8 @@ def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str)
     )
 
 
-def _with_one_seed() -> tuple[str, str]:
+def with_one_seed() -> tuple[str, str]:
+    """Return the test of one pair, none, and why."""
     return "none", "one seed says nothing of the spread"
 
 
@@ -173,6 +174,6 @@ def what_pairing_gained(one: np.ndarray, other: np.ndarray) -> tuple[float, floa
     spread, together = one.var(ddof=1) + other.var(ddof=1), (one - other).var(ddof=1)
     varies = np.ptp(one) > 0 and np.ptp(other) > 0
     correlation = float(np.corrcoef(one, other)[0, 1]) if varies else math.nan
-    if together > 1e-24 * max(1.0, spread):
+    if together > 1e-24 * spread:
         return correlation, float(spread / together)
     return correlation, math.inf if spread > 0 else math.nan

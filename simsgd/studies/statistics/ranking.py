@@ -73,9 +73,9 @@ def rank(
 
     Args:
         seconds: simulated seconds to the target, NaN or infinity where never reached: a mapping of labels to seeds, or shape
-            (methods, seeds). Column by column the same seeds.
+            (methods, seeds), column by column the same seeds. A study's `results.seconds()` of methods and seeds brings labels.
         horizon: simulated seconds up to which all runs were played.
-        labels: of the rows, where seconds is an array.
+        labels: of the rows of an array.
         level: of all ranks together.
         any_time: whether looks are taken as seeds come in.
         seed: of the flips that are drawn beyond 16 seeds.

@@ -35,6 +35,7 @@ SHARED = 100
 """Parts of descriptions whose text is longer than this are kept once in a file."""
 NUMBERS = ("evaluations", "measures")
 """Fields of an outcome that are kept as numbers; the others are texts and single numbers."""
+FIELDS = frozenset(field.name for field in dataclasses.fields(Outcome)) - frozenset(NUMBERS)
 APART = "§"
 """The one key of what stands in a description for a part kept apart."""
 
@@ -125,6 +126,10 @@ def load(path: pathlib.Path) -> Group:
             raise files.OtherFormatError(
                 f"{path} has schema {said['schema']!s:.20}, this simsgd reads {SCHEMA}: use the simsgd that wrote it"
             )
+        if strange := {name for cell in said["cells"] for name in cell["fields"]} - FIELDS:
+            raise files.OtherFormatError(
+                f"{path} says more ({', '.join(sorted(strange))}) than is known here: use a newer simsgd"
+            )
         if _name(said["cells"]) != path.name:
             raise FileFormatError(f"{path} holds the cells of a file of another name, {_name(said['cells'])}: it was renamed")
         return Group(said["cells"], said["parts"], *(data[name].values for name in NUMBERS))
@@ -142,14 +147,14 @@ def digest(outcome: Outcome) -> str:
 
 
 def _name(cells: list[dict[str, Any]]) -> str:
-    both = (sorted(str(cell[part]) for cell in cells) for part in ("key", "digest"))
-    return "-".join(hashlib.sha256(canonical(each).encode()).hexdigest()[:16] for each in both) + ".nc"
+    """Return the name of a group's file: of its cells, and of their outcomes in the order of the cells."""
+    outcomes = hashlib.sha256(canonical([[str(cell["key"]), str(cell["digest"])] for cell in cells]).encode()).hexdigest()
+    return f"{keys.of_group(str(cell['key']) for cell in cells)[: keys.SHORT]}-{outcomes[: keys.SHORT]}.nc"
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:
     """Return what an outcome says in texts and single numbers, as plain JSON."""
-    names = [field.name for field in dataclasses.fields(outcome) if field.name not in NUMBERS]
-    return {name: keys.written(getattr(outcome, name)) for name in names}
+    return {name: keys.written(getattr(outcome, name)) for name in sorted(FIELDS)}
 
 
 def _float64(numbers: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -175,12 +175,19 @@ class Store:
         return best
 
     def tape(self, identity: Identity) -> Tape | None:
-        """Return the kept tape of an identity (`cell.identity.tape`), or None; a damaged one is set aside with a warning."""
-        described = keys.described(identity)
-        path = self._tape(described)
+        """Return the tape that was kept under an identity, or None; a damaged one is set aside with a warning.
+
+        Args:
+            identity: of the tape that a cell plays, `cell.identity.tape`.
+
+        Raises:
+            NotStorableError: if part of it cannot be identified.
+        """
+        wanted = keys.described(identity)
+        path = self._tape(wanted)
         try:
             tape = Tape.load(path)
-            if keys.described(tape.identity) != described:
+            if not _is_of(tape, wanted):
                 raise FileFormatError(f"{path} is a tape of something else")
         except FileNotFoundError:
             return None
@@ -192,32 +199,55 @@ class Store:
             return None
         return tape
 
-    def save_tape(self, tape: Tape) -> pathlib.Path:
-        """Keep a tape under its identity.
+    def save_tape(self, identity: Identity, tape: Tape) -> pathlib.Path:
+        """Keep a whole tape under the identity of what it was recorded for, as an ordinary file of a tape.
 
         Raises:
-            NotStorableError: if part of it cannot be identified.
+            ValueError: if it is a tape of something else.
+            NotStorableError: if part of the identity cannot be identified.
             OSError: if it cannot be written; what was there stays.
         """
-        path = self._tape(keys.described(tape.identity))
+        described = keys.described(identity)
+        if not _is_of(tape, described):
+            raise ValueError("tape must be the recording that identity describes, got one of something else")
+        path = self._tape(described)
         folders.made(path.parent)
         tape.save(path)
         return path
 
+    def tape_path(self, identity: Identity) -> pathlib.Path:
+        """Return where the tape of an identity is kept, in a folder that is there.
+
+        Raises:
+            NotStorableError: if part of it cannot be identified.
+            OSError: if the folder cannot be made.
+        """
+        path = self._tape(keys.described(identity))
+        folders.made(path.parent)
+        return path
+
     def checkpoint(self, name: str) -> Checkpoint:
-        """Return a place for the state of a piece of work, such as a group in play, by a name of letters, digits, - and _."""
+        """Return a place for the state of a piece of work, by a name of letters, digits, - and _.
+
+        If it begins like the name of a group's file, with `of_group`, it is swept once that group is there.
+        """
         if not isinstance(name, str) or not NAMES.fullmatch(name) or name.startswith("."):
             raise ValueError(f"name must be letters, digits, -, _ and points, at most 100, got {name!r:.60}")
         return Checkpoint(self.folder / folders.RUNNING / (name + ENDING))
 
     def check_writable(self) -> None:
-        """Raise OSError if nothing can be kept here, before anything is computed for it."""
+        """Raise OSError if nothing can be kept here, before anything is computed for it; sweep checkpoints of what is done."""
         folders.made(self._cells)
-        folders.write(self.folder / folders.CONTENTS, self.summary())
+        self._scan()
+        self._sweep()
+        folders.write(self.folder / folders.CONTENTS, self._summary())
 
     def summary(self) -> str:
         """Return in plain text what the folder holds."""
         self._scan()
+        return self._summary()
+
+    def _summary(self) -> str:
         statuses = collections.Counter[str]()
         rows: dict[Any, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for (about, status), count in self._counts.items():
@@ -251,8 +281,8 @@ class Store:
     def _beside(self) -> dict[str, int]:
         return {
             "damaged files, set aside": self._damaged,
-            "tapes": folders.size(folders.names(self.folder / folders.TAPES)),
-            "cells or groups begun (running/)": folders.size(folders.names(self.folder / folders.RUNNING)),
+            "tapes": sum(name.endswith(".nc") for name in folders.names(self.folder / folders.TAPES)),
+            "groups begun (running/)": sum(name.endswith(ENDING) for name in folders.names(self.folder / folders.RUNNING)),
         }
 
     def _scan(self) -> None:
@@ -266,6 +296,14 @@ class Store:
             if group := self._load(name):
                 self._seen.add(name)
                 self._take(name, group)
+
+    def _sweep(self) -> None:
+        """Delete the checkpoints of groups that are there: their process was killed before it could."""
+        failed = {kept.file for kept in self._failed()}
+        done = {name.partition("-")[0] for name in self._seen - failed}
+        for name in folders.names(self.folder / folders.RUNNING):
+            if name.endswith(ENDING) and name[: keys.SHORT] in done:
+                self.checkpoint(name.removesuffix(ENDING)).remove()
 
     def _load(self, name: str) -> Group | None:
         """Return the group of a file; None if it is gone, or cannot be read, which is warned of."""
@@ -319,9 +357,15 @@ class Store:
     def _tell(self) -> None:
         """Write the text of what there is; that it cannot be written loses nothing."""
         try:
-            folders.write(self.folder / folders.CONTENTS, self.summary())
+            folders.write(self.folder / folders.CONTENTS, self._summary())
         except OSError as error:
             folders.warn(f"{error} (the cells are kept; this text only says which)")
+
+
+def _is_of(tape: Tape, described: Described) -> bool:
+    """Say whether a tape is the recording that is described, as far as it goes: its end may be said in other units."""
+    found = keys.described(tape.identity).description["cell"]
+    return all(found.get(part) == described.description["cell"].get(part) for part in ("recording", "environment"))
 
 
 def _row(about: Any, counts: collections.Counter[str]) -> tuple[str, ...]:
