@@ -67,7 +67,6 @@ def evaluated(text):
         {"problem": sg.problems.quadratic((1.0, 0.5), noise=0.1, samples=64)},
         {"problem": sg.problems.least_squares(5, samples=40).partitioned(4, by=sg.problems.QuantitySkew(alpha=1.0))},
     ],
-    ids=str,
 )
 def test_a_line_makes_the_run_again(changes):
     given = {**GIVEN, **changes}
