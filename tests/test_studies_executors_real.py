@@ -28,7 +28,7 @@ def dask(workers=2):
     """A scheduler and workers, each a process of its own."""
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client.get_executor()
