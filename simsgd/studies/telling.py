@@ -100,6 +100,15 @@ def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float) -> str:
     return "not known from one seed" if math.isnan(more) else "none" if math.isinf(more) else f"{more:,}"
 
 
+def scores(comparison: Comparison) -> list[str]:
+    """Return how methods compare over several settings."""
+    if len(comparison.methods) < 2 or len(comparison.settings) < 2 or (comparison.seconds == 0).any():
+        return []
+    found = sorted(comparison.scores.items(), key=lambda scored: -scored[1])
+    said = ", ".join(f"{name} {score:.2f}" for name, score in found)
+    return ["", f"Over {len(comparison.settings)} settings, the area under performance profiles up to 4×, from 0 to 1: {said}."]
+
+
 def note(comparison: Comparison, labels: Labels) -> str:
     """Return the sentences below a table."""
     where = f" {comparison.called(labels)}." if labels else ""

@@ -121,11 +121,17 @@ class Trials:
         return [[self.outcomes[trial][seed] for seed in seeds] for trial in wanted]
 
     def _make(self, trials: Sequence[Trial], seeds: Sequence[int]) -> None:
-        labelled = {str(trial): trial for trial in trials}
+        """Make trials on seeds; those that are the same run under other names, such as a protocol and its preset, once."""
+        cells = {trial: self.cell(trial, seeds[0]) for trial in trials}
+        first: dict[Cell, Trial] = {}
+        for trial, cell in cells.items():
+            first.setdefault(cell, trial)
+        labelled = {str(trial): trial for trial in first.values()}
         study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, **self._making)
         results = study.run(**self._running)
-        for label, trial in labelled.items():
-            self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
+        for trial, cell in cells.items():
+            found = {seed: results.outcome(trial=str(first[cell]), seed=seed) for seed in seeds}
+            self.outcomes.setdefault(trial, {}).update(found)
 
     def cell(self, trial: Trial, seed: int) -> Cell:
         """Return the cell of a trial on a seed; an error says of which method it is."""

@@ -14,7 +14,7 @@ from simsgd.replaying import parts
 from simsgd.replaying.blocks import TILE
 from simsgd.replaying.demands import bytes_remembered, sample_bytes
 from simsgd.replaying.lanes.player import BLOCKS
-from simsgd.replaying.lanes.sheets import MOST_KEPT, LARGEST_WIDTH
+from simsgd.replaying.lanes.sheets import LARGEST_WIDTH, MOST_KEPT
 from simsgd.support.bounds import BoundError
 
 USUAL = {"cpu": 8}
