@@ -65,7 +65,6 @@ MAY_IMPORT = {
     },
     "studies": {
         *(
-            "__init__",
             "cluster",
             "compatible",
             "executing",

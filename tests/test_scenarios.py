@@ -15,7 +15,7 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 sys.path.append(str(SCENARIOS))  # as Python puts a script's own folder there
 common, measuring, ranking, shelf = map(importlib.import_module, ("common", "measuring", "ranking", "shelf"))
 SMALL = {
-    "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 1 --target-accuracy 0.8 --within 40 "
+    "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 --within 40 "
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
@@ -28,6 +28,8 @@ SMALL = {
     "method_shelf": "--methods minibatch asynchronous --workers 4 --labels 3 --seeds 1 --tuning-seeds 1 --seconds 10 "
     "--evaluate-every 1 --above 0.5",
     "where_each_wins": "--workers 4 --straggler 1 4 --latency 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
+    "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.5 1 --target-loss 1 "
+    "--samples 5000 --rounds 10",
 }
 FILES = {
     "sync_vs_async": {
@@ -48,11 +50,13 @@ FILES = {
     "when_workers_fail": {"timeline.png", "failures.png", "when_workers_fail.nc", "table.txt"},
     "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
+    "scaling": {"scaling.png", "scaling.nc", "table.txt"},
 }
 EVERYWHERE = ["--output", "--compilation-cache"]
 RECORDING = [*EVERYWHERE, "--seed", "--workers", "--compute-seconds", "--compute-variation"]
 LEARNING = [*RECORDING, "--seeds", "--step-sizes", "--target-accuracy"]
-TIMED = [*LEARNING, "--latency", "--within", "--kept", "--evaluate-every"]
+COMPARING = [*LEARNING, "--tuning-seeds", "--folder"]
+TIMED = [*COMPARING, "--latency", "--within", "--kept", "--evaluate-every"]
 IN_ROUNDS = [*LEARNING, "--rounds", "--kept-rounds"]
 FLAGS = {
     "sync_vs_async": [*TIMED, "--straggler", "--straggler-share", "--bandwidth"],
@@ -96,6 +100,26 @@ FLAGS = {
         "--penalty",
     ],
     "where_each_wins": [*IN_ROUNDS, "--straggler", "--straggler-share", "--latency", "--bandwidth"],
+    "scaling": [
+        *RECORDING,
+        "--equal-batch",
+        "--batch-size",
+        "--total-batch",
+        "--methods",
+        "--overhead",
+        "--straggler",
+        "--straggler-share",
+        "--network",
+        "--link",
+        "--message-bytes",
+        "--target-loss",
+        "--samples",
+        "--rounds",
+        "--seeds",
+        "--tuning-seeds",
+        "--step-sizes",
+        "--folder",
+    ],
 }
 REFUSED = {
     "sync_vs_async": [
@@ -107,6 +131,7 @@ REFUSED = {
         ("--straggler-share 2", "--straggler-share must be finite and at least 0 and at most 1, got 2"),
         ("--bandwidth -1", "--bandwidth must be finite and above 0, got -1"),
         ("--seeds 0", "--seeds must be finite and at least 1, got 0"),
+        ("--tuning-seeds 0", "--tuning-seeds must be finite and at least 1, got 0"),
         ("--within 0.5 --seeds 1 --step-sizes 0.1", "did not reach accuracy ≥ 0.95 within 0.5 s"),
     ],
     "staleness_by_hand": [
@@ -164,6 +189,17 @@ REFUSED = {
         ("--latency 0.1 0.1", "--latency must hold at least one value and none twice"),
         ("--target-accuracy 0.01 --rounds 5 --seeds 1 --straggler 1 --latency 0", "is reached before the first update"),
     ],
+    "scaling": [
+        ("--workers 4 16", "--workers must hold 1, which speed-up is relative to, got (4, 16)"),
+        ("--workers 1 3", "--workers must each divide --total-batch (256), got 3"),
+        ("--workers 1 512", "--workers must each divide --total-batch (256), got 512"),
+        ("--methods async", "--methods must hold sync, which one worker runs, got ('async',)"),
+        ("--equal-batch total total", "--equal-batch must hold at least one value and none twice"),
+        ("--network pigeons", "pigeons"),
+        ("--target-loss 0", "--target-loss must be finite and above 0, got 0"),
+        ("--overhead -1", "--overhead must be finite and at least 0 (seconds), got -1"),
+        ("--step-sizes 1", "--step-sizes must hold at least two"),
+    ],
 }
 
 
@@ -174,6 +210,11 @@ SAID = {
     "parameter_server_bottleneck": ["Fair sharing is within"],
     "all_reduce_or_parameter_server": ["ethernet 25g: sync on a ring is first in"],
     "steady_or_jitter": ["Mean seconds of a job by the laws: the same"],
+    "scaling": [
+        "equal batch per worker",
+        "Equal total batch, async: at least half of the ideal up to",
+        "sync or async: the two rules",
+    ],
     "when_workers_fail": ["the same for all methods, to the bit", "Stuck, synchronous, waits, one never returns:"],
 }
 

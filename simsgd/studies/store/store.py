@@ -17,9 +17,8 @@ from simsgd.studies.store import folders, groups, keys
 from simsgd.studies.store.checkpoints import ENDING, Checkpoint
 from simsgd.studies.store.groups import Group
 from simsgd.studies.store.keys import Described
-from simsgd.support import checks, show
+from simsgd.support import checks, sealed, show
 from simsgd.support.files import FileFormatError, OtherFormatError
-from simsgd.tape import Tape
 
 NAMES = re.compile(r"[\w.-]{1,100}")
 """Names that checkpoints may have."""
@@ -174,57 +173,17 @@ class Store:
                     best = Explanation("stale", cell.key, self._cells / kept.file, "", differences)
         return best
 
-    def tape(self, identity: Identity) -> Tape | None:
-        """Return the tape that was kept under an identity, or None; a damaged one is set aside with a warning.
+    def tape_path(self, identity: Identity) -> pathlib.Path:
+        """Return where a tape is kept, by all that its bits depend on, in a folder that is there.
 
         Args:
             identity: of the tape that a cell plays, `cell.identity.tape`.
 
         Raises:
             NotStorableError: if part of it cannot be identified.
-        """
-        wanted = keys.described(identity)
-        path = self._tape(wanted)
-        try:
-            tape = Tape.load(path)
-            if not _is_of(tape, wanted):
-                raise FileFormatError(f"{path} is a tape of something else")
-        except FileNotFoundError:
-            return None
-        except OtherFormatError as error:
-            folders.warn(f"{error}; it is recorded again")
-            return None
-        except FileFormatError as error:
-            folders.set_aside(path, error)
-            return None
-        return tape
-
-    def save_tape(self, identity: Identity, tape: Tape) -> pathlib.Path:
-        """Keep a whole tape under the identity of what it was recorded for, as an ordinary file of a tape.
-
-        Raises:
-            ValueError: if it is a tape of something else.
-            NotStorableError: if part of the identity cannot be identified.
-            OSError: if it cannot be written; what was there stays.
-        """
-        described = keys.described(identity)
-        if not _is_of(tape, described):
-            raise ValueError("tape must be the recording that identity describes, got one of something else")
-        path = self._tape(described)
-        folders.made(path.parent)
-        tape.save(path)
-        return path
-
-    def tape_path(self, identity: Identity) -> pathlib.Path:
-        """Return where the tape of an identity is kept, in a folder that is there.
-
-        Raises:
-            NotStorableError: if part of it cannot be identified.
             OSError: if the folder cannot be made.
         """
-        path = self._tape(keys.described(identity))
-        folders.made(path.parent)
-        return path
+        return folders.made(self.folder / folders.TAPES) / f"{keys.described(identity).key[:32]}.nc"
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return a place for the state of a piece of work, by a name of letters, digits, - and _.
@@ -238,6 +197,7 @@ class Store:
     def check_writable(self) -> None:
         """Raise OSError if nothing can be kept here, before anything is computed for it; sweep checkpoints of what is done."""
         folders.made(self._cells)
+        sealed.prepare()
         self._scan()
         self._sweep()
         folders.write(self.folder / folders.CONTENTS, self._summary())
@@ -269,9 +229,6 @@ class Store:
     @property
     def _cells(self) -> pathlib.Path:
         return self.folder / folders.CELLS
-
-    def _tape(self, described: Described) -> pathlib.Path:
-        return self.folder / folders.TAPES / f"{described.key[:32]}.nc"
 
     def _failed(self) -> list[Kept]:
         if not any(count for (_, status), count in self._counts.items() if status == FAILED):
@@ -360,12 +317,6 @@ class Store:
             folders.write(self.folder / folders.CONTENTS, self._summary())
         except OSError as error:
             folders.warn(f"{error} (the cells are kept; this text only says which)")
-
-
-def _is_of(tape: Tape, described: Described) -> bool:
-    """Say whether a tape is the recording that is described, as far as it goes: its end may be said in other units."""
-    found = keys.described(tape.identity).description["cell"]
-    return all(found.get(part) == described.description["cell"].get(part) for part in ("recording", "environment"))
 
 
 def _row(about: Any, counts: collections.Counter[str]) -> tuple[str, ...]:
