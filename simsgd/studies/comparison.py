@@ -190,10 +190,6 @@ class Comparison:
         labels = self._labels(setting)
         return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
 
-    def plot(self, x: str = "time", y: str | None = None, **options: Any) -> matplotlib.axes.Axes:
-        """Draw the methods at their best step sizes over the reporting seeds: `Results.plot` of `reporting`, see there."""
-        return self.reporting.plot(x, y, **options)
-
     def summary(self) -> str:
         """Return in a few lines who was first, by how much, how sure that is, and what to doubt."""
         parts = [telling.headline(self)]
