@@ -10,7 +10,7 @@ import io
 import math
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -125,6 +125,33 @@ class Learning(Recording):
         return sg.Target("accuracy", at_least=self.target_accuracy, **bounds)
 
 
+TUNING = 1_000_000
+"""The first tuning seed is so far from the first that is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing(Learning):
+    """The flags of the scenarios that compare methods, each at its best step size, on seeds that it was not chosen by."""
+
+    seeds: Count = 5
+    """how many seeds to report on"""
+    tuning_seeds: Count = 3
+    """how many other seeds to choose step sizes on: by the mean time to the target, who never arrives counts until the end"""
+    folder: Path | None = None
+    """folder that keeps finished runs, so that what was interrupted, or is asked for again, is not made again"""
+
+    def compare(
+        self, methods: Mapping[str, typing.Any], problem: sg.Problem, cluster: sg.Cluster | Mapping[str, sg.Cluster], **more
+    ) -> sg.studies.Comparison:
+        """Return `sg.compare` of methods with the seeds, step sizes and folder of the flags; `more` are further arguments."""
+        chosen_by = range(self.seed + TUNING, self.seed + TUNING + self.tuning_seeds)
+        seeds = {"seeds": self.all_seeds, "tuning_seeds": chosen_by, "folder": self.folder}
+        found = sg.compare(methods, problem, cluster, step_sizes=self.step_sizes, **seeds, **more)
+        if (found.seconds == 0).any():
+            raise ValueError(f"--target-accuracy {self.target_accuracy:g} is reached before the first update: ask for more")
+        return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class InRounds(Learning):
     """The flags of the scenarios that evaluate the model after each round of n gradients, for n workers."""
@@ -141,7 +168,7 @@ class InRounds(Learning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timed(Learning):
+class Timed(Comparing):
     """The flags of the scenarios that evaluate the model by the clock."""
 
     latency: Latency = 0.001
@@ -156,7 +183,7 @@ class Timed(Learning):
 
     @property
     def goal(self) -> dict[str, typing.Any]:
-        """What `tune` is told: the target with its bound, and when to evaluate."""
+        """What `compare` is told: the target with its bound, and when to evaluate."""
         within, kept = sg.Seconds(self.within), sg.Seconds(min(self.kept, self.within))
         return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Seconds(self.evaluate_every)}
 

@@ -11,13 +11,13 @@ the two are measured and printed; figures and runs are saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import common
 import numpy as np
-from measuring import Tuned, spread, table, tune
+from measuring import table
 from pictures.sync_vs_async import draw
 
 import simsgd as sg
@@ -47,6 +47,7 @@ class Flags(common.Timed):
     kept: common.Seconds = 2.0
     evaluate_every: common.Seconds = 0.1
     step_sizes: tuple[common.Positive, ...] = STEP_SIZES
+    seeds: common.Count = 10
 
     def made(self) -> tuple[sg.Problem, sg.Cluster]:
         """Return what is learned, and the cluster, whose last workers are the stragglers."""
@@ -61,92 +62,104 @@ class Flags(common.Timed):
 
 def sync_vs_async(flags: Flags, saved: common.Saved) -> None:
     """Measure, print, draw and save."""
-    tuned = {name: measure(name, flags) for name in METHODS}
-    saved.text(trade_offs(tuned), verdict(*tuned.values(), flags), name="trade_offs.txt")
-    runs = {name: long_run(name, tuned, flags) for name in METHODS}
+    found = compare(flags)
+    runs = {name: long_run(name, found, flags) for name in METHODS}
+    saved.text(trade_offs(found, runs), verdict(found, flags), found.summary(), name="trade_offs.txt")
     for name, run in runs.items():
         saved.run(run, f"{name}.nc")
         print(run.summary(flags.target(kept=sg.Seconds(flags.kept))), end="\n\n")
     slow = common.how_many(flags.straggler_share, flags.workers)
     title = f"{flags.workers} workers, {slow} of them {flags.straggler:g} times slower"
-    for name, figure in draw(runs, tuned, flags.target(), flags.compute_seconds, flags.straggler, title):
+    for name, figure in draw(runs, found, flags.target(), flags.compute_seconds, flags.straggler, title):
         saved.figure(figure, f"{name}.png")
 
 
-def measure(name: str, flags: Flags) -> Tuned:
-    """Tune a method's step size over all seeds."""
+def compare(flags: Flags) -> sg.studies.Comparison:
+    """Tune both methods, and run them at their best step sizes on all seeds."""
     problem, cluster = flags.made()
-    tuned = tune(flags, METHODS[name], problem, cluster, **flags.goal, progress=None)
-    if not np.isfinite(tuned.medians[tuned.best]):
-        raise ValueError(
-            f"{name} SGD did not reach {flags.target()} within {flags.within:g} s at any of the step sizes {flags.step_sizes}: "
-            "raise --within, lower --target-accuracy or try other --step-sizes"
-        )
-    return tuned
+    found = flags.compare(METHODS, problem, cluster, **flags.goal)
+    for name in METHODS:
+        if not np.isfinite(found.seconds.sel({"method": name})).any():
+            raise ValueError(
+                f"{name} SGD did not reach {flags.target()} within {flags.within:g} s on any seed, at the best of the step "
+                f"sizes {flags.step_sizes}: raise --within, lower --target-accuracy or try other --step-sizes"
+            )
+    return found
 
 
-def long_run(name: str, tuned: dict[str, Tuned], flags: Flags) -> sg.Run:
+def long_run(name: str, found: sg.studies.Comparison, flags: Flags) -> sg.Run:
     """Return one run over the stretch of time that is the same for both methods, at the best step size, for the curves."""
-    stretch, optimizer = 1.5 * max(min(each.medians) for each in tuned.values()), sg.optimizers.sgd(tuned[name].step_size)
-    spacing = sg.Seconds(flags.evaluate_every)
-    return sg.simulate(METHODS[name], *flags.made(), optimizer, sg.Seconds(stretch), flags.seed, evaluate_every=spacing)
+    stretch = sg.Seconds(1.5 * max(time.value for time in found.ranking.times))
+    optimizer, spacing = sg.optimizers.sgd(found.step_sizes[name]), sg.Seconds(flags.evaluate_every)
+    return sg.simulate(METHODS[name], *flags.made(), optimizer, stretch, flags.seed, evaluate_every=spacing)
 
 
 # --- telling -------------------------------------------------------------------------------------------------------------
 
 
-def trade_offs(tuned: dict[str, Tuned]) -> str:
-    """Return the six trade-offs as a table: medians over the seeds."""
-
-    def stale(m: Tuned) -> str:
-        mean = m.median(lambda run: run.tape.staleness.mean())
-        return f"mean {mean:.1f}, 95% {m.median(lambda run: np.quantile(run.tape.staleness, 0.95)):.0f} versions"
-
-    def throughput(m: Tuned) -> str:
-        updates, samples = (m.median(lambda run, what=what: run.throughput[what]) for what in ("updates", "samples"))
-        return f"{updates:.1f} updates/s, {samples:,.0f} samples/s"
-
-    def needed(m: Tuned) -> str:
-        updates, samples = (m.median(lambda run, what=what: getattr(run.to_target(), what)) for what in ("updates", "samples"))
-        return f"{updates:,.0f} updates, {samples:,.0f} samples"
-
-    def usable(m: Tuned) -> str:
-        good = np.array(m.step_sizes)[m.medians <= 2 * m.medians[m.best]]
-        largest = max(np.array(m.step_sizes)[np.isfinite(m.medians)])
-        never = f", above {largest:g} never" if largest < m.step_sizes[-1] else ""
-        return f"{good[0]:g} to {good[-1]:g}, best {m.step_size:g}{never}"
-
-    questions: dict[str, Callable[[Tuned], str]] = {
-        "workers wait": lambda m: f"{m.median(lambda run: run.dataset['waiting'].values.mean()):.0%} of the time",
-        "staleness of gradients": stale,
-        "throughput": throughput,
-        "updates to the target": needed,
-        "seconds to the target": lambda m: spread(m.seconds[:, m.best]),
-        "step sizes that take at most 2× the best time": usable,
-    }
-    return table(["", *tuned], [[question, *map(answer, tuned.values())] for question, answer in questions.items()])
-
-
-def verdict(synchronous: Tuned, asynchronous: Tuned, flags: Flags) -> str:
-    """Return who wins and why: time to the target = updates needed / updates per second."""
-    factor = synchronous.medians[synchronous.best] / asynchronous.medians[asynchronous.best]
-    rate, more = (
-        asynchronous.median(measure) / synchronous.median(measure)
-        for measure in (lambda run: run.throughput["updates"], lambda run: run.to_target().updates)
+def trade_offs(found: sg.studies.Comparison, runs: dict[str, sg.Run]) -> str:
+    """Return the six trade-offs as a table: medians over the seeds, of time restricted means."""
+    columns = []
+    for name in METHODS:
+        middle = medians(found, name)
+        stale = np.quantile(runs[name].tape.staleness, 0.95)
+        columns.append(
+            [
+                f"{middle['waiting']:.0%} of the time",
+                f"mean {middle['mean_staleness']:.1f}, 95% {stale:.0f} versions",
+                f"{middle['updates_per_second']:.1f} updates/s, {middle['samples_per_second']:,.0f} samples/s",
+                f"{middle['updates_to_target']:,.0f} updates, {middle['samples_to_target']:,.0f} samples",
+                str(found.ranking.times[found.ranking.labels.index(name)]),
+                usable(found, name),
+            ]
+        )
+    questions = (
+        *("workers wait", "staleness of gradients", "throughput", "updates to the target", "seconds to the target"),
+        "step sizes that take at most 2× the best time",
     )
-    winner, target = "asynchronous" if factor > 1 else "synchronous", flags.target()
-    outcome = f"{winner} SGD reaches {target} first, {max(factor, 1 / factor):.2f} times sooner"
-    lines = [
-        f"{outcome if factor != 1 else f'both reach {target} at the same moment'} (medians of {flags.seeds} seeds).",
-        f"Why: asynchronous makes {rate:.1f} times as many updates per second and needs {more:.1f} times as many.",
-        f"At one step size, asynchronous SGD moves {flags.workers} times as far with the same {flags.workers} gradients: it "
-        "steps with each, synchronous SGD with their average.",
-        f"(Reached: at the first of the evaluations, every {flags.evaluate_every:g} s, that keep it for {flags.kept:g} s.)",
-    ]
-    for name, tuned in (("synchronous", synchronous), ("asynchronous", asynchronous)):
-        if tuned.best in (0, len(tuned.step_sizes) - 1):
-            lines.append(f"Note: the best step size of {name} SGD is at the edge of the grid: try more --step-sizes.")
-    return "\n".join(lines)
+    return table(["", *METHODS], list(zip(questions, *columns, strict=True)))
+
+
+def medians(found: sg.studies.Comparison, name: str) -> dict[str, float]:
+    """Return medians over the reporting seeds; of what it takes to the target infinite where most never reached it."""
+    told = found.dataset.sel({"method": name}).drop_dims("evaluation")
+    ended = found.dataset.sel({"method": name})[["time", "updates", "samples"]].max("evaluation")
+    told = told.assign({f"{what}_per_second": ended[what] / ended.time for what in ("updates", "samples")})
+    names = ("waiting", "mean_staleness", "updates_per_second", "samples_per_second", "updates_to_target", "samples_to_target")
+    return {each: float(told[each].fillna(np.inf).median()) for each in names}
+
+
+def usable(found: sg.studies.Comparison, name: str) -> str:
+    """Return which step sizes were good on the seeds of tuning, and from where on none arrived."""
+    choice, size = found.tuned.choices[name, ()], found.step_sizes[name]
+    seconds = {each: score.seconds for each, score in choice.tried.items()}
+    good = [each for each in seconds if seconds[each] <= 2 * seconds[size]]
+    largest = max((each for each, count in choice.arrived.items() if count), default=size)
+    never = f", above {largest:g} never" if largest < max(seconds) else ""
+    return f"{good[0]:g} to {good[-1]:g}, best {size:g}{never}"
+
+
+def verdict(found: sg.studies.Comparison, flags: Flags) -> str:
+    """Return who wins and why: time to the target = updates needed / updates per second."""
+    target, (winner, other) = flags.target(), found.ranking.labels
+    pair = sg.studies.statistics.compare_pair(*(found.seconds.sel({"method": name}) for name in (other, winner)), flags.within)
+    size = (
+        f"{pair.value:.2f} times sooner" if pair.unit == "×" else f"{pair.value:.3g} s sooner (who never arrives, at the end)"
+    )
+    ends = "" if np.isnan(pair.low) else f" ({pair.low:.3g} to {pair.high:.3g})"
+    sure = "" if pair.separated else " The two are not separated."
+    synchronous, asynchronous = (medians(found, name) for name in METHODS)
+    rate, more = (asynchronous[what] / synchronous[what] for what in ("updates_per_second", "updates_to_target"))
+    return "\n".join(
+        [
+            f"{winner} SGD reaches {target} first, {size}{ends}; {flags.seeds} seeds.{sure}",
+            f"Why: asynchronous makes {rate:.1f} times as many updates per second and needs {more:.1f} times as many.",
+            f"At one step size, asynchronous SGD moves {flags.workers} times as far with the same {flags.workers} gradients: "
+            "it steps with each, synchronous SGD with their average.",
+            f"(Reached: at the first of the evaluations, every {flags.evaluate_every:g} s, that keep it for {flags.kept:g} s. "
+            "Numbers in brackets: 95% intervals.)",
+        ]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -72,6 +72,7 @@ MAY_IMPORT = {
             "measures",
             "method",
             "optimizers",
+            "plots",
             "problems",
             "protocols",
             "provenance",
@@ -87,6 +88,7 @@ MAY_IMPORT = {
         *("cluster", "faults", "method", "networks", "optimizers", "problems", "protocols", "recording", "replaying", "run"),
         *("simulation", "stopping", "support", "tape", "times", "work"),
     },
+    "pytest_plugin": {"studies"},
     "__init__": set(),
 }
 ONLY_USERS = {
@@ -106,6 +108,7 @@ ONLY_USERS = {
     "h5netcdf": set(),
     "h5py": {"support"},
     "pickle": {"executing", "testing"},  # to send work to processes; to ask whether methods can be
+    "pytest": {"pytest_plugin"},
     "cloudpickle": {"executing"},
     "loky": {"executing"},
     "tyro": set(),

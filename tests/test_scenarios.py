@@ -15,7 +15,7 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 sys.path.append(str(SCENARIOS))  # as Python puts a script's own folder there
 common, measuring, ranking, shelf = map(importlib.import_module, ("common", "measuring", "ranking", "shelf"))
 SMALL = {
-    "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 1 --target-accuracy 0.8 --within 40 "
+    "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 --within 40 "
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
@@ -61,7 +61,8 @@ FILES = {
 EVERYWHERE = ["--output", "--compilation-cache"]
 RECORDING = [*EVERYWHERE, "--seed", "--workers", "--compute-seconds", "--compute-variation"]
 LEARNING = [*RECORDING, "--seeds", "--step-sizes", "--target-accuracy"]
-TIMED = [*LEARNING, "--latency", "--within", "--kept", "--evaluate-every"]
+COMPARING = [*LEARNING, "--tuning-seeds", "--folder"]
+TIMED = [*COMPARING, "--latency", "--within", "--kept", "--evaluate-every"]
 IN_ROUNDS = [*LEARNING, "--rounds", "--kept-rounds"]
 FLAGS = {
     "sync_vs_async": [*TIMED, "--straggler", "--straggler-share", "--bandwidth"],
@@ -145,6 +146,7 @@ REFUSED = {
         ("--straggler-share 2", "--straggler-share must be finite and at least 0 and at most 1, got 2"),
         ("--bandwidth -1", "--bandwidth must be finite and above 0, got -1"),
         ("--seeds 0", "--seeds must be finite and at least 1, got 0"),
+        ("--tuning-seeds 0", "--tuning-seeds must be finite and at least 1, got 0"),
         ("--within 0.5 --seeds 1 --step-sizes 0.1", "did not reach accuracy ≥ 0.95 within 0.5 s"),
     ],
     "staleness_by_hand": [

@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import simsgd as sg
+from simsgd.studies import study as studying
 from simsgd.studies import telling
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.tuning import Score, best
@@ -121,9 +125,28 @@ def test_the_best_is_found_for_each_cluster():
     assert found.seconds.sel(cluster="slow").item() == alone("async", found.step_sizes["async", "slow"], 0)
     assert found.tuning.axes.keys() == {"method", "cluster", "step_size", "seed"}
     assert found.rank(cluster="fast").labels == ("async",)
+    assert found.of(cluster="fast").seconds().values.tolist() == [[found.seconds.sel(cluster="fast").values[0].tolist()]]
     with pytest.raises(ValueError, match=r"ranking is by setting here: use \.rank\(cluster=…\)"):
         found.ranking  # noqa: B018
     assert "cluster fast" in found.summary()
+
+
+def test_scores_over_settings_are_areas_under_performance_profiles():
+    """For each setting max(0, 4 − ratio to the fastest)/3; their mean."""
+    problems = {"easy": PROBLEM, "hard": PROBLEM}
+    until = {"easy": TARGET, "hard": dataclasses.replace(TARGET, at_most=0.02, within=sg.Seconds(20))}
+    found = compared({"half": sg.methods.asynchronous(0.1), "async": sg.methods.asynchronous(0.2)}, problems, until=until)
+    spent = {}
+    for name, where in itertools.product(found.methods, problems):
+        seconds = found.seconds.sel({"method": name, "problem": where}).values
+        arrived = int(np.isfinite(seconds).sum())
+        spent[name, where] = np.nan_to_num(seconds, nan=until[where].within.seconds).sum() / arrived if arrived else math.inf
+    for name in found.methods:
+        ratios = [spent[name, where] / min(spent[other, where] for other in found.methods) for where in problems]
+        assert found.scores[name] == pytest.approx(np.mean([max(0, 4 - ratio) / 3 for ratio in ratios]))
+    assert f"async {found.scores['async']:.2f}" in found.summary()
+    with pytest.raises(ValueError, match="scores need several settings"):
+        compared({"async": sg.methods.asynchronous(0.2)}).scores  # noqa: B018
 
 
 def test_each_problem_has_a_target_and_a_problem_may_depend_on_the_seed():
@@ -134,8 +157,7 @@ def test_each_problem_has_a_target_and_a_problem_may_depend_on_the_seed():
     assert found.seconds.dims == ("method", "problem", "seed")
     assert found.seconds.sel(problem="easy").values.tolist() == [[alone("async", 0.2, seed) for seed in range(2)]]
     one = sg.problems.quadratic(spectrum=(1.0, 0.6))
-    run = sg.simulate(methods["async"], one, CLUSTER, until=hard, seed=1, evaluate_every=EVERY)
-    assert found.seconds.sel(problem="hard", seed=1).item() == run.to_target().seconds
+    assert found.seconds.sel(problem="hard", seed=1).item() == compared(methods, one, until=hard, seeds=[1]).seconds.item()
 
 
 def test_tuning_on_what_is_reported_is_refused_unless_asked_for_and_then_called_optimistic():
@@ -166,6 +188,12 @@ def test_the_winners_curse_on_real_runs():
     assert len(set(tried.values())) > 4  # they do vary
     fresh = restricted[16:].mean()  # what the chosen one, like any of them, takes on other seeds
     assert tried[best(tried)].seconds < 0.8 * fresh
+
+
+def test_a_target_that_is_reached_at_the_start_is_cautioned_about():
+    easy = dataclasses.replace(TARGET, at_most=100.0)
+    found = compared({"async": sg.methods.asynchronous(0.2)}, until=easy, seeds=1)
+    assert "CAUTION: the target is reached before the first update: ask for more." in found.summary()
 
 
 def test_a_failed_run_is_told_and_never_arrives():
@@ -205,7 +233,7 @@ def test_the_summary_says_of_each_method_how_many_arrived_and_how_it_compares_wi
 def test_methods_that_are_the_same_share_the_first_rank():
     found = compared({"one": sg.methods.asynchronous(0.2), "same": sg.methods.asynchronous(0.2)}, seeds=3)
     assert (found.ranking.best, found.ranking.worst) == ((1, 1), (2, 2))
-    assert "not separated: no number of seeds seems to separate them" in found.summary()
+    assert "Not separated from one, and how many more seeds might do it: same (none)." in found.summary()
 
 
 def test_seeds_are_added_until_methods_are_separated_and_no_longer():
@@ -229,6 +257,15 @@ def test_the_dataset_has_what_was_chosen_and_what_came_of_it(both):
     assert {"loss", "time", "status"} <= set(data)
 
 
+@pytest.mark.parametrize("kind", ["curves", "bars"])
+def test_the_figure_of_a_paper(both, kind):
+    axes = both.plot(kind=kind)
+    assert {name for name in METHODS if any(name in text.get_text() for text in axes.figure.findobj(Text))} == set(METHODS)
+    plt.close(axes.figure)
+    with pytest.raises(TypeError, match="cluster"):
+        both.plot(cluster="fast")
+
+
 @pytest.mark.parametrize("format", ["text", "markdown", "latex"])
 def test_the_table_of_a_paper(both, format):
     text = both.table(format)
@@ -238,8 +275,38 @@ def test_the_table_of_a_paper(both, format):
         both.table("word")
 
 
+def test_with_a_folder_nothing_is_made_twice_when_grids_grow_or_seeds_are_added(tmp_path, monkeypatch):
+    given, made, play = {"methods": {"async": sg.methods.asynchronous}, "folder": tmp_path}, [], studying.play_group
+
+    def counting(cells, *others):
+        made.extend(cells)
+        return play(cells, *others)
+
+    monkeypatch.setattr(studying, "play_group", counting)
+    first = compared(**given)
+    assert len(made) == 3 + 2
+    again = compared(**given)
+    assert len(made) == 3 + 2
+    more = compared(**given, step_sizes=[*SIZES, 1.6], seeds=3)
+    assert len(made) == 3 + 2 + 1 + 1
+    assert again.reporting == first.reporting
+    assert again.summary() == first.summary()
+    assert more.seconds.isel(seed=slice(2)).values.tolist() == first.seconds.values.tolist()
+
+
+def test_what_a_study_takes_is_passed_on():
+    with pytest.raises(sg.BoundError, match="memory"):
+        compared(seeds=1, memory=1.0)
+    with pytest.raises(
+        TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, keep_tapes, retry_failed, patience"
+    ):
+        compared(sedes=3)
+
+
 def test_it_shows_itself(both):
-    assert repr(both).startswith("Comparison(2 methods to loss ≤ 0.05, kept for 1 s, within 12 s; 3 reporting seeds")
+    assert repr(both).startswith(
+        "Comparison(2 methods to loss ≤ 0.05, kept for 1 s, within 12 s (evaluated every 0.5 s); 3 reporting seeds"
+    )
     page = both._repr_html_()
     assert "<table>" in page
     assert "3 configurations" in page
@@ -270,7 +337,7 @@ async_only = {"async": sg.methods.asynchronous}
         ({"step_sizes": []}, ValueError, r"step_sizes must hold at least one step size, got none"),
         ({"step_sizes": [0.1, 0.0]}, ValueError, r"step_sizes\[1\] must be a finite number above 0, got 0"),
         ({"step_sizes": [0.1, -1]}, ValueError, r"step_sizes\[1\] must be a finite number above 0, got -1"),
-        ({"step_sizes": [0.1, 0.1]}, ValueError, r"step_sizes must not hold a step size twice, got 0.1 again"),
+        ({"step_sizes": [0.1, 0.1]}, ValueError, r"must not hold a step size twice .*, got 0.1 after 0.1"),
         ({"step_sizes": 0.1}, TypeError, r"step_sizes must be a sequence such as \[0.01, 0.1, 1.0\], got 0.1"),
         ({"step_sizes": {"sync": [0.1]}}, ValueError, r"must name the methods that are tuned, sync, async, got 'sync'"),
         (

@@ -54,11 +54,14 @@ def killing(tmp_path):
 
 
 def test_a_dask_worker_killed_in_mid_study(tmp_path):
-    """Dask gives the work to another worker; nothing is lost or handed over twice."""
+    """Dask gives the work to another worker; nothing is lost or handed over twice. Files are saved as ever beside a client."""
     kept = Kept()
     recordings, groups = killing(tmp_path)
     with dask() as executor:
         executed(kept, recordings, groups, executor, executor)
+        tape = attempt(ask(sg.Cell(sg.methods.asynchronous(0.1), sg.problems.quadratic(), CLUSTER, until=sg.Updates(9)))).tape
+        tape.save(tmp_path / "tape.nc")
+    assert sg.Tape.load(tmp_path / "tape.nc") == tape
     assert (tmp_path / "killed").exists()
     assert {name: outcome[:2] for name, outcome in kept.outcomes.items()} == {str(n): [n, 50 + n % 2] for n in range(12)}
     assert os.getpid() not in {pid for _, _, pid in kept.outcomes.values()}

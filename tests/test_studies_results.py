@@ -221,26 +221,32 @@ def test_a_table_counts_those_that_never_arrive():
     made = results({"a": [2, 4, 11, 11], "b": [3, 5, 4, 4]})
     lines = made.table("text").splitlines()
     assert lines[0].split("  ")[:2] == ["method", "arrived"]
-    assert lines[1].split() == ["a", "2", "of", "4", "–", "6.5", "13"]
-    assert lines[2].split() == ["b", "4", "of", "4", "4", "4", "4"]
-    assert lines[-1] == "Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s."
+    assert re.fullmatch(r"a +2 of 4 +– +6\.5 \([\d.]+ to [\d.]+\) +13", lines[1])
+    assert re.fullmatch(r"b +4 of 4 +4 +4 \([\d.]+ to [\d.]+\) +4", lines[2])
+    assert lines[-1] == "Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s. Intervals of 95%."
 
 
 def test_a_shorter_horizon_is_not_kept_by_those_that_come_later():
-    assert results({"a": [2, 4, 8]}).table("text", horizon=5).splitlines()[1].split() == [
-        "a",
-        "2",
-        "of",
-        "3",
-        "4",
-        "3.667",
-        "5.5",
-    ]
+    row = results({"a": [2, 4, 8]}).table("text", horizon=5).splitlines()[1]
+    assert re.fullmatch(r"a +2 of 3 +4 +3\.67 \(.*\) +5\.5", row)
 
 
 def test_who_diverged_or_failed_never_arrived_and_who_is_not_there_is_not_counted(found):
-    rows = [line.split() for line in found.table("text").splitlines()[1:3]]
-    assert rows == [["sync", "1", "of", "2", "–", "7", "14"], ["async", "1", "of", "3", "–", "7.333", "22"]]
+    sync, other = found.table("text").splitlines()[1:3]
+    assert re.fullmatch(r"sync +1 of 2 +– +7 \(.*\) +14", sync)
+    assert re.fullmatch(r"async +1 of 3 +– +7\.33 \(.*\) +22", other)
+
+
+def test_a_row_is_compared_with_the_baseline_by_seed():
+    """Ratios 2, 3, 2, of those seeds that both have; where one never arrives, differences of min(T, H)."""
+    made = results({"base": [4, 6, 8, None], "fast": [2, 2, 4, 1], "sooner": [2, 11, 3, 1], "later": [4, 11, 9, 1]})
+    lines = made.table("text", baseline="base").splitlines()
+    assert lines[0].endswith("against base")
+    fast, sooner, later = (re.split("  +", line)[-1] for line in lines[2:5])
+    pair = sg.studies.statistics.compare_pair([4, 6, 8], [2, 2, 4], 10)
+    assert fast == f"{12 ** (1 / 3):.3g}× ({pair.low:.3g} to {pair.high:.3g})"
+    assert sooner.startswith("1 s sooner")  # (2 − 4 + 5) / 3
+    assert later.startswith("1.67 s later")  # (0 + 4 + 1) / 3
 
 
 def test_each_combination_of_the_other_axes_is_a_row():

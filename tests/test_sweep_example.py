@@ -1,5 +1,7 @@
 """An example to copy: a parametrised sweep of your own, 3 methods × 4 worker counts × 5 seeds on the digits.
 
+The fixture `simsgd_simulate`, which comes with simsgd, is `sg.simulate` but for two things: what was asked for before is not
+made again (with `--simsgd-cache` in later sessions too), and a case that fails shows the line that makes its run again.
 Cases share compiled players: `problems.digits()` is made once, `optimizers.sgd` keeps its numbers outside the compiled code,
 so a player compiles once for each method and number of workers, whatever the seed, the step size or the length. What the cases
 measured is collected in one table, which the last test reads; `python -m pytest tests/test_sweep_example.py -s` prints it.
@@ -29,10 +31,10 @@ def seconds_to_target():
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_method_reaches_the_target(method, workers, seed, seconds_to_target):
+def test_method_reaches_the_target(method, workers, seed, seconds_to_target, simsgd_simulate):
     protocol, optimizer = METHODS[method]
     cluster = sg.Cluster(workers, sg.times.ShiftedExponential(shift=0.05, mean=0.1))
-    run = sg.simulate(protocol, sg.problems.digits(), cluster, optimizer, TARGET, seed=seed, evaluate_every=sg.Seconds(0.1))
+    run = simsgd_simulate(protocol, sg.problems.digits(), cluster, optimizer, TARGET, seed, evaluate_every=sg.Seconds(0.1))
     assert run.status == "target reached"
     seconds_to_target[method, workers, seed] = run.to_target().seconds
 

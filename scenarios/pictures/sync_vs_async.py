@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from drawing import colour_of, crosses, timelines
 from matplotlib.figure import Figure
-from measuring import Tuned
 
 import simsgd as sg
 
@@ -16,7 +15,7 @@ Runs = Mapping[str, sg.Run]
 
 
 def draw(
-    runs: Runs, tuned: Mapping[str, Tuned], target: sg.Target, compute_seconds: float, straggler: float, title: str
+    runs: Runs, found: sg.studies.Comparison, target: sg.Target, compute_seconds: float, straggler: float, title: str
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the figures, each with its name."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
@@ -39,7 +38,7 @@ def draw(
     ax.set_title(f"1% are staler than shown, up to {stale.max()} versions; synchronous: always 0", fontsize=10)
     yield "staleness", ax.figure
     yield "at_a_glance", draw_at_a_glance(runs, compute_seconds, title)
-    yield "step_sizes", draw_step_sizes(tuned)
+    yield "step_sizes", draw_step_sizes(found)
 
 
 def draw_at_a_glance(runs: Runs, compute_seconds: float, title: str) -> Figure:
@@ -55,15 +54,16 @@ def draw_at_a_glance(runs: Runs, compute_seconds: float, title: str) -> Figure:
     return figure
 
 
-def draw_step_sizes(tuned: Mapping[str, Tuned]) -> Figure:
-    """Draw the time to the target against the step size."""
+def draw_step_sizes(found: sg.studies.Comparison) -> Figure:
+    """Draw the time to the target against the step size, as the tuning found it."""
     figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for name, each in tuned.items():
-        reached, sizes = np.isfinite(each.medians), np.array(each.step_sizes)
-        ax.plot(sizes[reached], each.medians[reached], "o-", color=colour_of(name), label=name)
-        crosses(ax, sizes[~reached], colour_of(name))
+    for name in found.methods:
+        tried, arrived = (getattr(found.tuned.choices[name, ()], what) for what in ("tried", "arrived"))
+        reached = {size: score.seconds for size, score in tried.items() if arrived[size]}
+        ax.plot(list(reached), list(reached.values()), "o-", color=colour_of(name), label=name)
+        crosses(ax, np.array([size for size in tried if not arrived[size]]), colour_of(name))
     ax.set(xscale="log", yscale="log", xlabel="step size", ylabel="simulated seconds to the target")
-    ax.set_title("time to the target; × at the top: not reached in time", fontsize=10)
+    ax.set_title(f"restricted means of {len(found.tuned.seeds)} tuning seeds; × at the top: never reached", fontsize=10)
     ax.grid(alpha=0.25)
     ax.legend()
     return figure

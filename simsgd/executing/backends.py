@@ -6,6 +6,7 @@ What comes back is `Done`, or `Raised` with the error of the work itself. All el
 from __future__ import annotations
 
 import pickle
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -156,7 +157,8 @@ class Sending:
         sent = [self.prepared(what, thing) for thing in further]
 
         def send(parcel: Parcel) -> Future[Any]:
-            return self.executor.submit(carried_out_there, self.surroundings, sign, parcel, *sent)
+            nonce = secrets.token_hex(8)  # some executors answer an equal call with an old result
+            return self.executor.submit(carried_out_there, nonce, self.surroundings, sign, parcel, *sent)
 
         return _Sent(send, parcel, self._pace)
 
@@ -256,7 +258,7 @@ def carried_out(sign: Sign | None, function: Callable[..., Any], *arguments: Any
 
 
 def carried_out_there(
-    surroundings: Surroundings | None, sign: Sign | None, parcel: Parcel, *further: Parcel
+    nonce: str, surroundings: Surroundings | None, sign: Sign | None, parcel: Parcel, *further: Parcel
 ) -> Ended | Lacking:
     """Do work that came in parcels, and say how it ended, so that it can be sent back."""
     with beating(sign):

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from simsgd.problems.making import remembered
 from simsgd.problems.problem import Parameters, Problem
 
 UNNAMED = "arr_0"
@@ -61,6 +62,7 @@ def arrays_from_npz(folder: str | os.PathLike[str], files: str = "*.npz", but: s
     return {name: np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for name, arrays in parts.items()}
 
 
+@remembered
 def from_npz(
     folder: str | os.PathLike[str],
     init: Callable[[jax.Array], Parameters],

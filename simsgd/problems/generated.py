@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simsgd.problems.making import remembered
 from simsgd.problems.problem import Batch, Problem
 from simsgd.problems.vectors import DistanceTo, Zeros
 from simsgd.stopping import Target
@@ -26,6 +27,7 @@ NEWTON_STEPS = 100
 
 
 @functools.lru_cache(maxsize=8)
+@remembered
 def least_squares(
     dimensions: int = 20, samples: int = 1000, condition: float = 10.0, noise: float = 0.1, batch_size: int = 32, seed: int = 0
 ) -> Problem:
@@ -70,6 +72,7 @@ def least_squares(
 
 
 @functools.lru_cache(maxsize=8)
+@remembered
 def logistic_regression(
     dimensions: int = 20,
     samples: int = 1000,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from simsgd.problems.making import remembered
 from simsgd.problems.problem import Batch, Parameters, Problem
 from simsgd.stopping import Target
 from simsgd.support import checks, rng
@@ -34,6 +35,7 @@ DEEPEST = 6
 
 
 @functools.lru_cache(maxsize=8)
+@remembered
 def characters(
     layers: int = 1, width: int = 32, heads: int = 4, context: int = 32, length: int = 65_536, batch_size: int = 16
 ) -> Problem:

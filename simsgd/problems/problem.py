@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +97,8 @@ class Problem:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     target: Target | None = None
     partition: Partition | None = None
+    made_by: ClassVar[str | None] = None
+    """The call that made it, such as "sg.problems.digits()", or None where it is not known; for a reader, and no part of it."""
 
     def __post_init__(self) -> None:
         forked.check()
@@ -237,7 +239,11 @@ class Problem:
         """
         way = EqualShares() if by is None else by
         made = partition(self.data, self.samples, self.batch_size, workers, way, replacement, worker_losses)
-        return dataclasses.replace(self, partition=made)
+        problem = dataclasses.replace(self, partition=made)
+        if self.made_by is not None:
+            told = f"{workers}, by=sg.problems.{way!r}, replacement={replacement}, worker_losses={worker_losses}"
+            object.__setattr__(problem, "made_by", f"{self.made_by}.partitioned({told})")
+        return problem
 
     def check_workers(self, workers: int) -> None:
         """Raise ValueError unless the problem can be learned by so many workers: by any number, if it is not partitioned."""

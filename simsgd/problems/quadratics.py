@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems.divisions import GivenShares
+from simsgd.problems.making import remembered
 from simsgd.problems.problem import Batch, Problem
 from simsgd.problems.vectors import DistanceTo, Zeros
 from simsgd.support import checks
 
 
+@remembered
 def quadratics(
     optima: Any, curvatures: Any = 1.0, noise: float = 0.0, batch_size: int = 1, worker_losses: bool = False
 ) -> Problem:

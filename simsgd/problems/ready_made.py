@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simsgd.problems.making import remembered
 from simsgd.problems.networks import (
     InitialFilters,
     InitialNetwork,
@@ -30,6 +31,7 @@ from simsgd.support import checks, rng
 
 
 @functools.lru_cache(maxsize=8)
+@remembered
 def digits(model: str = "mlp", hidden: int = 32, batch_size: int = 32) -> Problem:
     """Handwritten digits (scikit-learn's, 8×8 pixels): 1,437 training and 360 test samples, ten classes.
 
@@ -84,6 +86,7 @@ def _model(model: str, hidden: int) -> tuple[Callable[..., Any], Metric, Metric,
     return InitialNetwork(widths), cross_entropy, accuracy, f" with {hidden} hidden units" if model == "mlp" else ""
 
 
+@remembered
 def quadratic(
     spectrum: Sequence[float] = (1.0, 0.3, 0.1), noise: float = 0.0, samples: int = 1024, batch_size: int = 1
 ) -> Problem:

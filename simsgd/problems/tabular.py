@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simsgd.problems.making import remembered
 from simsgd.problems.networks import InitialNetwork, accuracy, cross_entropy, network
 from simsgd.problems.problem import Batch, Parameters, Problem
 from simsgd.stopping import Target
@@ -19,6 +20,7 @@ TESTS = 5
 
 
 @functools.lru_cache(maxsize=8)
+@remembered
 def tabular(name: str, hidden: int = 0, batch_size: int = 16) -> Problem:
     """A small table that ships with scikit-learn, learned by a linear model or a network with one hidden layer.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 from typing import NamedTuple
 
 from simsgd.cluster import Cluster
 from simsgd.protocols import Protocol
 from simsgd.recording.recorder import Recording
 from simsgd.stopping import Rule, limits
+from simsgd.support import files
 from simsgd.tape import Tape
 from simsgd.work import Work
 
@@ -41,8 +44,26 @@ class Recorded(NamedTuple):
     error: Exception | None = None
 
 
-def attempt(ask: Ask) -> Recorded:
-    """Record as far as possible."""
+def attempt(ask: Ask, path: pathlib.Path | None = None) -> Recorded:
+    """Record as far as possible, unless there is a file of the tape; one that was recorded to its end is kept there.
+
+    Args:
+        ask: what is to be recorded.
+        path: where its tape is kept, named by all that it depends on; None for nowhere.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    if path is not None:
+        with contextlib.suppress(FileNotFoundError, files.FileFormatError):  # what cannot be read is recorded anew
+            return Recorded(Tape.load(path))
+    recorded = _recorded(ask)
+    if path is not None and recorded.tape is not None and recorded.error is None:
+        recorded.tape.save(path)
+    return recorded
+
+
+def _recorded(ask: Ask) -> Recorded:
     end = limits(ask.until, ask.batch_size)
     recording: Recording | None = None
     try:

@@ -25,11 +25,13 @@ from simsgd.studies import halving as rungs
 from simsgd.studies.comparison import Comparison, Tuned, budgets
 from simsgd.studies.entrants import Entrant, Given, named
 from simsgd.studies.trials import Labels, Setting, Trial, Trials
-from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner
+from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner, rounded
 from simsgd.support import checks
 
 TUNING = 1_000_000
 """The first tuning seed, unless told otherwise: beyond all reporting seeds."""
+OF_STUDY, OF_RUN = ("memory", "lanes", "devices", "keep_tapes"), ("retry_failed", "patience")
+"""Further arguments that are passed on to `Study` and to its `run`."""
 
 
 def compare(
@@ -55,6 +57,7 @@ def compare(
     report_tuning_seeds: bool = False,
     separate: bool = False,
     most_seeds: int = 60,
+    **study: Any,
 ) -> Comparison:
     """Compare methods by their time to a target, each at its own best step size, on seeds that it was not chosen by.
 
@@ -82,16 +85,20 @@ def compare(
             η of them η times as long, and so on. By default all are run to the end.
         optimizer: makes the optimizer of a step size, for protocols; SGD by default.
         evaluate_every, message_bytes, dtype, width: as in `simulate`.
-        folder: where finished runs are kept, so that no run is made twice.
+        folder: where finished runs and their tapes are kept, so that none is made twice.
         executor: where runs are made, any `concurrent.futures.Executor`; by default here.
         progress: show a progress bar; by default on a terminal and in a notebook only.
         report_tuning_seeds: allow tuning seeds that are reported too. What is reported is optimistic then.
         separate: add as many seeds again, and again, until all methods are separated by tests that may be looked at at any time
             (`statistics.compare_at_any_time`, corrected for the number of methods), or there are `most_seeds`.
         most_seeds: where `separate` stops.
+        study: further arguments of `Study`: `memory`, `lanes`, `devices`, `keep_tapes`; and of its `run`: `retry_failed`,
+            `patience`.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
+        KeyboardInterrupt, and what else `Study.run` raises: with the `Results` of what was being run as its attribute
+            `partial`. With a folder all finished runs are kept: call again.
 
     Example:
         >>> import simsgd as sg
@@ -111,7 +118,7 @@ def compare(
     rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
     _check_halving(halving, grids, settings)
     options = {"message_bytes": message_bytes, "dtype": dtype, "width": width}
-    trials = Trials(entrants, settings, options, folder, executor, progress)
+    trials = Trials(entrants, settings, options, *_running(folder, executor, progress, study))
     first = {name: grids[name][0] if name in grids else None for name in entrants}
     for name, labels in itertools.product(entrants, settings):  # so that what cannot be run is refused before anything is
         trials.cell(Trial(name, labels, first[name]), reported[0])
@@ -209,6 +216,15 @@ def _seeds(name: str, given: Any, first: int) -> tuple[int, ...]:
     return checked
 
 
+def _running(folder: Any, executor: Any, progress: Any, further: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments of `Study`, and those of its `run`."""
+    for name in further:
+        if name not in (*OF_STUDY, *OF_RUN):
+            raise TypeError(f"compare has no argument {name!r}; of a study it passes on {', '.join((*OF_STUDY, *OF_RUN))}")
+    made = {"folder": folder} | {name: further[name] for name in OF_STUDY if name in further}
+    return made, {"executor": executor, "progress": progress} | {name: further[name] for name in OF_RUN if name in further}
+
+
 def _most_seeds(separate: bool, seeds: object, most: int) -> int:
     """Return how many seeds there may be at most where they are added until methods are separated; else 0."""
     if not separate:
@@ -266,7 +282,7 @@ def _grid(name: str, given: Any) -> list[float]:
     if not sizes:
         raise ValueError(f"{name} must hold at least one step size, got none")
     checked = sorted(checks.positive(f"{name}[{i}]", size) for i, size in enumerate(sizes))
-    for size in checked:
-        if checked.count(size) > 1:
-            raise ValueError(f"{name} must not hold a step size twice, got {size:g} again")
+    for size, after in itertools.pairwise(checked):
+        if rounded(size) == rounded(after):
+            raise ValueError(f"{name} must not hold a step size twice (to six digits), got {after!r} after {size!r}")
     return checked

@@ -28,6 +28,8 @@ class Grid:
     """
 
     def __init__(self, make: Callable[..., Cell], axes: Mapping[str, Mapping[str, Any] | Sequence[Any]]) -> None:
+        if not axes:
+            raise ValueError('axes must hold at least one axis, for example {"seed": range(5)}, got none')
         if not callable(make):
             raise TypeError(f"make must be a function of the axes that returns a Cell, got {make!r:.60}")
         self._make = make
@@ -51,6 +53,10 @@ class Grid:
         for name, label in coordinates.items():
             checks.one_of(name, label, list(self._values[name]))
         return tuple(coordinates[name] for name in self._values)
+
+    def said(self, place: Place) -> str:
+        """Return a place as it is given by name, for example `method='async', seed=3`."""
+        return ", ".join(f"{name}={label!r}" for name, label in zip(self._values, place, strict=True))
 
     def cell(self, place: Place) -> Cell:
         """Return the cell at a place, made when it is first asked for."""

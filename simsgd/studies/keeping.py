@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from simsgd.studies.cells import Cell
 from simsgd.studies.grid import Place
 from simsgd.studies.grouping import Group, Grouping
 from simsgd.studies.outcomes import FAILED, Outcome
-from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described
+from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described, of_group
 
 
 class Keeping(Protocol):
@@ -31,6 +32,9 @@ class Keeping(Protocol):
 
     def checkpoint(self, name: str) -> Checkpoint | None:
         """Return a place for the state of a group in play."""
+
+    def tape(self, cell: Cell) -> pathlib.Path | None:
+        """Return where the cell's tape is kept."""
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be kept."""
@@ -69,6 +73,9 @@ class Memory:
     def checkpoint(self, name: str) -> None:
         """There is none."""
 
+    def tape(self, cell: Cell) -> None:
+        """Tapes are kept while cells that need them are played."""
+
     def check_writable(self) -> None:
         """Memory can be written."""
 
@@ -79,10 +86,11 @@ class Shelf:
     Args:
         folder: of the study.
         grouping: knows how many lanes play a cell.
+        tapes: whether tapes are kept too.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], grouping: Grouping) -> None:
-        self._store, self._grouping = Store(folder), grouping
+    def __init__(self, folder: str | os.PathLike[str], grouping: Grouping, tapes: bool) -> None:
+        self._store, self._grouping, self._tapes = Store(folder), grouping, tapes
         self._described: dict[Cell, Described] = {}
 
     def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
@@ -101,11 +109,15 @@ class Shelf:
 
     def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
         """Return a name for a group, the same in every process."""
-        return digest(sorted(self._of(cells[place]).key for place in group.places))[:32]
+        return of_group(self._of(cells[place]).key for place in group.places)[:32]
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return a place for the state of a group in play."""
         return self._store.checkpoint(name)
+
+    def tape(self, cell: Cell) -> pathlib.Path | None:
+        """Return where the cell's tape is kept."""
+        return self._store.tape_path(cell.identity.tape) if self._tapes else None
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be kept."""

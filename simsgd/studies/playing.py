@@ -54,10 +54,7 @@ def play_group(
         tapes: one for each key.
     """
     where = None if checkpoint is None else Resuming(checkpoint.load, checkpoint.save, every)
-    outcomes = play(cells, dict(zip(needs, tapes, strict=True)), lanes, devices, played or (lambda gradients: None), where)
-    if checkpoint is not None:
-        checkpoint.remove()
-    return outcomes
+    return play(cells, dict(zip(needs, tapes, strict=True)), lanes, devices, played or (lambda gradients: None), where)
 
 
 def play(

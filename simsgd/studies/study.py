@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
-from simsgd import executing
+from simsgd import executing, measures
 from simsgd.executing import pools
 from simsgd.executing.pinning import Surroundings
 from simsgd.executing.signs import Signs
@@ -16,6 +16,7 @@ from simsgd.problems import Problem
 from simsgd.recording.attempt import attempt
 from simsgd.replaying import machine
 from simsgd.stopping import Target
+from simsgd.studies.about import common
 from simsgd.studies.cells import Cell
 from simsgd.studies.grid import Grid, Label, Place
 from simsgd.studies.grouping import Group, Grouping
@@ -48,6 +49,8 @@ class Study:
         memory: bytes that the lanes of one executable may take.
         lanes: how many lanes; by default what was measured to be good, and fits.
         devices: how many devices share the lanes of an executable, each with so many.
+        keep_tapes: whether a folder keeps tapes too, about 100 bytes for each gradient, so that further cells of these seeds
+            are not recorded again.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -74,13 +77,14 @@ class Study:
         memory: float = MEMORY,
         lanes: int | None = None,
         devices: int = 1,
+        keep_tapes: bool = True,
     ) -> None:
         self.grid = Grid(make, axes)
         self.folder = folder
-        self.devices = checks.whole("devices", devices, 1)
+        self.devices, self.memory = checks.whole("devices", devices, 1), checks.positive("memory", memory, "bytes")
         wanted = None if lanes is None else checks.whole("lanes", lanes, 1)
-        self._grouping = Grouping(checks.positive("memory", memory, "bytes"), wanted)
-        self._kept = Memory(self._grouping) if folder is None else Shelf(folder, self._grouping)
+        self._grouping = Grouping(self.memory, wanted)
+        self._kept = Memory(self._grouping) if folder is None else Shelf(folder, self._grouping, keep_tapes)
 
     def cell(self, **coordinates: Label) -> Cell:
         """Return the cell at coordinates by name."""
@@ -112,6 +116,7 @@ class Study:
             KeyboardInterrupt, and others: with the `Results` that are there as their attribute `partial`.
         """
         cells = {place: self.grid.cell(place) for place in self.grid.places}
+        self._check_different(cells)
         with handing_back("Results", self.results):
             missing = self._missing(cells, retry_failed)
             if missing:
@@ -123,7 +128,13 @@ class Study:
         there = self._kept.outcomes({place: self.grid.cell(place) for place in self.grid.places})
         ends = {self.grid.cell(place).until for place in self.grid.places}
         target = next(iter(ends)) if len(ends) == 1 else None
-        return Results(self.grid.axes, there, target if isinstance(target, Target) else None)
+        made = {
+            "cells": common(map(self.grid.cell, self.grid.places)),
+            "memory": self.memory,
+            "devices": self.devices,
+            "versions": measures.versions(),
+        }
+        return Results(self.grid.axes, there, target if isinstance(target, Target) else None, made)
 
     def explain(self, **coordinates: Label) -> Explanation:
         """Return what a cell is, its key, and why it is or is not done.
@@ -139,6 +150,18 @@ class Study:
             'missing'
         """
         return self._kept.explain(self.cell(**coordinates))
+
+    def _check_different(self, cells: Mapping[Place, Cell]) -> None:
+        """Raise ValueError if two places hold the same run."""
+        seen: dict[str, Place] = {}
+        for place, cell in cells.items():
+            if not cell.identity.unknown and (other := seen.setdefault(cell.identity.key, place)) is not place:
+                axes = self.grid.axes
+                differ = [name for name, one, two in zip(axes, other, place, strict=True) if one != two]
+                raise ValueError(
+                    f"make returns the same run for {self.grid.said(other)} and {self.grid.said(place)}: it must use "
+                    f"{' and '.join(differ)}, or leave that axis out"
+                )
 
     def _missing(self, cells: Mapping[Place, Cell], retry_failed: bool) -> dict[Place, Cell]:
         """Return the cells that are to be made."""
@@ -165,13 +188,15 @@ class Study:
 
             def take(name: str, outcomes: Sequence[Outcome]) -> None:
                 self._kept.save({cells[place]: o for place, o in zip(groups[name].places, outcomes, strict=True)})
+                if (checkpoint := self._kept.checkpoint(name)) and any(each.status != FAILED for each in outcomes):
+                    checkpoint.remove()  # not before: a process killed in between would have lost the group
                 told.finished(name, outcomes)
 
             def fail(name: str, error: Exception) -> None:
                 take(name, [Outcome.failure(error)] * len(groups[name].places))
 
             executing.execute(
-                {key: (attempt, (ask(cell),)) for key, cell in asked.items()},
+                {key: (attempt, (ask(cell), self._kept.tape(cell))) for key, cell in asked.items()},
                 {name: self._task(name, group, cells, told.played if inside else None) for name, group in groups.items()},
                 *(player, recorder),
                 on_outcomes=take,

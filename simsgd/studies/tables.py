@@ -15,6 +15,8 @@ import numpy as np
 
 from simsgd.stopping import Seconds, Target
 from simsgd.studies.grid import Label
+from simsgd.studies.statistics import compare_pair, expected_running_time, restricted_mean
+from simsgd.studies.statistics.arriving import shown
 from simsgd.support import checks, show
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "≤": r"$\le$",
     "≥": r"$\ge$",
+    "∞": r"$\infty$",
+    "−": "--",
+    "Σ": r"$\Sigma$",
     "×": r"$\times$",
     "–": "--",
     "<": r"$<$",
@@ -52,7 +57,8 @@ def table(
     Of n seeds k arrived. With T the simulated seconds to the target (infinite for a run that never arrived, diverged or
     failed) and H the horizon: the median of T, "–" where it is infinite; the restricted mean, the mean of min(T, H); and the
     expected running time Σ min(T, H) / k, of restarts until one arrives (Hansen et al., 2021, "COCO"). With a `baseline`, how
-    many times faster a row is: the ratio of restricted means.
+    many times sooner a row arrives, the geometric mean over the seeds; or, where a run never arrived, how many seconds sooner,
+    the mean difference of min(T, H). Both are paired by seed. Intervals are of 95%; see `statistics` for what they are.
 
     Args:
         results: of a study.
@@ -85,7 +91,7 @@ def cells(
     seconds = results.seconds(target)
     wanted = target or results.target
     assert wanted is not None
-    last = _horizon(wanted, horizon)
+    last = horizon_of(wanted, horizon)
     rows_of = [name for name in results.axes if name != over]
     named = [name for name in rows_of if len(results.axes[name]) > 1] or rows_of[:1]
     groups = _groups(results, over, seconds.values)
@@ -119,14 +125,13 @@ def _groups(results: Results, over: str, seconds: np.ndarray) -> Groups:
 
 def _measured(found: np.ndarray, last: float | None) -> list[str]:
     """Return what a row says of its seconds to the target, where `last` is the horizon."""
-    times = found[~np.isnan(found)]
-    times = times if last is None else np.where(times <= last, times, np.inf)
-    arrived = int(np.isfinite(times).sum())
-    said = [f"{arrived} of {len(times)}", number(_median(times))]
+    times = until(found[~np.isnan(found)], last)
+    said = [f"{np.isfinite(times).sum()} of {len(times)}", number(_median(times))]
     if last is None:
         return said
-    spent = np.minimum(times, last)
-    return [*said, number(float(spent.mean())), number(float(spent.sum()) / arrived if arrived else math.inf)]
+    mean, running = restricted_mean(times, last), expected_running_time(times, last)
+    ends = "" if math.isnan(mean.low) else f" ({shown(mean.low)} to {shown(mean.high)})"
+    return [*said, f"{shown(mean.value)}{ends}", number(running.value)]
 
 
 def _add_comparison(
@@ -136,16 +141,32 @@ def _add_comparison(
     checks.one_of("baseline", baseline, known)
     if last is None:
         raise ValueError("horizon is needed to compare with a baseline: the target's bound is not in seconds")
-    table[0].append(f"times faster than {_label(baseline)}")
+    table[0].append(f"against {_label(baseline)}")
     for row, (labels, found) in zip(table[1:], groups.items(), strict=True):
         other = groups.get((baseline, *labels[1:]))
-        row.append(NEVER if other is None else "1" if labels[0] == baseline else _faster(found, other, last))
+        row.append("" if other is None or labels[0] == baseline else _against(found, other, last))
 
 
-def _faster(found: np.ndarray, other: np.ndarray, last: float) -> str:
-    """Return how many times faster a row is than another."""
-    ratio = np.nanmean(np.minimum(other, last)) / np.nanmean(np.minimum(found, last))
-    return number(float(ratio))
+def _against(found: np.ndarray, other: np.ndarray, last: float) -> str:
+    """Return how many times sooner a row arrives than another, or how many seconds, with an interval, paired by seed."""
+    both = ~(np.isnan(found) | np.isnan(other))
+    if not both.any():
+        return NEVER
+    pair = compare_pair(until(other[both], last), until(found[both], last), last)
+    value, low, high, unit = pair.value, pair.low, pair.high, "×"
+    if pair.unit == "s":
+        unit = " s sooner" if value >= 0 else " s later"
+        value, low, high = (value, low, high) if value >= 0 else (-value, -high, -low)
+    return f"{shown(value)}{unit}" + ("" if math.isnan(low) else f" ({shown(low)} to {shown(high)})")
+
+
+def until(times: np.ndarray, last: float | None) -> np.ndarray:
+    """Return times up to the horizon, infinite where they are later."""
+    if last is None:
+        return times
+    return np.where(
+        times <= last * (1 + 1e-9), np.minimum(times, last), np.inf
+    )  # evaluations fall on their moments to rounding
 
 
 def _median(times: np.ndarray) -> float:
@@ -157,10 +178,10 @@ def _median(times: np.ndarray) -> float:
 
 def number(value: float) -> str:
     """Return a time as a table says it."""
-    return f"{value:.4g}" if math.isfinite(value) else NEVER
+    return shown(value) if math.isfinite(value) else NEVER
 
 
-def _horizon(target: Target, horizon: float | None) -> float | None:
+def horizon_of(target: Target, horizon: float | None) -> float | None:
     """Return the common horizon: what was given, or the target's bound in seconds; None where there is none."""
     bound = target.within.seconds if isinstance(target.within, Seconds) else math.inf
     last = bound if horizon is None else checks.positive("horizon", horizon, "seconds")
@@ -172,7 +193,11 @@ def _horizon(target: Target, horizon: float | None) -> float | None:
 def _note(target: Target, last: float | None, fixed: Mapping[str, Label]) -> str:
     """Return the sentences below a table."""
     held = "".join(f" {name.replace('_', ' ')}: {label}." for name, label in fixed.items())
-    ends = f"Horizon: {last:.4g} s." if last is not None else "No horizon in seconds, so no means: give horizon=…"
+    ends = (
+        f"Horizon: {last:.4g} s. Intervals of 95%."
+        if last is not None
+        else "No horizon in seconds, so no means: give horizon=…"
+    )
     return f"Simulated seconds until {target}, {target.criterion}. {ends}{held}"
 
 

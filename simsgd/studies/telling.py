@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simsgd.stopping import in_words
 from simsgd.studies import tables
 from simsgd.studies.statistics import Comparison as Pair
@@ -85,12 +87,26 @@ def tests(comparison: Comparison, labels: Labels) -> list[str]:
     if comparison.any_time:
         done = "all methods are separated" if ranking.separated else "not all methods are separated"
         lines.append(f"Seeds were added until methods were separated: after {len(comparison.seeds)}, {done}.")
-    for name, best in zip(ranking.labels[1:], ranking.best[1:], strict=True):
-        if best == 1 and len(comparison.seeds) > 1:
-            more = more_seeds_to_separate(seconds[first], seconds[name], horizon)
-            enough = f"about {more:,} more seeds would" if math.isfinite(more) else "no number of seeds seems to"
-            lines.append(f"{name} and {first} are not separated: {enough} separate them in four of five studies.")
+    if tied := [name for name, best in zip(ranking.labels[1:], ranking.best[1:], strict=True) if best == 1]:
+        wanted = {name: _more_seeds(seconds[first], seconds[name], horizon) for name in tied}
+        said = ", ".join(f"{name} ({more})" for name, more in wanted.items())
+        lines.append(f"Not separated from {first}, and how many more seeds might do it: {said}.")
     return lines
+
+
+def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float) -> str:
+    """Return how many more seeds separate two methods in four of five studies, if they differ as they seem to."""
+    more = more_seeds_to_separate(first, other, horizon) if len(first) > 1 else math.nan
+    return "not known from one seed" if math.isnan(more) else "none" if math.isinf(more) else f"{more:,}"
+
+
+def scores(comparison: Comparison) -> list[str]:
+    """Return how methods compare over several settings."""
+    if len(comparison.methods) < 2 or len(comparison.settings) < 2 or (comparison.seconds == 0).any():
+        return []
+    found = sorted(comparison.scores.items(), key=lambda scored: -scored[1])
+    said = ", ".join(f"{name} {score:.2f}" for name, score in found)
+    return ["", f"Over {len(comparison.settings)} settings, the area under performance profiles up to 4×, from 0 to 1: {said}."]
 
 
 def note(comparison: Comparison, labels: Labels) -> str:
@@ -143,6 +159,8 @@ def cautions(comparison: Comparison) -> list[str]:
         if failed:
             place, outcome = failed[0]
             lines.append(f"CAUTION: {_count(len(failed), f'{kind} run')} failed, the first {place}: {outcome.error}")
+    if (comparison.seconds == 0).any():
+        lines.append("CAUTION: the target is reached before the first update: ask for more.")
     diverged = [place for place, outcome in comparison.reporting.outcomes.items() if outcome.status == "diverged"]
     if diverged:
         names = ", ".join(dict.fromkeys(str(place[0]) for place in diverged))
@@ -152,7 +170,8 @@ def cautions(comparison: Comparison) -> list[str]:
 
 def _goal(setting: Setting) -> str:
     assert setting.target.within is not None
-    return f"{setting.target}, {setting.target.criterion}, within {in_words(setting.target.within)}"
+    goal = f"{setting.target}, {setting.target.criterion}, within {in_words(setting.target.within)}"
+    return f"{goal} (evaluated every {in_words(setting.every)})"
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -93,7 +93,8 @@ class Trials:
         entrants: who takes part, by name.
         settings: on what, by the settings' names.
         options: further arguments of each `Cell`.
-        folder, executor, progress: as in `Study`.
+        making: arguments of each `Study`, such as its folder.
+        running: arguments of its `run`, such as its executor.
     """
 
     def __init__(
@@ -101,12 +102,11 @@ class Trials:
         entrants: Mapping[str, Entrant],
         settings: Mapping[Labels, Setting],
         options: Mapping[str, Any],
-        folder: Any = None,
-        executor: Any = None,
-        progress: bool | None = None,
+        making: Mapping[str, Any] | None = None,
+        running: Mapping[str, Any] | None = None,
     ) -> None:
         self.entrants, self.settings, self._options = entrants, settings, options
-        self._folder, self._executor, self._progress = folder, executor, progress
+        self._making, self._running = dict(making or {}), dict(running or {})
         self.outcomes: dict[Trial, dict[int, Outcome]] = {}
 
     def play(self, trials: Iterable[Trial], seeds: Sequence[int]) -> list[list[Outcome]]:
@@ -121,11 +121,17 @@ class Trials:
         return [[self.outcomes[trial][seed] for seed in seeds] for trial in wanted]
 
     def _make(self, trials: Sequence[Trial], seeds: Sequence[int]) -> None:
-        labelled = {str(trial): trial for trial in trials}
-        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, folder=self._folder)
-        results = study.run(executor=self._executor, progress=self._progress)
-        for label, trial in labelled.items():
-            self.outcomes.setdefault(trial, {}).update({seed: results.outcome(trial=label, seed=seed) for seed in seeds})
+        """Make trials on seeds; those that are the same run under other names, such as a protocol and its preset, once."""
+        cells = {trial: self.cell(trial, seeds[0]) for trial in trials}
+        first: dict[Cell, Trial] = {}
+        for trial, cell in cells.items():
+            first.setdefault(cell, trial)
+        labelled = {str(trial): trial for trial in first.values()}
+        study = Study(self.cell, {"trial": labelled, "seed": list(seeds)}, **self._making)
+        results = study.run(**self._running)
+        for trial, cell in cells.items():
+            found = {seed: results.outcome(trial=str(first[cell]), seed=seed) for seed in seeds}
+            self.outcomes.setdefault(trial, {}).update(found)
 
     def cell(self, trial: Trial, seed: int) -> Cell:
         """Return the cell of a trial on a seed; an error says of which method it is."""

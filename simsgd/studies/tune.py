@@ -25,7 +25,7 @@ from simsgd.run import Run
 from simsgd.simulation import simulate
 from simsgd.stopping import Rule, Target, bound
 from simsgd.studies.entrants import check_optimizer, method_at
-from simsgd.studies.tuning import edge_of
+from simsgd.studies.tuning import edge_of, off
 from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
@@ -115,10 +115,10 @@ class Tuning:
         """Say that none arrived, and which came closest."""
         tried = ", ".join(f"{size:g}" for size in self.step_sizes)
         none = f"none of the step sizes {tried} reached {self._target}, {self._target.criterion}"
-        off = [_distance(run) for run in self.runs]
-        if not np.isfinite(off).any():
+        distances = [_distance(run) for run in self.runs]
+        if not np.isfinite(distances).any():
             return f"{none}: all diverged"
-        closest = int(np.argmin(off))
+        closest = int(np.argmin(distances))
         metric = self._target.metric
         return (
             f"{none}: closest was {self.step_sizes[closest]:g}, which ended at {metric} {self.runs[closest].final(metric):.4g}"
@@ -144,9 +144,7 @@ def _distance(run: Run) -> float:
     """Return how far a run's final metric is from its target; infinite for one that diverged."""
     target = run.target
     assert target is not None
-    wanted = target.at_most if target.at_most is not None else target.at_least
-    off = abs(run.final(target.metric) - (wanted or 0.0))
-    return off if np.isfinite(off) and run.status != "diverged" else np.inf
+    return np.inf if run.status == "diverged" else off(run.final(target.metric), target)
 
 
 def tune(
@@ -163,6 +161,8 @@ def tune(
     **replaying: Any,
 ) -> Tuning:
     """Try a method at several step sizes on one tape, each until the target has been reached and kept.
+
+    It looks at one method on one seed, and has its whole runs; `compare` tunes methods over seeds and compares them.
 
     Args:
         protocol: who waits for whom; or a function of the step size that returns a whole `Method`, such as

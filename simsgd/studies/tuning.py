@@ -80,17 +80,22 @@ def edge_of(best: float, tried: Iterable[float]) -> str:
 def score(outcomes: Sequence[Outcome], target: Target, horizon: float) -> Score:
     """Return what a step size is chosen by, from its outcomes over the tuning seeds."""
     found = arrivals("seconds", [outcome.to_target(target).seconds for outcome in outcomes], horizon)
-    off = 0.0 if found.count else float(np.mean([distance(outcome, target) for outcome in outcomes]))
-    return Score(float(found.restricted.mean()), off)
+    short = 0.0 if found.count else float(np.mean([distance(outcome, target) for outcome in outcomes]))
+    return Score(float(found.restricted.mean()), short)
 
 
 def distance(outcome: Outcome, target: Target) -> float:
     """Return how far from the target a run ended; infinite for one that diverged or failed."""
     if outcome.status in ("diverged", "failed"):
         return math.inf
+    return off(float(outcome.evaluations[target.metric][-1]), target)
+
+
+def off(value: float, target: Target) -> float:
+    """Return how far a metric's value is from its target; infinite for one that is not finite."""
     wanted = target.at_most if target.at_most is not None else target.at_least
-    off = abs(float(outcome.evaluations[target.metric][-1]) - (wanted or 0.0))
-    return off if math.isfinite(off) else math.inf
+    assert wanted is not None
+    return abs(value - wanted) if math.isfinite(value) else math.inf
 
 
 def best(scores: Mapping[float, Score]) -> float:

@@ -51,7 +51,7 @@ def attacked(theme, count, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("theme", "count"), [("recordings", 5000), ("simulations", 300), ("signals", 500)])
+@pytest.mark.parametrize(("theme", "count"), [("recordings", 5000), ("simulations", 300), ("signals", 500), ("studies", 100)])
 def test_thousands(theme, count):
     attacked(theme, count, seed=1000)
 

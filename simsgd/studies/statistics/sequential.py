@@ -28,7 +28,7 @@ def compare_at_any_time(first: object, second: object, horizon: float | None = N
 
     Looked at after each of 60 seeds, in 2,000 simulated studies each with normal log-ratios of deviation 0.02 to 1, it
     separated equal methods in 1 to 4%. Methods that differ by 0.5 / 1 / 2 / 3 deviations were separated after a median of 37
-    to 51 / 11 to 14 / 6 to 8 / 6 to 7 seeds; a t test with a planned number needs 34 / 10 / 5 / 4 for a power of 80%.
+    to 49 / 11 to 14 / 6 to 8 / 6 to 7 seeds; a t test with a planned number needs 34 / 10 / 5 / 4 for a power of 80%.
 
     Source: betting and sign-symmetric martingales, de la Peña (1999), Ramdas et al. (2020).
 

@@ -11,7 +11,7 @@ Laws of this package:
 
 from simsgd.studies.store.checkpoints import Checkpoint
 from simsgd.studies.store.folders import DamagedFileWarning
-from simsgd.studies.store.keys import Described, NotStorableError, described
+from simsgd.studies.store.keys import Described, NotStorableError, described, of_group
 from simsgd.studies.store.store import DisagreementWarning, Explanation, Store
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "NotStorableError",
     "Store",
     "described",
+    "of_group",
 ]

@@ -7,7 +7,7 @@ import errno
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from simsgd.support import files
 
@@ -134,8 +134,3 @@ def names(folder: pathlib.Path) -> Iterator[str]:
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-
-
-def size(names: Iterable[str]) -> int:
-    """Return how many names there are that are no leftovers."""
-    return sum(not files.LEFTOVER.fullmatch(name) for name in names)

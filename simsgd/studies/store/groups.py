@@ -147,8 +147,9 @@ def digest(outcome: Outcome) -> str:
 
 
 def _name(cells: list[dict[str, Any]]) -> str:
-    both = (sorted(str(cell[part]) for cell in cells) for part in ("key", "digest"))
-    return "-".join(hashlib.sha256(canonical(each).encode()).hexdigest()[:16] for each in both) + ".nc"
+    """Return the name of a group's file: of its cells, and of their outcomes in the order of the cells."""
+    outcomes = hashlib.sha256(canonical([[str(cell["key"]), str(cell["digest"])] for cell in cells]).encode()).hexdigest()
+    return f"{keys.of_group(str(cell['key']) for cell in cells)[: keys.SHORT]}-{outcomes[: keys.SHORT]}.nc"
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ from simsgd.provenance.identity import ABSENT, unknowns
 
 SCHEMA = 1
 """Which way of writing descriptions this is: keys of two schemas are never equal."""
+SHORT = 16
+"""Digits of a group's name that stand in the name of its file."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 """What hashes of code, programs and data look like."""
 ENVIRONMENTS = ("environment", "bits", "lanes")
@@ -154,6 +156,11 @@ def difference(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, t
     places = [*ours, *(place for place in theirs if place not in ours)]
     pairs = {place: (ours.get(place, ABSENT), theirs.get(place, ABSENT)) for place in places}
     return {place: (read(one), read(other)) for place, (one, other) in pairs.items() if one != other}
+
+
+def of_group(cells: Iterable[str]) -> str:
+    """Return a name for a group of cells by their keys, in whatever order: a hash, hexadecimal."""
+    return _digest(sorted(cells))
 
 
 def _without_own_code(plain: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from simsgd.studies.store import folders, groups, keys
 from simsgd.studies.store.checkpoints import ENDING, Checkpoint
 from simsgd.studies.store.groups import Group
 from simsgd.studies.store.keys import Described
-from simsgd.support import checks, show
+from simsgd.support import checks, sealed, show
 from simsgd.support.files import FileFormatError, OtherFormatError
-from simsgd.tape import Tape
 
 NAMES = re.compile(r"[\w.-]{1,100}")
 """Names that checkpoints may have."""
@@ -174,57 +173,34 @@ class Store:
                     best = Explanation("stale", cell.key, self._cells / kept.file, "", differences)
         return best
 
-    def tape(self, identity: Identity) -> Tape | None:
-        """Return the tape that was kept under an identity, or None; a damaged one is set aside with a warning.
+    def tape_path(self, identity: Identity) -> pathlib.Path:
+        """Return where a tape is kept, by all that its bits depend on, in a folder that is there.
 
         Args:
             identity: of the tape that a cell plays, `cell.identity.tape`.
 
         Raises:
             NotStorableError: if part of it cannot be identified.
+            OSError: if the folder cannot be made.
         """
-        wanted = keys.described(identity)
-        path = self._tape(wanted)
-        try:
-            tape = Tape.load(path)
-            if not _is_of(tape, wanted):
-                raise FileFormatError(f"{path} is a tape of something else")
-        except FileNotFoundError:
-            return None
-        except OtherFormatError as error:
-            folders.warn(f"{error}; it is recorded again")
-            return None
-        except FileFormatError as error:
-            folders.set_aside(path, error)
-            return None
-        return tape
-
-    def save_tape(self, identity: Identity, tape: Tape) -> pathlib.Path:
-        """Keep a whole tape under the identity of what it was recorded for, as an ordinary file of a tape.
-
-        Raises:
-            ValueError: if it is a tape of something else.
-            NotStorableError: if part of the identity cannot be identified.
-            OSError: if it cannot be written; what was there stays.
-        """
-        described = keys.described(identity)
-        if not _is_of(tape, described):
-            raise ValueError("tape must be the recording that identity describes, got one of something else")
-        path = self._tape(described)
-        folders.made(path.parent)
-        tape.save(path)
-        return path
+        return folders.made(self.folder / folders.TAPES) / f"{keys.described(identity).key[:32]}.nc"
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """Return a place for the state of a piece of work, such as a group in play, by a name of letters, digits, - and _."""
+        """Return a place for the state of a piece of work, by a name of letters, digits, - and _.
+
+        If it begins like the name of a group's file, with `of_group`, it is swept once that group is there.
+        """
         if not isinstance(name, str) or not NAMES.fullmatch(name) or name.startswith("."):
             raise ValueError(f"name must be letters, digits, -, _ and points, at most 100, got {name!r:.60}")
         return Checkpoint(self.folder / folders.RUNNING / (name + ENDING))
 
     def check_writable(self) -> None:
-        """Raise OSError if nothing can be kept here, before anything is computed for it."""
+        """Raise OSError if nothing can be kept here, before anything is computed for it; sweep checkpoints of what is done."""
         folders.made(self._cells)
-        folders.write(self.folder / folders.CONTENTS, self.summary())
+        sealed.prepare()
+        self._scan()
+        self._sweep()
+        folders.write(self.folder / folders.CONTENTS, self._summary())
 
     def summary(self) -> str:
         """Return in plain text what the folder holds."""
@@ -254,9 +230,6 @@ class Store:
     def _cells(self) -> pathlib.Path:
         return self.folder / folders.CELLS
 
-    def _tape(self, described: Described) -> pathlib.Path:
-        return self.folder / folders.TAPES / f"{described.key[:32]}.nc"
-
     def _failed(self) -> list[Kept]:
         if not any(count for (_, status), count in self._counts.items() if status == FAILED):
             return []
@@ -265,8 +238,8 @@ class Store:
     def _beside(self) -> dict[str, int]:
         return {
             "damaged files, set aside": self._damaged,
-            "tapes": folders.size(folders.names(self.folder / folders.TAPES)),
-            "cells or groups begun (running/)": folders.size(folders.names(self.folder / folders.RUNNING)),
+            "tapes": sum(name.endswith(".nc") for name in folders.names(self.folder / folders.TAPES)),
+            "groups begun (running/)": sum(name.endswith(ENDING) for name in folders.names(self.folder / folders.RUNNING)),
         }
 
     def _scan(self) -> None:
@@ -280,6 +253,14 @@ class Store:
             if group := self._load(name):
                 self._seen.add(name)
                 self._take(name, group)
+
+    def _sweep(self) -> None:
+        """Delete the checkpoints of groups that are there: their process was killed before it could."""
+        failed = {kept.file for kept in self._failed()}
+        done = {name.partition("-")[0] for name in self._seen - failed}
+        for name in folders.names(self.folder / folders.RUNNING):
+            if name.endswith(ENDING) and name[: keys.SHORT] in done:
+                self.checkpoint(name.removesuffix(ENDING)).remove()
 
     def _load(self, name: str) -> Group | None:
         """Return the group of a file; None if it is gone, or cannot be read, which is warned of."""
@@ -336,12 +317,6 @@ class Store:
             folders.write(self.folder / folders.CONTENTS, self._summary())
         except OSError as error:
             folders.warn(f"{error} (the cells are kept; this text only says which)")
-
-
-def _is_of(tape: Tape, described: Described) -> bool:
-    """Say whether a tape is the recording that is described, as far as it goes: its end may be said in other units."""
-    found = keys.described(tape.identity).description["cell"]
-    return all(found.get(part) == described.description["cell"].get(part) for part in ("recording", "environment"))
 
 
 def _row(about: Any, counts: collections.Counter[str]) -> tuple[str, ...]:

@@ -1,0 +1,176 @@
+"""A study with a folder: what is there is not made again, whatever happened to the rest."""
+
+import dataclasses
+import errno
+import time
+import warnings
+
+import pytest
+
+import simsgd as sg
+from simsgd.recording import attempt as attempts
+from simsgd.studies import study as studies
+from simsgd.studies.store import DamagedFileWarning, NotStorableError, Store, keys
+
+CLUSTER = sg.Cluster(workers=4, compute=sg.times.Exponential(mean=0.1))
+PROBLEM = sg.problems.quadratic()
+UNTIL = sg.Updates(30)
+
+
+def usual(seed, step_size=0.1, until=UNTIL):
+    return sg.Cell(sg.methods.asynchronous(step_size), PROBLEM, CLUSTER, until=until, seed=seed)
+
+
+def study(folder, seeds=range(4), make=usual, keep_tapes=False):
+    return sg.Study(make, {"seed": seeds}, folder=folder, lanes=2, keep_tapes=keep_tapes)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The seeds of the cells that are played from now on."""
+    seeds = []
+
+    def play_group(cells, *rest, play=studies.play_group):
+        seeds.extend(cell.seed for cell in cells)
+        return play(cells, *rest)
+
+    monkeypatch.setattr(studies, "play_group", play_group)
+    return seeds
+
+
+def groups_of(folder):
+    return sorted((folder / "cells").glob("*.nc"))
+
+
+def test_what_is_there_is_not_made_again(tmp_path, made):
+    first = study(tmp_path).run()
+    assert sorted(made) == [0, 1, 2, 3]
+    made.clear()
+    again = study(tmp_path).run()
+    assert made == []
+    assert again.outcomes == first.outcomes
+    assert study(tmp_path).explain(seed=3).state == "done"
+    assert "4 cells in 2 files: 4 completed" in (tmp_path / "contents.txt").read_text()
+    extended = study(tmp_path, range(2, 7)).run()
+    assert sorted(made) == [4, 5, 6]
+    assert [extended.outcome(seed=seed) for seed in (2, 3)] == [first.outcome(seed=seed) for seed in (2, 3)]
+
+
+def test_a_folder_equals_memory(tmp_path):
+    assert study(tmp_path).run().outcomes == study(None).run().outcomes
+
+
+@pytest.mark.parametrize("until", [sg.Updates(30), sg.Samples(30)])
+def test_what_was_recorded_is_not_recorded_again(tmp_path, monkeypatch, until):
+    recorded = []
+
+    def record(ask, record=attempts._recorded):
+        recorded.append(ask.seed)
+        return record(ask)
+
+    monkeypatch.setattr(attempts, "_recorded", record)
+
+    def run(folder, size):
+        return study(folder, range(2), lambda seed: usual(seed, size, until), keep_tapes=True).run().outcomes
+
+    several = [run(tmp_path, size) for size in (0.1, 0.2, 0.05)]
+    assert sorted(recorded) == [0, 1]
+    recorded.clear()
+    damaged, _ = sorted((tmp_path / "tapes").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    again = run(tmp_path, 0.3)
+    assert len(recorded) == 1
+    assert sg.Tape.load(damaged).identity.key
+    assert again == run(None, 0.3)
+    assert again != several[0]
+
+
+def test_a_damaged_file_is_made_again(tmp_path, made):
+    first = study(tmp_path).run()
+    made.clear()
+    path = groups_of(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.warns(DamagedFileWarning, match=rf"{path.name} .*set aside as {path.name}\.damaged"):
+        again = study(tmp_path).run()
+    assert len(made) == 2
+    assert again.outcomes == first.outcomes
+    assert path in groups_of(tmp_path)
+
+
+def test_other_bits_make_it_stale_and_delete_nothing(tmp_path, made, monkeypatch):
+    study(tmp_path, range(2)).run()
+    old = groups_of(tmp_path)
+    monkeypatch.setattr(keys, "BITS", 99)
+    stale = study(tmp_path, range(2))
+    assert stale.explain(seed=0).differences == {"bits": (1, 99)}
+    assert "is stale" in str(stale.explain(seed=0))
+    stale.run()
+    assert sorted(made) == [0, 0, 1, 1]
+    assert stale.explain(seed=0).state == "done"
+    assert set(old) < set(groups_of(tmp_path))
+
+
+def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, monkeypatch):
+    def failing(cells, *rest, play=studies.play_group):
+        if 3 in [cell.seed for cell in cells]:
+            raise MemoryError("no memory left")
+        return play(cells, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "play_group", failing)
+        found = study(tmp_path).run()
+    failed = {place[0] for place in found.failed}
+    assert (len(failed), len(found.outcomes)) == (2, 4)
+    seed = min(failed)
+    assert "failed: MemoryError: no memory left" in str(study(tmp_path).explain(seed=seed))
+    made.clear()
+    assert {place[0] for place in study(tmp_path).run().failed} == failed
+    assert made == []
+    again = study(tmp_path).run(retry_failed=True)
+    assert set(made) == failed
+    assert study(tmp_path).run().failed == again.failed == {}
+    assert again.outcomes == study(None).run().outcomes
+
+
+def test_a_disk_that_fills_up_in_mid_study_keeps_what_was_kept(tmp_path, made, monkeypatch):
+    save, saved = Store.save, []
+
+    def full(store, outcomes):
+        if saved:
+            raise OSError(errno.ENOSPC, "cannot save …: No space left on device; free some space. What was there is unchanged")
+        saved.append(save(store, outcomes))
+
+    monkeypatch.setattr(Store, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        study(tmp_path).run()
+    monkeypatch.undo()
+    assert len(groups_of(tmp_path)) == 1
+    assert study(tmp_path).run().outcomes == study(None).run().outcomes
+
+
+def test_foreign_folders_are_refused_when_the_study_is_made(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(FileExistsError, match=r"holds something else \(thesis\.tex\)"):
+        study(tmp_path)
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        study(tmp_path / "thesis.tex")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading(sg.Protocol):
+    """Asks the clock of the machine, which nothing identifies."""
+
+    def on_gradient(self, server, gradient):
+        server.apply(gradient, weight=1.0 if time.time() else 0.0)
+        server.assign(gradient.worker)
+
+
+def test_a_method_that_cannot_be_described_needs_a_study_without_a_folder(tmp_path):
+    def make(seed):
+        return sg.Cell(Reading(), PROBLEM, CLUSTER, sg.optimizers.sgd(0.1), until=sg.Updates(5), seed=seed)
+
+    with pytest.raises(NotStorableError, match=r"protocol.*time.*run the study without a folder"):
+        study(tmp_path, [0], make).run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert study(None, [0], make).run().outcome(seed=0).status == "completed"
