@@ -11,7 +11,7 @@ import numpy as np
 
 from simsgd.stopping import in_words
 from simsgd.studies import tables
-from simsgd.studies.statistics import Comparison as Pair
+from simsgd.studies.statistics import PairedComparison as Pair
 from simsgd.studies.statistics import Ranking, expected_running_time, more_seeds_to_separate
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.trials import Labels, Setting
