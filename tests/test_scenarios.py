@@ -19,8 +19,8 @@ SMALL = {
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
-    "all_reduce_or_parameter_server": "--workers 4 --message-bytes 1e6 1e9 --seeds 1 --step-sizes 0.5 1.0 --rounds 30 "
-    "--target-accuracy 0.7",
+    "all_reduce_or_parameter_server": "--workers 4 --batch-size 8 --total-batch 32 --message-bytes 1e6 1e9 --seeds 1 "
+    "--tuning-seeds 1 --step-sizes 0.5 1 --rounds 60 --target-loss 1.2",
     "steady_or_jitter": "--workers 3 --seeds 1 --recorded-seconds 20 --target-accuracy 0.8 --within 20 --final-seconds 5 "
     "--step-sizes 0.1 0.3",
     "when_workers_fail": "--workers 3 --elastic-workers 1 --between-failures 10 --seeds 1 --target-accuracy 0.8 --within 20 "
@@ -28,8 +28,8 @@ SMALL = {
     "method_shelf": "--methods minibatch asynchronous --workers 4 --labels 3 --seeds 1 --tuning-seeds 1 --seconds 10 "
     "--evaluate-every 1 --above 0.5",
     "where_each_wins": "--workers 4 --straggler 1 4 --latency 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
-    "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.5 1 --target-loss 1 "
-    "--samples 5000 --rounds 10",
+    "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.25 0.5 1 "
+    "--target-loss 1.2 --samples 5000 --rounds 10",
 }
 FILES = {
     "sync_vs_async": {
@@ -45,7 +45,13 @@ FILES = {
     },
     "staleness_by_hand": {"staleness_by_hand.png", "table.txt"},
     "parameter_server_bottleneck": {"throughput.png", "what_it_costs.png", "parameter_server_bottleneck.nc", "table.txt"},
-    "all_reduce_or_parameter_server": {"map.png", "time_per_update.png", "all_reduce_or_parameter_server.nc", "table.txt"},
+    "all_reduce_or_parameter_server": {
+        "map.png",
+        "time_per_update_per-worker.png",
+        "time_per_update_total.png",
+        "all_reduce_or_parameter_server.nc",
+        "table.txt",
+    },
     "steady_or_jitter": {"timelines.png", "comparison.png", "steady_or_jitter.nc", "table.txt"},
     "when_workers_fail": {"timeline.png", "failures.png", "when_workers_fail.nc", "table.txt"},
     "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
@@ -63,13 +69,22 @@ FLAGS = {
     "staleness_by_hand": [*EVERYWHERE, "--seconds-a"],
     "parameter_server_bottleneck": [*RECORDING, "--shards", "--message-bytes", "--link", "--worker-link", "--knee"],
     "all_reduce_or_parameter_server": [
-        *LEARNING,
+        *RECORDING,
+        "--equal-batch",
+        "--batch-size",
+        "--total-batch",
         "--link",
         "--message-bytes",
         "--straggler",
         "--shards",
         "--sharing",
+        "--target-loss",
+        "--seeds",
+        "--tuning-seeds",
+        "--step-sizes",
         "--rounds",
+        "--kept-rounds",
+        "--folder",
     ],
     "steady_or_jitter": [*TIMED, "--straggler", "--spell-seconds", "--recorded-seconds", "--final-seconds"],
     "when_workers_fail": [
@@ -152,7 +167,10 @@ REFUSED = {
         ("--link carrier-pigeon", "carrier-pigeon"),
         ("--straggler 0.5", "--straggler must be finite and at least 1, got 0.5"),
         ("--step-sizes 0.1 0.1", "--step-sizes must hold"),
-        ("--target-accuracy 1.5", "--target-accuracy must be finite and above 0 and at most 1, got 1.5"),
+        ("--target-loss 0", "--target-loss must be finite and above 0, got 0"),
+        ("--workers 4 12", "--workers must each divide --total-batch (256), got 12"),
+        ("--equal-batch total total", "--equal-batch must hold at least one value and none twice"),
+        ("--seeds 0", "--seeds must be finite and at least 1, got 0"),
         ("--shards -1", "--shards must be finite and at least 0, got -1"),
         ("--compute-seconds 0", "--compute-seconds must be finite and above 0 (seconds), got 0"),
     ],
@@ -208,7 +226,10 @@ SAID = {
     "where_each_wins": ["cells, in"],
     "method_shelf": ["first is", "There on every seed where data are alike"],
     "parameter_server_bottleneck": ["Fair sharing is within"],
-    "all_reduce_or_parameter_server": ["ethernet 25g: sync on a ring is first in"],
+    "all_reduce_or_parameter_server": [
+        "the gradient noise scale is",
+        "equal batch total, ethernet 25g: sync on a ring is first in",
+    ],
     "steady_or_jitter": ["Mean seconds of a job by the laws: the same"],
     "scaling": [
         "equal batch per worker",

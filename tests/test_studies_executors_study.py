@@ -50,7 +50,7 @@ def test_the_lines_of_the_readme_with_a_worker_killed_in_the_middle(here, tmp_pa
     (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     killed = []
-    with dask.distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with dask.distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
 
         class Client(dask.distributed.Client):
             """A client that connects to this cluster, whatever the address."""

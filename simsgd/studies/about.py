@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from simsgd.problems import Problem
 from simsgd.studies.cells import Cell
 
 TOLD = ("method", "problem", "cluster", "until", "evaluate_every", "message_bytes", "dtype", "width", "seed")
@@ -25,7 +26,12 @@ def common(cells: Iterable[Cell]) -> dict[str, str]:
     found = {}
     for name in TOLD:
         values = list({id(value): value for value in (getattr(cell, name) for cell in listed)}.values())
-        said = {str(getattr(value, "name", None) or repr(value)) for value in values if value is not None}
+        said = {_words(value) for value in values if value is not None}
         if len(said) == 1 and None not in values:
             found[name] = said.pop()
     return found
+
+
+def _words(value: object) -> str:
+    """Return what a value is: a text or a problem's name, or the code that makes it."""
+    return value if isinstance(value, str) else value.name if isinstance(value, Problem) else repr(value)

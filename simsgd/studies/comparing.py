@@ -125,7 +125,7 @@ def compare(
 
     tuner = Tuner(trials, {name: grid for name, grid in grids.items() if len(grid) > 1}, chosen_by, halving)
     tuner.run(*rounds)
-    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.outcomes)
+    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.played)
     choices = {(name, labels): Choice(first[name]) for name in entrants for labels in settings} | tuner.choices
     tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if tuner.contests else ())
 
