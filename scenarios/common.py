@@ -213,10 +213,11 @@ class Saved:
         self.paths.append(self.flags.output / name)
         return self.paths[-1]
 
-    def text(self, *parts: str, name: str = "table.txt") -> None:
-        """Print text, its parts a line apart, and keep it."""
+    def text(self, *parts: str, name: str = "table.txt", silent: bool = False) -> None:
+        """Print text, its parts a line apart, unless that is to be silent, and keep it."""
         text = "\n\n".join(parts)
-        print(text, end="\n\n")
+        if not silent:
+            print(text, end="\n\n")
         with sg.writing(self._path(name)) as file:
             file.write(f"{text}\n".encode())
 
@@ -227,8 +228,8 @@ class Saved:
         with sg.writing(self._path(name)) as file:
             file.write(netcdf.getbuffer())
 
-    def run(self, run: sg.Run, name: str) -> None:
-        """Write a run, to load with `sg.Run.load`."""
+    def run(self, run: sg.Run | sg.studies.Results, name: str) -> None:
+        """Write a run, to load with `sg.Run.load`, or the results of a study, to load with `sg.studies.Results.load`."""
         run.save(self._path(name))
 
     def figure(self, figure: Figure, name: str) -> None:
