@@ -37,18 +37,6 @@ def sweep(along: Mapping[str, Sequence], measure: Callable[..., Mapping[str, Any
     return xarray.Dataset(variables, coords={**{name: list(values) for name, values in along.items()}, **axes})
 
 
-def at_best(seconds: np.ndarray, **others: np.ndarray) -> dict[str, Any]:
-    """Return (for `sweep`) what a method takes at its best step size: the one with the least median time over the seeds.
-
-    Args:
-        seconds: to the target, shape (seeds, step sizes), infinite where it was not reached.
-        others: other costs, of the same shape.
-    """
-    best = int(np.argmin(np.median(seconds, axis=0)))
-    costs = {f"best_{name}": (("seed",), cost[:, best]) for name, cost in {"seconds": seconds, **others}.items()}
-    return {"seconds": (("seed", "step_size"), seconds), "best": best, **costs}
-
-
 def reported(found: sg.studies.Comparison, batch_size: int) -> xarray.Dataset:
     """Return what a comparison reports along its settings, protocol and seed, for tables and pictures.
 
@@ -150,12 +138,6 @@ def number(value: float, digits: str = ".3g") -> str:
     return f"{value:{digits}}" if math.isfinite(value) else "-" if math.isnan(value) else "never"
 
 
-def step_size(cell: xarray.Dataset) -> str:
-    """Return the best step size of a cell, and in brackets the largest at which most seeds got there; "-" without any."""
-    reached = cell.step_size[np.isfinite(cell.seconds.median("seed"))]
-    return f"{float(cell.step_size[int(cell.best)]):g} ({float(reached.max()):g})" if reached.size else "-"
-
-
 def first(factor: float, methods: tuple[str, str] = ("sync", "async")) -> str:
     """Return who is first, for example "async 2.50×", from the second method's cost over the first's."""
     if math.isnan(factor):
@@ -171,10 +153,10 @@ def firsts(factors: xarray.DataArray) -> str:
 
 
 def cautions(measured: xarray.Dataset, method: str, wider: str) -> list[str]:
-    """Say where what `at_best` found cannot be trusted.
+    """Say where what was measured at the best step sizes cannot be trusted.
 
     Args:
-        measured: by `sweep`.
+        measured: with "best", the place of the best along "step_size", and "best_seconds" over the seeds.
         method: the name of the dimension along which methods lie.
         wider: the flag that gives a run longer to reach the target.
     """

@@ -122,13 +122,13 @@ def measure(flags: Flags) -> tuple[xarray.Dataset, Sequence[str]]:
     return measured.assign(factor=ratio(asynchronous, sync).transpose("straggler", "latency")), found.cautions
 
 
-def paired(found: sg.studies.Comparison, cluster: str) -> sg.studies.statistics.Comparison:
+def paired(found: sg.studies.Comparison, cluster: str) -> sg.studies.statistics.PairedComparison:
     """Return how async compares with sync on the seeds of a cluster."""
     sync, asynchronous = (found.seconds.sel({"method": name, "cluster": cluster}) for name in METHODS)
     return sg.studies.statistics.compare_pair(asynchronous, sync, found.settings[(cluster,)].horizon)
 
 
-def in_words(pair: sg.studies.statistics.Comparison) -> str:
+def in_words(pair: sg.studies.statistics.PairedComparison) -> str:
     """Return by how much async differs from sync, with the interval where there is one."""
     ends = "" if np.isnan(pair.low) else f" ({pair.low:.3g} to {pair.high:.3g})"
     return f"{pair.value:.3g}{'×' if pair.unit == '×' else ' s more'}{ends}"

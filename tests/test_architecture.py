@@ -65,7 +65,6 @@ MAY_IMPORT = {
     },
     "studies": {
         *(
-            "__init__",
             "cluster",
             "compatible",
             "executing",
@@ -73,6 +72,7 @@ MAY_IMPORT = {
             "measures",
             "method",
             "optimizers",
+            "plots",
             "problems",
             "protocols",
             "provenance",

@@ -78,6 +78,12 @@ def test_flips_that_are_drawn_agree_with_those_that_are_counted(monkeypatch):
     assert flips.sign_flips(differences, 0.95, 1) != drawn
 
 
+def test_flips_that_are_drawn_count_the_differences_as_they_are():
+    """So that no p-value is zero, and the test stays valid however few are drawn."""
+    found = of.compare_pair(np.full(30, 1.0), np.full(30, NAN), 9.0)
+    assert found.p_value == 2 / flips.SAMPLED
+
+
 def test_below_six_seeds_no_flips_are_convincing():
     for seeds in range(2, 9):
         first = np.arange(1.0, seeds + 1)
@@ -97,6 +103,10 @@ def test_what_pairing_gained_is_a_ratio_of_variances():
     assert found.pairing_gain == pytest.approx(0.0925 * 2 / 0.005, rel=0.1)
     apart = of.compare_pair(first, np.roll(second, 1))
     assert apart.pairing_gain == pytest.approx(1, rel=0.1)
+    steadier = np.sqrt(second)
+    logs = np.log(first), np.log(steadier)
+    wanted = (logs[0].var() + logs[1].var()) / (logs[0] - logs[1]).var()
+    assert of.compare_pair(first, steadier).pairing_gain == pytest.approx(wanted)
 
 
 def test_which_is_faster_needs_both_to_be_separated():

@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import simsgd as sg
 from simsgd.studies import study as studying
@@ -122,20 +125,41 @@ def test_the_best_is_found_for_each_cluster():
     assert found.seconds.sel(cluster="slow").item() == alone("async", found.step_sizes["async", "slow"], 0)
     assert found.tuning.axes.keys() == {"method", "cluster", "step_size", "seed"}
     assert found.rank(cluster="fast").labels == ("async",)
+    assert found.of(cluster="fast").seconds().values.tolist() == [[found.seconds.sel(cluster="fast").values[0].tolist()]]
     with pytest.raises(ValueError, match=r"ranking is by setting here: use \.rank\(cluster=…\)"):
         found.ranking  # noqa: B018
     assert "cluster fast" in found.summary()
 
 
+def test_scores_over_settings_are_areas_under_performance_profiles():
+    """For each setting max(0, 4 − ratio to the fastest)/3; their mean."""
+    problems = {"easy": PROBLEM, "hard": PROBLEM}
+    until = {"easy": TARGET, "hard": dataclasses.replace(TARGET, at_most=0.02, within=sg.Seconds(20))}
+    found = compared({"half": sg.methods.asynchronous(0.1), "async": sg.methods.asynchronous(0.2)}, problems, until=until)
+    spent = {}
+    for name, where in itertools.product(found.methods, problems):
+        seconds = found.seconds.sel({"method": name, "problem": where}).values
+        arrived = int(np.isfinite(seconds).sum())
+        spent[name, where] = np.nan_to_num(seconds, nan=until[where].within.seconds).sum() / arrived if arrived else math.inf
+    for name in found.methods:
+        ratios = [spent[name, where] / min(spent[other, where] for other in found.methods) for where in problems]
+        assert found.scores[name] == pytest.approx(np.mean([max(0, 4 - ratio) / 3 for ratio in ratios]))
+    assert f"async {found.scores['async']:.2f}" in found.summary()
+    with pytest.raises(ValueError, match="scores need several settings"):
+        compared({"async": sg.methods.asynchronous(0.2)}).scores  # noqa: B018
+
+
 def test_each_problem_has_a_target_and_a_problem_may_depend_on_the_seed():
     easy, hard = TARGET, dataclasses.replace(TARGET, at_most=0.02, within=sg.Seconds(20))
-    problems = {"easy": PROBLEM, "hard": lambda seed: sg.problems.quadratic(spectrum=(1.0, 0.5 + 0.1 * seed))}
+    other = sg.problems.quadratic(spectrum=(1.0, 0.6))
+    problems = {"easy": PROBLEM, "hard": lambda seed: other if seed else PROBLEM}
     methods = {"async": sg.methods.asynchronous(0.2)}
     found = compared(methods, problems, until={"easy": easy, "hard": hard})
     assert found.seconds.dims == ("method", "problem", "seed")
     assert found.seconds.sel(problem="easy").values.tolist() == [[alone("async", 0.2, seed) for seed in range(2)]]
-    one = sg.problems.quadratic(spectrum=(1.0, 0.6))
-    assert found.seconds.sel(problem="hard", seed=1).item() == compared(methods, one, until=hard, seeds=[1]).seconds.item()
+    for seed, problem in enumerate((PROBLEM, other)):
+        alike = compared(methods, problem, until=hard, seeds=[seed]).seconds.item()
+        assert found.seconds.sel(problem="hard", seed=seed).item() == alike
 
 
 def test_tuning_on_what_is_reported_is_refused_unless_asked_for_and_then_called_optimistic():
@@ -151,8 +175,11 @@ def test_halving_finds_a_best_and_its_pruned_runs_are_nowhere_but_in_the_budget(
     found = compared({"async": sg.methods.asynchronous}, step_sizes=[0.01, 0.05, 0.2, 0.8], halving=2, seeds=1)
     assert found.step_sizes == {"async": 0.2}
     assert {place[1] for place in found.tuning.outcomes} == {0.2}
-    assert found.tuned.budgets["async"].runs == 4 + 2 + 1
-    assert found.tuned.budgets["async"].configurations == 4
+    full = compared({"async": sg.methods.asynchronous}, step_sizes=[0.01, 0.05, 0.2, 0.8], seeds=1)
+    assert found.tuning.seconds().item() == full.tuning.seconds().sel(step_size=0.2).item()
+    ours, theirs = found.tuned.budgets["async"], full.tuned.budgets["async"]
+    assert ours.configurations == theirs.configurations == 4
+    assert ours.gradients < theirs.gradients
     text = found.summary()
     assert "Successive halving played 1 of 4 configurations to the end" in text
     assert "pruned and enter no statistic" in text
@@ -235,6 +262,14 @@ def test_the_dataset_has_what_was_chosen_and_what_came_of_it(both):
     assert {"loss", "time", "status"} <= set(data)
 
 
+def test_the_figure_of_a_paper(both):
+    axes = both.plot(kind="bars")
+    assert {name for name in METHODS if any(name in text.get_text() for text in axes.figure.findobj(Text))} == set(METHODS)
+    plt.close(axes.figure)
+    with pytest.raises(TypeError, match="cluster"):
+        both.plot(cluster="fast")
+
+
 @pytest.mark.parametrize("format", ["text", "markdown", "latex"])
 def test_the_table_of_a_paper(both, format):
     text = both.table(format)
@@ -266,7 +301,9 @@ def test_with_a_folder_nothing_is_made_twice_when_grids_grow_or_seeds_are_added(
 def test_what_a_study_takes_is_passed_on():
     with pytest.raises(sg.BoundError, match="memory"):
         compared(seeds=1, memory=1.0)
-    with pytest.raises(TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, retry_failed, patience"):
+    with pytest.raises(
+        TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, keep_tapes, retry_failed, patience"
+    ):
         compared(sedes=3)
 
 
@@ -304,7 +341,7 @@ async_only = {"async": sg.methods.asynchronous}
         ({"step_sizes": []}, ValueError, r"step_sizes must hold at least one step size, got none"),
         ({"step_sizes": [0.1, 0.0]}, ValueError, r"step_sizes\[1\] must be a finite number above 0, got 0"),
         ({"step_sizes": [0.1, -1]}, ValueError, r"step_sizes\[1\] must be a finite number above 0, got -1"),
-        ({"step_sizes": [0.1, 0.1]}, ValueError, r"step_sizes must not hold a step size twice, got 0.1 again"),
+        ({"step_sizes": [0.1, 0.1]}, ValueError, r"must not hold a step size twice .*, got 0.1 after 0.1"),
         ({"step_sizes": 0.1}, TypeError, r"step_sizes must be a sequence such as \[0.01, 0.1, 1.0\], got 0.1"),
         ({"step_sizes": {"sync": [0.1]}}, ValueError, r"must name the methods that are tuned, sync, async, got 'sync'"),
         (

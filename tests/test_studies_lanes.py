@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -150,6 +151,24 @@ def test_memory_decides_how_many_lanes():
     assert [lanes_that_fit(*given, memory) for memory in (one, 3 * one, 1e12)] == [1, 2, 8]
     with pytest.raises(sg.BoundError, match=f"{one:,} bytes, 1 more; allow it with memory={one}"):
         lanes_that_fit(*given, one - 1)
+
+
+def test_the_memory_that_lanes_take_is_what_was_said(monkeypatch):
+    """All arrays that are alive while lanes play, but for the data: at most the budget, and most of it."""
+    from simsgd.replaying.lanes.memory import bytes_of_a_lane
+    from simsgd.replaying.lanes.player import BLOCKS
+
+    wide = sg.problems.digits(hidden=512)
+    given = wide, sg.methods.asynchronous(0.1), 5, "float32", None
+    before = sum(array.nbytes for array in jax.live_arrays())
+    data = sum(leaf.nbytes for leaf in jax.tree.leaves((wide.data, wide.test_data)))
+    seen = []
+
+    def look(gradients):
+        seen.append(sum(array.nbytes for array in jax.live_arrays()) - before - data)
+
+    play([cell(problem=wide, seed=seed, until=sg.Updates(BLOCKS)) for seed in range(4)], {}, LANES, played=look)
+    assert 0.5 < max(seen) / (LANES * bytes_of_a_lane(*given)) <= 1
 
 
 def test_convolutions_play_one_after_the_other_on_a_cpu():

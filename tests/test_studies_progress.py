@@ -9,7 +9,6 @@ import threading
 import time
 import types
 
-import pytest
 import tqdm
 from test_progress import errors_on_a_terminal
 
@@ -39,10 +38,17 @@ def test_a_terminal_shows_one_bar_with_cells_speed_and_time_left():
     assert not [line for line in lines if line.strip() and "cells" not in line]
 
 
-@pytest.mark.parametrize("progress", ["", "progress=False"])
-def test_a_pipe_is_quiet(progress):
-    done = subprocess.run([sys.executable, "-c", CODE.format(progress=progress)], capture_output=True, text=True, check=True)
+def test_a_pipe_is_quiet():
+    done = subprocess.run([sys.executable, "-c", CODE.format(progress="")], capture_output=True, text=True, check=True)
     assert done.stderr + done.stdout == ""
+
+
+def test_a_notebook_is_quiet_if_asked_to_be(monkeypatch, capsys):
+    monkeypatch.setattr("simsgd.support.progress.in_notebook", lambda: True)
+    with Progress(4, False) as progress:
+        progress.finished("a", outcomes(2, 10))
+        progress.look()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_notebook_shows_it_too(monkeypatch):

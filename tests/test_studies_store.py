@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -17,9 +18,7 @@ from attack import disks
 
 import simsgd as sg
 from simsgd.provenance import Identity, bits
-from simsgd.recording.attempt import attempt
 from simsgd.studies import Outcome
-from simsgd.studies.playing import ask
 from simsgd.studies.store import (
     DamagedFileWarning,
     DisagreementWarning,
@@ -215,6 +214,23 @@ def test_files_that_disagree_are_both_named(tmp_path):
     assert all(str(path) in str(caught[0].message) for path in (first, second))
     with pytest.warns(DisagreementWarning):
         assert Store(tmp_path).outcomes([cell(2).key])
+
+
+def test_a_warning_that_is_made_an_error_leaves_the_rest_in_order(tmp_path):
+    """Also where a file is taken in the middle of others."""
+    store, others = Store(tmp_path), [cell(seed).key for seed in (1, 2, 3, 4)]
+    store.save({cell(0): outcome(0), cell(1): outcome(1)})
+    with pytest.warns(DisagreementWarning):
+        store.save({cell(0): outcome(9), cell(2): outcome(2), cell(3): outcome(3)})
+    damage(store.save({cell(4): outcome(4)}))
+    damage(store.save({cell(5): outcome(5)}))
+    later = Store(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            with pytest.raises((DisagreementWarning, DamagedFileWarning)):
+                later.outcomes(others)
+        assert later.outcomes(others) == {cell(seed).key: outcome(seed) for seed in (1, 2, 3)}
 
 
 # --- explain -------------------------------------------------------------------------------------------------------------
@@ -490,33 +506,16 @@ def recorded_tape(recorded_cell):
     return sg.record(one.method, one.cluster, sg.Updates(20), message_bytes=one.problem.message_bytes)
 
 
-def test_a_tape_is_found_by_the_identity_of_a_cell(tmp_path, recorded_cell, recorded_tape):
-    store = Store(tmp_path)
-    wanted = recorded_cell.identity.tape
-    assert store.tape(wanted) is None
-    path = store.save_tape(wanted, recorded_tape)
-    assert store.tape(wanted) == recorded_tape
-    assert sg.Tape.load(path) == recorded_tape
-    other = dataclasses.replace(recorded_cell, seed=1).identity.tape
-    assert store.tape(other) is None
-    with pytest.raises(ValueError, match="tape must be the recording that identity describes"):
-        store.save_tape(other, recorded_tape)
-    (path.parent / f"{described(other).key[:32]}.nc").write_bytes(path.read_bytes())
-    with pytest.warns(DamagedFileWarning, match="is a tape of something else; it was set aside"):
-        assert store.tape(other) is None
-    damage(path)
-    with pytest.warns(DamagedFileWarning, match="set aside"):
-        assert store.tape(wanted) is None
-    assert store.tape(wanted) is None
-
-
-@pytest.mark.parametrize("until", [sg.Gradients(20), sg.Samples(20)])
-def test_a_tape_may_say_its_end_in_other_units(tmp_path, recorded_cell, until):
-    one = dataclasses.replace(recorded_cell, until=until)
-    tape = attempt(ask(one)).tape
-    assert tape.identity != one.identity.tape
-    Store(tmp_path).save_tape(one.identity.tape, tape)
-    assert Store(tmp_path).tape(one.identity.tape) == tape
+def test_a_tape_has_a_place_of_its_own(tmp_path, recorded_cell, recorded_tape):
+    store, wanted = Store(tmp_path), recorded_cell.identity.tape
+    path = store.tape_path(wanted)
+    recorded_tape.save(path)
+    assert store.tape_path(recorded_tape.identity) == Store(tmp_path).tape_path(wanted) == path
+    for other in (dataclasses.replace(recorded_cell, seed=1), dataclasses.replace(recorded_cell, until=sg.Updates(21))):
+        assert not store.tape_path(other.identity.tape).exists()
+    assert "1 tapes" in store.summary()
+    with pytest.raises(NotStorableError):
+        store.tape_path(Identity({"unknown": "what it is"}))
 
 
 STATE = {
@@ -587,29 +586,35 @@ def test_what_a_checkpoint_cannot_hold_is_refused(tmp_path):
 # --- several processes ---------------------------------------------------------------------------------------------------
 
 WRITER = """
-import pathlib, sys, time, warnings
+import sys, warnings
 sys.path.insert(0, {tests!r})
 warnings.simplefilter("error")
-from test_studies_store import Store, cell, outcome
-ready = pathlib.Path({folder!r} + "." + sys.argv[1])
-ready.touch()
-while len(list(ready.parent.glob("study.*"))) < 2:
-    time.sleep(0.01)
-store = Store({folder!r})
-for start in range(int(sys.argv[1]), 24, 2):
-    store.save({{cell(seed): outcome(seed) for seed in range(start, start + 4)}})
-    store.save({{cell(seed): outcome(seed) for seed in (start // 2, start // 2 + 30)}})
-    store.checkpoint("shared").save({{"x": outcome(start).evaluations["time"], "who": sys.argv[1]}})
-    store.outcomes(cell(seed).key for seed in range(24))
+import test_studies_store
+test_studies_store.keep_many({folder!r}, 1)
 """
 
 
+def keep_many(folder, begin):
+    """Keep groups that overlap with those of the other process; half of them have one name in both."""
+    ready = pathlib.Path(f"{folder}.{begin}")
+    ready.touch()
+    while len(list(ready.parent.glob("study.*"))) < 2:
+        time.sleep(0.01)
+    store = Store(folder)
+    for start in range(begin, 24, 2):
+        store.save({cell(seed): outcome(seed) for seed in range(start, start + 4)})
+        store.save({cell(seed): outcome(seed) for seed in (start // 2, start // 2 + 30)})
+        store.checkpoint("shared").save({"x": outcome(start).evaluations["time"], "who": str(begin)})
+        store.outcomes(cell(seed).key for seed in range(24))
+
+
 def test_two_processes_on_one_folder_do_no_harm(tmp_path):
-    """They begin together; their groups overlap, and half of them have one name in both."""
+    """They begin together."""
     code = WRITER.format(tests=str(ROOT / "tests"), folder=str(tmp_path / "study"))
-    several = [subprocess.Popen([sys.executable, "-c", code, start], stderr=subprocess.PIPE, text=True) for start in "01"]
-    said = [each.communicate()[1] for each in several]
-    assert [each.returncode for each in several] == [0, 0], said
+    other = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    keep_many(tmp_path / "study", 0)
+    said = other.communicate()[1]
+    assert other.returncode == 0, said
     store = Store(tmp_path / "study")
     seeds = [*range(27), *range(30, 42)]
     assert store.outcomes(cell(seed).key for seed in seeds) == {cell(seed).key: outcome(seed) for seed in seeds}

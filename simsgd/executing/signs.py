@@ -37,7 +37,7 @@ class Signs:
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: float = EVERY) -> None:
-        self.folder = pathlib.Path(folder)
+        self.folder = pathlib.Path(folder).absolute()  # workers may stand elsewhere
         self.folder.mkdir(parents=True, exist_ok=True)
         self.every = every
         self._seen: dict[str, tuple[int, float]] = {}

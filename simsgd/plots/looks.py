@@ -25,7 +25,11 @@ METHOD_COLOURS = {
 """The colour of each method, by its protocol's name: blue is synchronous, orange is asynchronous."""
 METHOD_MARKERS = dict(zip(METHOD_COLOURS, "osDPv^", strict=True))
 """The marker of each method, by its protocol's name."""
-WORDS = {"synchronous": "MinibatchSGD", "sync": "MinibatchSGD", "asynchronous": "AsyncSGD", "async": "AsyncSGD"}
+WORDS = {
+    **{word: "MinibatchSGD" for word in ("synchronous", "sync", "minibatch")},
+    **{word: "AsyncSGD" for word in ("asynchronous", "async")},
+    **{"k_sync": "KSyncSGD", "k_batch_async": "KBatchAsyncSGD", "rennala": "RennalaSGD", "ringmaster": "RingmasterASGD"},
+}
 """What labels call methods that have a colour of their own."""
 OTHER_COLOURS = LINES[2:]
 """Colours of methods that have none of their own, in order; one that the picture already has is passed over."""
@@ -94,11 +98,16 @@ def colours_of(methods: Iterable[Any] | Mapping[str, Any]) -> dict[str, str]:
     return {label: look.colour for (label, _), look in zip(labelled, looks(labelled), strict=True)}
 
 
-def looks(labelled: Sequence[tuple[str, Any]]) -> list[Look]:
-    """Return the look of each (label, run or tape): the colour and marker of its method, a shade and line style of its own."""
+def looks(labelled: Sequence[tuple[str, Any]], among: Sequence[str] = ()) -> list[Look]:
+    """Return the look of each (label, run or tape): the colour and marker of its method, a shade and line style of its own.
+
+    Figures whose methods are `among` the same labels, in the same order, give each the same colour and marker, whichever of
+    them they show.
+    """
     methods = [_method(label, thing) for label, thing in labelled]
-    base = _bases(list(dict.fromkeys(methods)))
-    shades = {method: iter(_shades(look.colour, methods.count(method), len(base) == 1)) for method, look in base.items()}
+    base = _bases(list(dict.fromkeys([*(_method(label, label) for label in among), *methods])))
+    alone = len(set(methods)) == 1
+    shades = {method: iter(_shades(base[method].colour, methods.count(method), alone)) for method in set(methods)}
     found = []
     for i, method in enumerate(methods):
         style = LINE_STYLES.index(base[method].line_style) + methods[:i].count(method)

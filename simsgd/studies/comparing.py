@@ -25,12 +25,12 @@ from simsgd.studies import halving as rungs
 from simsgd.studies.comparison import Comparison, Tuned, budgets
 from simsgd.studies.entrants import Entrant, Given, named
 from simsgd.studies.trials import Labels, Setting, Trial, Trials
-from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner
+from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner, rounded
 from simsgd.support import checks
 
 TUNING = 1_000_000
 """The first tuning seed, unless told otherwise: beyond all reporting seeds."""
-OF_STUDY, OF_RUN = ("memory", "lanes", "devices"), ("retry_failed", "patience")
+OF_STUDY, OF_RUN = ("memory", "lanes", "devices", "keep_tapes"), ("retry_failed", "patience")
 """Further arguments that are passed on to `Study` and to its `run`."""
 
 
@@ -86,14 +86,15 @@ def compare(
         optimizer: makes the optimizer of a step size, for protocols; SGD by default.
         evaluate_every: as in `simulate`; or one for each problem, or for each cluster, by its name.
         message_bytes, dtype, width: as in `simulate`.
-        folder: where finished runs are kept, so that no run is made twice.
+        folder: where finished runs and their tapes are kept, so that none is made twice.
         executor: where runs are made, any `concurrent.futures.Executor`; by default here.
         progress: show a progress bar; by default on a terminal and in a notebook only.
         report_tuning_seeds: allow tuning seeds that are reported too. What is reported is optimistic then.
         separate: add as many seeds again, and again, until all methods are separated by tests that may be looked at at any time
             (`statistics.compare_at_any_time`, corrected for the number of methods), or there are `most_seeds`.
         most_seeds: where `separate` stops.
-        study: further arguments of `Study`: `memory`, `lanes`, `devices`; and of its `run`: `retry_failed`, `patience`.
+        study: further arguments of `Study`: `memory`, `lanes`, `devices`, `keep_tapes`; and of its `run`: `retry_failed`,
+            `patience`.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
@@ -125,7 +126,7 @@ def compare(
 
     tuner = Tuner(trials, {name: grid for name, grid in grids.items() if len(grid) > 1}, chosen_by, halving)
     tuner.run(*rounds)
-    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.outcomes)
+    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.played)
     choices = {(name, labels): Choice(first[name]) for name in entrants for labels in settings} | tuner.choices
     tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if tuner.contests else ())
 
@@ -286,7 +287,7 @@ def _grid(name: str, given: Any) -> list[float]:
     if not sizes:
         raise ValueError(f"{name} must hold at least one step size, got none")
     checked = sorted(checks.positive(f"{name}[{i}]", size) for i, size in enumerate(sizes))
-    for size in checked:
-        if checked.count(size) > 1:
-            raise ValueError(f"{name} must not hold a step size twice, got {size:g} again")
+    for size, after in itertools.pairwise(checked):
+        if rounded(size) == rounded(after):
+            raise ValueError(f"{name} must not hold a step size twice (to six digits), got {after!r} after {size!r}")
     return checked

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import html
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from simsgd.studies import tables, telling
 from simsgd.studies.halving import Saving, end_of
 from simsgd.studies.outcomes import Outcome
 from simsgd.studies.results import Results
-from simsgd.studies.statistics import Ranking, rank, restricted_mean
+from simsgd.studies.statistics import Ranking, expected_running_time, profile_scores, rank, restricted_mean
 from simsgd.studies.trials import Labels, Setting, Trial
 from simsgd.studies.tuning import Choice
 from simsgd.support import checks, show
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import xarray
 
 
@@ -134,6 +136,46 @@ class Comparison:
         """
         return self.ranked(self._labels(setting))
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """By method the area under its performance profile over the settings, by `statistics.profile_scores`; from 0 to 1.
+
+        A method's time in a setting is its expected running time: infinite where it never arrived.
+
+        Raises:
+            ValueError: if there is one method or one setting only, or the target is reached before the first update.
+        """
+        if len(self.settings) < 2:
+            raise ValueError("scores need several settings: give cluster={name: …} or problem={name: …}")
+        found: dict[str, list[float]] = {name: [] for name in self.methods}
+        for labels, setting in self.settings.items():
+            for name, seconds in self.seconds_of(labels).items():
+                found[name].append(expected_running_time(seconds, setting.horizon).value)
+        return profile_scores(found)
+
+    def of(self, **setting: str) -> Results:
+        """Return the reporting results of a setting, with its target.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting.
+        """
+        labels = self._labels(setting)
+        return dataclasses.replace(self.reporting.select(**setting), target=self.settings[labels].target)
+
+    def plot(self, x: str = "time", y: str | None = None, **options: Any) -> matplotlib.axes.Axes:
+        """Draw the reporting runs of a setting, by default the metric with a band over the seeds; see `Results.plot`.
+
+        Args:
+            x, y: "time", "updates", "samples" or "bytes"; and the metric, by default the target's.
+            options: further ones of `Results.plot`, such as kind="bars"; and by name the problem and the cluster, where there
+                are several.
+
+        Raises:
+            TypeError, ValueError: unless there is such a setting, or for options that make no sense.
+        """
+        setting = {name: options.pop(name) for name in self.dims if name in options}
+        return self.of(**setting).plot(x, y, **options)
+
     def table(self, format: str = "markdown", **setting: str) -> str:
         """Return the table of a paper, "text", "markdown" or "latex": methods by rank, with intervals and paired ratios.
 
@@ -159,7 +201,7 @@ class Comparison:
         for labels in self.settings:
             head = [f"\n{self.called(labels)}"] if labels else []
             parts += [*head, show.in_text(telling.rows(self, labels)), *telling.tests(self, labels)]
-        return "\n".join([*parts, "", *telling.tuning(self.tuned), *telling.cautions(self)])
+        return "\n".join([*parts, *telling.scores(self), "", *telling.tuning(self.tuned), *telling.cautions(self)])
 
     def __repr__(self) -> str:
         return f"Comparison({telling.headline(self)})"

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.stopping import Seconds, Target, Updates, settled
-from simsgd.studies import dataset, tables
+from simsgd.studies import dataset, drawing, tables
 from simsgd.studies.grid import Label, Place
 from simsgd.studies.outcomes import FAILED, Outcome
 from simsgd.support import checks, files, frames, sealed, show
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import pandas
     import xarray
 
@@ -36,6 +37,7 @@ class Results:
         outcomes: by place, those that are there.
         target: what cells ran to, if all ran to one.
         configuration: what all cells have in common, and the versions of what computed them.
+        whole: the axes of the whole study, where these are some of its results: figures give a method its look by them.
 
     Example:
         >>> import simsgd as sg
@@ -55,6 +57,7 @@ class Results:
     outcomes: Mapping[Place, Outcome]
     target: Target | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    whole: Mapping[str, list[Label]] | None = None
 
     def __post_init__(self) -> None:
         if self.target is not None and self.target.kept is None and isinstance(self.target.within, Seconds | Updates):
@@ -94,7 +97,7 @@ class Results:
             axes[name] = list(several)
         places = itertools.product(*axes.values())
         there = {place: self.outcomes[place] for place in places if place in self.outcomes}
-        return Results(axes, there, self.target, self.configuration)
+        return Results(axes, there, self.target, self.configuration, self.whole or self.axes)
 
     def seconds(self, target: Target | None = None) -> xarray.DataArray:
         """Return simulated seconds to the target along the axes, NaN where it was never reached or the cell is missing.
@@ -193,6 +196,50 @@ class Results:
             Simulated seconds until loss ≤ 0.1, the first time. Horizon: 10 s. Intervals of 95%.
         """
         return tables.table(self, format, **options)
+
+    def plot(
+        self,
+        x: str = "time",
+        y: str | None = None,
+        *,
+        kind: str = "curves",
+        over: str = "seed",
+        target: Target | Sequence[Target] | None = None,
+        horizon: float | None = None,
+        quantiles: Sequence[float] = (0.0, 1.0),
+        among: Sequence[str] | None = None,
+        ax: matplotlib.axes.Axes | None = None,
+    ) -> matplotlib.axes.Axes:
+        """Draw the figure of a paper: a colour and marker for each method, the first axis, kept across a study's figures.
+
+        "curves" are metrics, the median of all seeds in a band. A run that stopped at its target counts as better than those
+        that go on, one that diverged as worse, so the median ends with a dot when half of the seeds have arrived. Where
+        another metric than the target's is drawn, bands end at the first end of a run, and thin lines go on. "arrivals" are
+        the share of all runs that have arrived (of several targets: of all pairs). "bars" are restricted mean times to the
+        target, with each run; those that never arrived are crosses beyond the horizon.
+
+        Args:
+            x: "time", "updates", "samples" or "bytes".
+            y: of curves, the metric; by default the target's, or the loss.
+            kind: "curves", "arrivals" or "bars".
+            over: the axis that repeats a run.
+            target: of arrivals and bars; by default what the study ran to. For arrivals several, too.
+            horizon: of bars, simulated seconds; by default the target's bound.
+            quantiles: the edges of a band, for example (0.25, 0.75); by default least and greatest.
+            among: the methods of all figures, where several studies are to share colours; by default those of this one.
+            ax: where to draw; a new figure by default.
+
+        Raises:
+            ValueError: for an axis, a metric, a kind or quantiles that are not there, or where there is no target.
+        """
+        checks.one_of("kind", kind, ("curves", "arrivals", "bars"))
+        if kind == "curves":
+            return drawing.curves(self, x, y, over, quantiles, among, ax)
+        several = [target] if target is None or isinstance(target, Target) else checks.sequence("target", target, "[Target(…)]")
+        targets = [self._wanted(each) for each in several]
+        if kind == "arrivals":
+            return drawing.arrivals(self, x, over, targets, among, ax)
+        return drawing.bars(self, over, targets[0], horizon, among, ax)
 
     def summary(self) -> str:
         """Return in a few lines what there is, what arrived, and what failed."""

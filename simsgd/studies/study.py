@@ -16,6 +16,7 @@ from simsgd.problems import Problem
 from simsgd.recording.attempt import attempt
 from simsgd.replaying import machine
 from simsgd.stopping import Target
+from simsgd.studies.about import common
 from simsgd.studies.cells import Cell
 from simsgd.studies.grid import Grid, Label, Place
 from simsgd.studies.grouping import Group, Grouping
@@ -127,7 +128,12 @@ class Study:
         there = self._kept.outcomes({place: self.grid.cell(place) for place in self.grid.places})
         ends = {self.grid.cell(place).until for place in self.grid.places}
         target = next(iter(ends)) if len(ends) == 1 else None
-        made = {"memory": self.memory, "devices": self.devices, "versions": measures.versions()}
+        made = {
+            "cells": common(map(self.grid.cell, self.grid.places)),
+            "memory": self.memory,
+            "devices": self.devices,
+            "versions": measures.versions(),
+        }
         return Results(self.grid.axes, there, target if isinstance(target, Target) else None, made)
 
     def explain(self, **coordinates: Label) -> Explanation:

@@ -91,7 +91,7 @@ def cells(
     seconds = results.seconds(target)
     wanted = target or results.target
     assert wanted is not None
-    last = _horizon(wanted, horizon)
+    last = horizon_of(wanted, horizon)
     rows_of = [name for name in results.axes if name != over]
     named = [name for name in rows_of if len(results.axes[name]) > 1] or rows_of[:1]
     groups = _groups(results, over, seconds.values)
@@ -125,7 +125,7 @@ def _groups(results: Results, over: str, seconds: np.ndarray) -> Groups:
 
 def _measured(found: np.ndarray, last: float | None) -> list[str]:
     """Return what a row says of its seconds to the target, where `last` is the horizon."""
-    times = _until(found[~np.isnan(found)], last)
+    times = until(found[~np.isnan(found)], last)
     said = [f"{np.isfinite(times).sum()} of {len(times)}", number(_median(times))]
     if last is None:
         return said
@@ -152,7 +152,7 @@ def _against(found: np.ndarray, other: np.ndarray, last: float) -> str:
     both = ~(np.isnan(found) | np.isnan(other))
     if not both.any():
         return NEVER
-    pair = compare_pair(_until(other[both], last), _until(found[both], last), last)
+    pair = compare_pair(until(other[both], last), until(found[both], last), last)
     value, low, high, unit = pair.value, pair.low, pair.high, "×"
     if pair.unit == "s":
         unit = " s sooner" if value >= 0 else " s later"
@@ -160,7 +160,7 @@ def _against(found: np.ndarray, other: np.ndarray, last: float) -> str:
     return f"{shown(value)}{unit}" + ("" if math.isnan(low) else f" ({shown(low)} to {shown(high)})")
 
 
-def _until(times: np.ndarray, last: float | None) -> np.ndarray:
+def until(times: np.ndarray, last: float | None) -> np.ndarray:
     """Return times up to the horizon, infinite where they are later."""
     if last is None:
         return times
@@ -181,7 +181,7 @@ def number(value: float) -> str:
     return shown(value) if math.isfinite(value) else NEVER
 
 
-def _horizon(target: Target, horizon: float | None) -> float | None:
+def horizon_of(target: Target, horizon: float | None) -> float | None:
     """Return the common horizon: what was given, or the target's bound in seconds; None where there is none."""
     bound = target.within.seconds if isinstance(target.within, Seconds) else math.inf
     last = bound if horizon is None else checks.positive("horizon", horizon, "seconds")

@@ -11,7 +11,7 @@ import numpy as np
 
 from simsgd.stopping import in_words
 from simsgd.studies import tables
-from simsgd.studies.statistics import Comparison as Pair
+from simsgd.studies.statistics import PairedComparison as Pair
 from simsgd.studies.statistics import Ranking, expected_running_time, more_seeds_to_separate
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.trials import Labels, Setting
@@ -82,7 +82,8 @@ def tests(comparison: Comparison, labels: Labels) -> list[str]:
     by_test: dict[str, list[str]] = {}
     for name in ranking.labels[1:]:
         pair = against_first(ranking, name)
-        by_test.setdefault(f"{pair.test}: {pair.why}", []).append(name)
+        test = "no test" if pair.test == "none" else pair.test
+        by_test.setdefault(f"{test}: {pair.why}", []).append(name)
     lines = [f"{', '.join(names)} against {first} by {test}." for test, names in by_test.items()]
     if comparison.any_time:
         done = "all methods are separated" if ranking.separated else "not all methods are separated"
@@ -98,6 +99,15 @@ def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float) -> str:
     """Return how many more seeds separate two methods in four of five studies, if they differ as they seem to."""
     more = more_seeds_to_separate(first, other, horizon) if len(first) > 1 else math.nan
     return "not known from one seed" if math.isnan(more) else "none" if math.isinf(more) else f"{more:,}"
+
+
+def scores(comparison: Comparison) -> list[str]:
+    """Return how methods compare over several settings."""
+    if len(comparison.methods) < 2 or len(comparison.settings) < 2 or (comparison.seconds == 0).any():
+        return []
+    found = sorted(comparison.scores.items(), key=lambda scored: -scored[1])
+    said = ", ".join(f"{name} {score:.2f}" for name, score in found)
+    return ["", f"Over {len(comparison.settings)} settings, the area under performance profiles up to 4×, from 0 to 1: {said}."]
 
 
 def note(comparison: Comparison, labels: Labels) -> str:

@@ -14,12 +14,15 @@ Laws of this module:
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +101,14 @@ def load(path: str | os.PathLike[str], kind: str) -> xarray.Dataset:
     return dataset
 
 
+@functools.cache
+def prepare() -> None:
+    """Import what writing needs, about a second, so that it is counted to nobody's work."""
+    import xarray
+
+    _netcdf(xarray.Dataset(), "nothing")
+
+
 def _unsealed(raw: bytes, kind: str) -> str:
     """Say what may be wrong with a file that has no seal."""
     if not raw.startswith(HDF5):
@@ -114,8 +125,15 @@ def _netcdf(dataset: xarray.Dataset, kind: str) -> io.BytesIO:
     """Return a dataset as netCDF, in memory: HDF5 never writes to a disk, which may be full."""
     marks = {"format": f"simsgd {kind}", "format_version": VERSION}
     file = io.BytesIO()
-    dataset.assign_attrs(marks).to_netcdf(file, engine="h5netcdf", format="NETCDF4")
+    with _without_dask():
+        dataset.assign_attrs(marks).to_netcdf(file, engine="h5netcdf", format="NETCDF4")
     return file
+
+
+def _without_dask() -> contextlib.AbstractContextManager[Any]:
+    """Keep xarray from asking a Dask client of this process for a lock on the file, which the scheduler knows nothing of."""
+    dask = sys.modules.get("dask")
+    return contextlib.nullcontext() if dask is None else dask.config.set(scheduler="synchronous")
 
 
 def _index(dataset: xarray.Dataset, kind: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from simsgd.support import files
 LANES, CELLS = 2, 12
 PATIENCE = 300.0
 """Seconds without a word after which a process is taken to hang."""
+BESIDE = 0.1
+"""How often another process runs the same study in the same folder at the same time, and is left alone."""
 FEW = 20
 """Studies that may fail before the attack gives up."""
 LONGEST = {"start": 2.0, "record": 0.02, "play": 1.0, "checkpoint": 0.01, "keep": 0.04}
@@ -123,7 +125,7 @@ def killed(context: Any, chance: random.Random, folder: pathlib.Path, seen: coll
     Raises:
         AssertionError: if something that it said to be kept is not there.
     """
-    victim = Victim(context, folder)
+    victim, beside = Victim(context, folder), Victim(context, folder) if chance.random() < BESIDE else None
     moment, left = chance.choice(list(LONGEST)), chance.choice((1, 1, 1, 2))
     words = victim.said()
     for word in words:
@@ -138,7 +140,10 @@ def killed(context: Any, chance: random.Random, folder: pathlib.Path, seen: coll
         assert not left, f"it ended by itself, with {victim.process.exitcode}, after {word}"
         seen[f"killed after {word}"] += 1
     whole(folder, victim.kept, seen)
-    return finished
+    if beside:
+        assert [*beside.said()][-1] == "end", "the process beside the killed one did not come to its end"
+        seen["a process beside the killed one came to its end"] += 1
+    return finished or bool(beside)
 
 
 def whole(folder: pathlib.Path, kept: set[str], seen: collections.Counter[str]) -> None:

@@ -14,7 +14,7 @@ from simsgd.replaying import parts
 from simsgd.replaying.blocks import TILE
 from simsgd.replaying.demands import bytes_remembered, sample_bytes
 from simsgd.replaying.lanes.player import BLOCKS
-from simsgd.replaying.lanes.sheets import FEWEST_KEPT, LARGEST_WIDTH
+from simsgd.replaying.lanes.sheets import LARGEST_WIDTH, MOST_KEPT
 from simsgd.support.bounds import BoundError
 
 USUAL = {"cpu": 8}
@@ -75,7 +75,7 @@ def convolves(problem: Problem, dtype: str) -> bool:
 def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, width: int | None) -> int:
     """Return about how much memory one lane takes, without the activations of its gradients.
 
-    Versions and models to be evaluated, (workers + 2) + 5; gradients and sums, 2·width + 3; what the optimizer and the method
+    Versions and models to be evaluated, (workers + 2) + 17; gradients and sums, 2·width + 3; what the optimizer and the method
     remember; draws for a tile of blocks, the samples of a block, and a table.
     """
     side_by_side: int = width or min(workers, LARGEST_WIDTH)
@@ -86,7 +86,7 @@ def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, 
         arrays = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
         state = jax.eval_shape(recipe.build("optimizer", arrays).init, shapes)
         remembered = bytes_remembered(recipe, arrays, parameters)
-    models = (workers + 2 + FEWEST_KEPT + 1 + 3 + 2 * side_by_side) * int(problem.message_bytes_in(dtype))
+    models = (workers + 2 + MOST_KEPT + 1 + 3 + 2 * side_by_side) * int(problem.message_bytes_in(dtype))
     optimizer = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     draws = TILE * side_by_side * problem.batch_size * 12
     batch = side_by_side * problem.batch_size * sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))

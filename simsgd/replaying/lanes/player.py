@@ -28,6 +28,8 @@ from simsgd.support import interrupts, rng
 
 BLOCKS = 256
 """Blocks in one table of a lane, a multiple of TILE."""
+FEW = 2
+"""Seeds whose initial parameters are kept: runs of one seed mostly begin one after the other."""
 
 
 class LaneRun(NamedTuple):
@@ -235,6 +237,8 @@ class Lanes:
     def _start(self, seed: int) -> Any:
         """Return the parameters that a seed names, on the device."""
         if seed not in self._starts:
+            if len(self._starts) >= FEW:
+                self._starts.clear()
             self._starts[seed] = self._problem.start(seed, self._dtype)
         return self._starts[seed]
 

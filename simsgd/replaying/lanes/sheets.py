@@ -20,7 +20,7 @@ from simsgd.tape.schema import Messages, Rows
 
 LARGEST_WIDTH = 128
 """As in the player: steps of more gradients than this are played in several blocks."""
-FEWEST_KEPT = 4
+FEWEST_KEPT, MOST_KEPT = 4, 16
 """Slots for models to be evaluated: runs that evaluate more often than every sixteenth block have more, a power of two."""
 NEAR = 64
 """Blocks in which all models to be evaluated find a slot."""
@@ -173,4 +173,4 @@ class Models(NamedTuple):
         """How many slots for them there should be, a power of two."""
         where = np.array(self.blocks)
         together = np.searchsorted(where, where + NEAR) - np.arange(len(where))  # within NEAR blocks from each on
-        return max(FEWEST_KEPT, 1 << (int(together.max()) - 1).bit_length())
+        return min(MOST_KEPT, max(FEWEST_KEPT, 1 << (int(together.max()) - 1).bit_length()))

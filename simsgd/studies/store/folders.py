@@ -104,8 +104,8 @@ def explaining(doing: str) -> Iterator[None]:
         raise OSError(error.errno, f"{doing}: {error.strerror}; {remedy}. What was there before is unchanged") from error
 
 
-def set_aside(path: pathlib.Path, error: Exception) -> None:
-    """Give a damaged file another name, so that it is neither used nor lost, and warn of it."""
+def set_aside(path: pathlib.Path, error: Exception) -> str:
+    """Give a damaged file another name, so that it is neither used nor lost; return what to say of it, if anything."""
     where = path.name + DAMAGED
     try:
         for number in range(2, 1000):
@@ -115,15 +115,16 @@ def set_aside(path: pathlib.Path, error: Exception) -> None:
         path.rename(path.parent / where)
         done = f"it was set aside as {where}"
     except FileNotFoundError:  # another process has set it aside
-        return
+        return ""
     except OSError as failure:
         done = f"it could not be set aside ({failure.strerror})"
-    warn(f"{error}; {done}, and what it held is computed again")
+    return f"{error}; {done}, and what it held is computed again"
 
 
 def warn(text: str) -> None:
-    """Warn of a file of the folder."""
-    warnings.warn(text, DamagedFileWarning, stacklevel=2)
+    """Warn of a file of the folder, if there is anything to say."""
+    if text:
+        warnings.warn(text, DamagedFileWarning, stacklevel=2)
 
 
 def names(folder: pathlib.Path) -> Iterator[str]:
