@@ -1,6 +1,6 @@
 """What the scenarios share: flags and their limits, running and saving. `measuring` and `drawing` are the rest of it.
 
-A scenario says its flags (a subclass of `Flags` or `Learning`), its clusters and its question, and hands a function to `run`.
+A scenario says its flags (a subclass of `Flags`), its clusters and its question, and hands a function to `run`.
 """
 
 from __future__ import annotations
@@ -99,46 +99,33 @@ class Recording(Flags):
     """coefficient of variation (standard deviation over mean) of a job's compute time"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Learning(Recording):
-    """The flags of the scenarios in which methods learn, each tuned over the same step sizes and seeds."""
-
-    seeds: Count = 3
-    """how many seeds to take medians over"""
-    target_accuracy: Accuracy = 0.9
-    """share of the test samples to be classified rightly, above 0 and at most 1"""
-    step_sizes: tuple[Positive, ...] = ()
-    """step sizes to try for each method"""
-
-    @property
-    def all_seeds(self) -> list[int]:
-        """The seeds, one after the other."""
-        return list(range(self.seed, self.seed + self.seeds))
-
-    @property
-    def axes(self) -> dict[str, list]:
-        """The coordinates of what is tuned."""
-        return {"seed": self.all_seeds, "step_size": list(self.step_sizes)}
-
-    def target(self, **bounds: sg.Seconds | sg.Updates) -> sg.Target:
-        """Return the accuracy to be reached; `bounds` are `within` and `kept`."""
-        return sg.Target("accuracy", at_least=self.target_accuracy, **bounds)
-
-
 TUNING = 1_000_000
 """The first tuning seed is so far from the first that is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparing(Learning):
+class Comparing(Recording):
     """The flags of the scenarios that compare methods, each at its best step size, on seeds that it was not chosen by."""
 
     seeds: Count = 5
     """how many seeds to report on"""
     tuning_seeds: Count = 3
     """how many other seeds to choose step sizes on: by the mean time to the target, who never arrives counts until the end"""
+    target_accuracy: Accuracy = 0.9
+    """share of the test samples to be classified rightly, above 0 and at most 1"""
+    step_sizes: tuple[Positive, ...] = ()
+    """step sizes to begin with, for each method; more, for all, where the best of one lies at the edge"""
     folder: Path | None = None
     """folder that keeps finished runs, so that what was interrupted, or is asked for again, is not made again"""
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds to report on, one after the other."""
+        return list(range(self.seed, self.seed + self.seeds))
+
+    def target(self, **bounds: sg.Seconds) -> sg.Target:
+        """Return the accuracy to be reached; `bounds` are `within` and `kept`."""
+        return sg.Target("accuracy", at_least=self.target_accuracy, **bounds)
 
     def compare(
         self, methods: Mapping[str, typing.Any], problem: sg.Problem, cluster: sg.Cluster | Mapping[str, sg.Cluster], **more
@@ -150,21 +137,6 @@ class Comparing(Learning):
         if (found.seconds == 0).any():
             raise ValueError(f"--target-accuracy {self.target_accuracy:g} is reached before the first update: ask for more")
         return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class InRounds(Learning):
-    """The flags of the scenarios that evaluate the model after each round of n gradients, for n workers."""
-
-    rounds: Count = 150
-    """how many rounds of n gradients a run may use to reach the target; the same for all methods"""
-    kept_rounds: Count = 5
-    """for how many rounds the target is to be kept, to count as reached when it first was"""
-
-    def goal(self, updates: int) -> dict[str, typing.Any]:
-        """What `tune` is told of a method with so many updates in a round: the target with its bounds, and when to evaluate."""
-        within, kept = sg.Updates(self.rounds * updates), sg.Updates(min(self.kept_rounds, self.rounds) * updates)
-        return {"until": self.target(within=within, kept=kept), "evaluate_every": sg.Updates(updates)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,10 +185,11 @@ class Saved:
         self.paths.append(self.flags.output / name)
         return self.paths[-1]
 
-    def text(self, *parts: str, name: str = "table.txt") -> None:
-        """Print text, its parts a line apart, and keep it."""
+    def text(self, *parts: str, name: str = "table.txt", silent: bool = False) -> None:
+        """Print text, its parts a line apart, unless that is to be silent, and keep it."""
         text = "\n\n".join(parts)
-        print(text, end="\n\n")
+        if not silent:
+            print(text, end="\n\n")
         with sg.writing(self._path(name)) as file:
             file.write(f"{text}\n".encode())
 
@@ -227,8 +200,8 @@ class Saved:
         with sg.writing(self._path(name)) as file:
             file.write(netcdf.getbuffer())
 
-    def run(self, run: sg.Run, name: str) -> None:
-        """Write a run, to load with `sg.Run.load`."""
+    def run(self, run: sg.Run | sg.studies.Results, name: str) -> None:
+        """Write a run, to load with `sg.Run.load`, or the results of a study, to load with `sg.studies.Results.load`."""
         run.save(self._path(name))
 
     def figure(self, figure: Figure, name: str) -> None:

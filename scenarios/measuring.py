@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray
-from common import Learning
 from tqdm import tqdm
 
 import simsgd as sg
+
+TRUSTED = "No best step size is at the edge of the grid."
+"""What is said where there is no caution."""
 
 
 def sweep(along: Mapping[str, Sequence], measure: Callable[..., Mapping[str, Any]], doing: str, **axes: Any) -> xarray.Dataset:
@@ -37,74 +37,27 @@ def sweep(along: Mapping[str, Sequence], measure: Callable[..., Mapping[str, Any
     return xarray.Dataset(variables, coords={**{name: list(values) for name, values in along.items()}, **axes})
 
 
-def at_best(seconds: np.ndarray, **others: np.ndarray) -> dict[str, Any]:
-    """Return (for `sweep`) what a method takes at its best step size: the one with the least median time over the seeds.
+def reported(found: sg.studies.Comparison, batch_size: int) -> xarray.Dataset:
+    """Return what a comparison reports along its settings, protocol and seed, for tables and pictures.
 
-    Args:
-        seconds: to the target, shape (seeds, step sizes), infinite where it was not reached.
-        others: other costs, of the same shape.
+    Namely "best_seconds" and "best_gradients" to the target, infinite where it was never reached; the chosen "step_size" and
+    the "largest" by which some tuning seed arrived; the "horizon", seconds.
     """
-    best = int(np.argmin(np.median(seconds, axis=0)))
-    costs = {f"best_{name}": (("seed",), cost[:, best]) for name, cost in {"seconds": seconds, **others}.items()}
-    return {"seconds": (("seed", "step_size"), seconds), "best": best, **costs}
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A method tried at every step size on every seed: what it took to the target, and its runs; made by `tune`."""
-
-    step_sizes: tuple[float, ...]
-    seconds: np.ndarray
-    """To the target, shape (seeds, step sizes); infinite where it was not reached."""
-    gradients: np.ndarray
-    """Likewise."""
-    all_runs: tuple[tuple[sg.Run, ...], ...]
-    """For each seed, a run for each step size."""
-
-    @functools.cached_property
-    def found(self) -> dict[str, Any]:
-        """What `at_best` makes of it."""
-        return at_best(self.seconds, gradients=self.gradients)
-
-    @property
-    def best(self) -> int:
-        """The place of the best step size."""
-        return self.found["best"]
-
-    @property
-    def step_size(self) -> float:
-        """The best step size."""
-        return self.step_sizes[self.best]
-
-    @property
-    def medians(self) -> np.ndarray:
-        """Median seconds to the target at each step size."""
-        return np.median(self.seconds, axis=0)
-
-    @property
-    def runs(self) -> tuple[sg.Run, ...]:
-        """The runs at the best step size, one for each seed, until the target."""
-        return tuple(runs[self.best] for runs in self.all_runs)
-
-    def median(self, measure: Callable[[sg.Run], float]) -> float:
-        """Return the median over the seeds of a measure of a run, infinite where the target was never reached."""
-        return float(np.median(np.nan_to_num([measure(run) for run in self.runs], nan=np.inf)))
-
-
-def tune(
-    flags: Learning, method: sg.Protocol, problem: sg.Problem, cluster: sg.Cluster, until: sg.Target, **options: Any
-) -> Tuned:
-    """Try a method at all step sizes on all seeds; `options` are those of `sg.studies.tune`."""
-    options = {"progress": False, **options}
-    tunings = [
-        sg.studies.tune(method, problem, cluster, flags.step_sizes, until, seed=seed, **options) for seed in flags.all_seeds
-    ]
-    costs = [[run.to_target() for run in tuning.runs] for tuning in tunings]
-    seconds = np.nan_to_num([[cost.seconds for cost in row] for row in costs], nan=np.inf)
-    gradients = np.nan_to_num([[cost.samples / problem.batch_size for cost in row] for row in costs], nan=np.inf)
-    if (seconds == 0).any():
-        raise ValueError(f"--target-accuracy {flags.target_accuracy:g} is reached before the first update: ask for more")
-    return Tuned(flags.step_sizes, seconds, gradients, tuple(tuning.runs for tuning in tunings))
+    data, choices = found.dataset, found.tuned.choices.values()
+    largest = [max((size for size, count in choice.arrived.items() if count), default=math.nan) for choice in choices]
+    return (
+        xarray.Dataset(
+            {
+                "best_seconds": data.seconds_to_target.fillna(math.inf),
+                "best_gradients": data.samples_to_target.fillna(math.inf) / batch_size,
+                "step_size": data.step_size,
+                "largest": (data.step_size.dims, np.reshape(largest, data.step_size.shape)),
+                "horizon": data.horizon,
+            }
+        )
+        .rename(method="protocol")
+        .transpose(*found.dims, "protocol", "seed")
+    )
 
 
 def ratio(costs: xarray.DataArray, over: xarray.DataArray) -> xarray.DataArray:
@@ -154,6 +107,18 @@ def spread_of(name: str, digits: str = ".3g") -> Callable[[xarray.Dataset], str]
     return lambda cell: spread(cell[name], digits)
 
 
+def arriving(cell: xarray.Dataset) -> str:
+    """Return the restricted mean of a cell's seconds to the target with its interval, and how many arrived; "-" if unknown."""
+    if cell.best_seconds.isnull().any():
+        return "-"
+    return str(sg.studies.statistics.restricted_mean(cell.best_seconds, float(cell.horizon)))
+
+
+def chosen(cell: xarray.Dataset) -> str:
+    """Return the chosen step size of a cell, and in brackets the largest with which a tuning seed got there."""
+    return "-" if math.isnan(cell.step_size) else f"{float(cell.step_size):g} ({number(float(cell.largest), 'g')})"
+
+
 def spread(values: Any, digits: str = ".3g") -> str:
     """Return the median over the seeds and the range, and how many seeds arrived where not all did."""
     known = np.asarray(values, float)
@@ -173,12 +138,6 @@ def number(value: float, digits: str = ".3g") -> str:
     return f"{value:{digits}}" if math.isfinite(value) else "-" if math.isnan(value) else "never"
 
 
-def step_size(cell: xarray.Dataset) -> str:
-    """Return the best step size of a cell, and in brackets the largest at which most seeds got there; "-" without any."""
-    reached = cell.step_size[np.isfinite(cell.seconds.median("seed"))]
-    return f"{float(cell.step_size[int(cell.best)]):g} ({float(reached.max()):g})" if reached.size else "-"
-
-
 def first(factor: float, methods: tuple[str, str] = ("sync", "async")) -> str:
     """Return who is first, for example "async 2.50×", from the second method's cost over the first's."""
     if math.isnan(factor):
@@ -194,10 +153,10 @@ def firsts(factors: xarray.DataArray) -> str:
 
 
 def cautions(measured: xarray.Dataset, method: str, wider: str) -> list[str]:
-    """Say where what `at_best` found cannot be trusted.
+    """Say where what was measured at the best step sizes cannot be trusted.
 
     Args:
-        measured: by `sweep`.
+        measured: with "best", the place of the best along "step_size", and "best_seconds" over the seeds.
         method: the name of the dimension along which methods lie.
         wider: the flag that gives a run longer to reach the target.
     """
@@ -214,4 +173,4 @@ def cautions(measured: xarray.Dataset, method: str, wider: str) -> list[str]:
             cells = itertools.product(*(of_method[dimension].values for dimension in of_method.dims))
             said = "; ".join(", ".join(map(plain, cell)) for cell in itertools.compress(cells, of_method.values.ravel()))
             lines += [f"CAUTION: {name}: {what} ({said})."] if said else []
-    return lines or ["No best step size is at the edge of the grid."]
+    return lines or [TRUSTED]

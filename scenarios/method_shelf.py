@@ -29,46 +29,34 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated
 
 import common
 import numpy as np
 import xarray
-from measuring import sweep
 from pictures.method_shelf import draw
 from ranking import findings, ranked, ranks
-from shelf import NAMES, digits, least_loss, settings, tuned
+from shelf import NAMES, Unequal, digits, least_loss
 
 import simsgd as sg
 
 ALIKE = "Homogeneous data: the workers' samples are alike"
 DIFFER = "Heterogeneous data: each worker has digits of its own"
 KINDS = ALIKE, DIFFER
-Name = Literal[*NAMES]  # type: ignore[valid-type]
 COARSE = [2.0**power for power in (-8, -6, -4, -2, 0)]
-TUNING = 1000
-"""The first seed of tuning is so far from the first that is reported."""
 QUICK = {"seeds": 2, "tuning_seeds": 1, "evaluate_every": 1.0}
 FEW = ("minibatch", "rennala", "asynchronous", "k_batch_async", "ringmaster", "rescaled", "all_client_engagement", "dana_slim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(common.Recording):
+class Flags(Unequal):
     """Every method of the shelf on one cluster and one problem, each at its own tuned step size, ranked by time to a target."""
 
-    methods: tuple[Name, ...] = NAMES
-    """which methods, by their names in sg.methods; all by default"""
     quick: bool = False
     """a few methods on two seeds, evaluated every second: about a minute"""
-    workers: Annotated[int, common.Limits(least=2)] = 10
-    """how many workers the cluster has, at least 2"""
-    compute_variation: common.Positive = 0.3
-    slowest: common.Slowness = 8.0
-    """how many times slower the slowest worker is than the fastest, at least 1; in equal ratios between"""
     labels: Annotated[int, common.Limits(least=1, most=10)] = 1
     """how many of the ten digits each worker has, where data differ"""
-    latency: common.Latency = 0.001
-    """seconds before a message's first byte arrives, in either direction"""
     seeds: common.Count = 5
     """how many seeds to report on"""
     tuning_seeds: common.Count = 2
@@ -81,10 +69,10 @@ class Flags(common.Recording):
     """for how long (simulated seconds) the target is to be kept, to count as reached when it first was"""
     evaluate_every: common.Seconds = 0.5
     """how far apart to evaluate the loss (simulated seconds): the resolution of the time to the target"""
-    batch_size: common.Count = 16
-    """samples in each worker's batch"""
     penalty: common.Positive = 0.01
     """of squared parameters, in the loss"""
+    folder: Path | None = None
+    """folder that keeps finished runs, so that what was interrupted, or is asked for again, is not made again"""
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -95,18 +83,6 @@ class Flags(common.Recording):
             )
         for kind in KINDS:
             self.problem(kind, self.seed)
-
-    @property
-    def job_seconds(self) -> tuple[float, ...]:
-        """Mean compute time of each worker's jobs, the fastest worker first."""
-        return tuple((self.compute_seconds * np.geomspace(1, self.slowest, self.workers)).tolist())
-
-    @property
-    def cluster(self) -> sg.Cluster:
-        """The cluster: its first worker is the fastest."""
-        jobs = sg.times.Lognormal(mean=self.compute_seconds, coefficient_of_variation=self.compute_variation)
-        speeds = tuple(self.compute_seconds / mean for mean in self.job_seconds)
-        return sg.Cluster(self.workers, sg.times.Speeds(jobs, speeds), sg.networks.Link(self.latency))
 
     def problem(self, kind: str, seed: int) -> sg.Problem:
         """Return what is learned, with its samples divided between the workers in one of the two ways."""
@@ -119,31 +95,24 @@ class Flags(common.Recording):
         within, kept = sg.Seconds(self.seconds), sg.Seconds(self.kept)
         return sg.Target("loss", at_most=least_loss(self.penalty) + self.above, within=within, kept=kept)
 
-    @property
-    def entries(self) -> dict[str, sg.methods.Entry]:
-        """The methods that are asked for, by title."""
-        return {entry.name: entry for entry in sg.methods.SHELF if entry.preset.__name__ in self.methods}
-
-    def make(self, title: str, step_size: float) -> sg.Method:
-        """Return a method with its settings for this cluster."""
-        entry, batches = self.entries[title], math.ceil(1437 / self.workers / self.batch_size)
-        told = settings(self.job_seconds, batches).get(entry.preset.__name__, {})
-        return entry.make(step_size, **told)
-
 
 def method_shelf(flags: Flags, saved: common.Saved) -> None:
     """Measure, print, draw and save."""
     if flags.quick:
         few = FEW if flags.methods == NAMES else flags.methods
         flags = dataclasses.replace(flags, methods=few, **QUICK).checked()
-    measured = measure(flags)
+    measured, found = measure(flags)
     goal = f"Target: the loss {flags.above:g} above the least possible, kept for {flags.kept:g} s; {flags.seeds} seeds."
     doubts = (
         f"The loss is evaluated every {flags.evaluate_every:g} s; step sizes are a factor of 2 apart; all other settings are "
         "those of shelf.py, not tuned. AdaDelay's step size falls with time, and three methods have a momentum: other methods "
         "could have that, too."
     )
-    saved.text(*(f"{kind}. {goal}\n{ranked(measured.sel(data=kind))}" for kind in KINDS), f"{findings(measured)}\n{doubts}")
+    saved.text(
+        *(f"{kind}. {goal}\n{ranked(measured.sel(data=kind))}" for kind in KINDS),
+        f"{findings(measured)}\n{doubts}",
+        *found.cautions,
+    )
     saved.numbers(measured, "method_shelf.nc")
     title = (
         f"{measured.sizes['method']} methods, each at its own best step size: {flags.workers} workers, the slowest "
@@ -152,42 +121,43 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     saved.figure(draw(measured, flags.above, title), "method_shelf.png")
 
 
-def measure(flags: Flags) -> xarray.Dataset:
-    """Return for each method and kind of data its step size, its times to the target, its loss over time, and its rank."""
-    moments = np.arange(0, flags.seconds + 1e-9, flags.evaluate_every)
-    seeds = list(range(flags.seed, flags.seed + flags.seeds))
-    along = {"data": KINDS, "method": list(flags.entries)}
-    measured = sweep(along, functools.partial(learn, flags, seeds), "methods", seed=seeds, second=moments)
+def measure(flags: Flags) -> tuple[xarray.Dataset, sg.studies.Comparison]:
+    """Return for each method and kind of data its step size, its times to the target, its loss over time, and its rank.
+
+    And the comparison that these are of.
+    """
+    problems = {kind: functools.partial(flags.problem, kind) for kind in KINDS}
+    seeds = range(flags.seed, flags.seed + flags.seeds)
+    chosen_by = range(flags.seed + common.TUNING, flags.seed + common.TUNING + flags.tuning_seeds)
+    options = {"until": flags.target, "evaluate_every": sg.Seconds(flags.evaluate_every), "step_sizes": COARSE}
+    options |= {"seeds": seeds, "tuning_seeds": chosen_by, "refinements": 1, "folder": flags.folder}
+    found = sg.compare(flags.made(), problems, flags.cluster, **options)
+    loss = losses(flags, found, seeds)
+    measured = xarray.Dataset(
+        {
+            "seconds": found.seconds.fillna(math.inf).rename(problem="data"),
+            "step_size": found.dataset.step_size.rename(problem="data"),
+            "loss": loss,
+            "final": loss.isel(second=slice(-loss.sizes["second"] // 10, None)).mean("second"),
+        }
+    ).transpose("data", "method", "seed", "second")
     family = [entry.preset.__module__.rsplit(".", 1)[-1] for entry in flags.entries.values()]
-    return measured.assign(family=("method", family), rank=ranks(measured))
+    return measured.assign(family=("method", family), rank=ranks(measured)), found
 
 
-def learn(flags: Flags, seeds: list[int], kind: str, title: str) -> dict[str, Any]:
-    """Return (for `sweep`) what a method does on one kind of data at the step size that was best on the seeds of tuning."""
-    make, target, end = functools.partial(flags.make, title), flags.target, sg.Seconds(flags.seconds)
-    options = {"evaluate_every": sg.Seconds(flags.evaluate_every), "progress": False}
+def losses(flags: Flags, found: sg.studies.Comparison, seeds: Sequence[int]) -> xarray.DataArray:
+    """Return the loss above the least possible of runs at the best step sizes, up to the end; infinite once diverged."""
+    made, end = flags.made(), {"until": sg.Seconds(flags.seconds), "evaluate_every": sg.Seconds(flags.evaluate_every)}
 
-    def try_sizes(sizes: list[float]) -> dict[float, tuple[float, float]]:
-        found = []
-        for seed in range(flags.seed + TUNING, flags.seed + TUNING + flags.tuning_seeds):
-            where = flags.problem(kind, seed), flags.cluster
-            tuning = sg.studies.tune(make, *where, sizes, until=target, seed=seed, **options)
-            found.append([(run.to_target().seconds, run.final("loss")) for run in tuning.runs])
-        middle = np.median(np.nan_to_num(found, nan=math.inf), axis=0)
-        return dict(zip(sorted(sizes), map(tuple, middle.tolist()), strict=True))
+    def run(data: str, method: str, seed: int) -> sg.Cell:
+        whole = made[method](found.step_sizes[method, data])
+        return sg.Cell(whole, flags.problem(data, seed), flags.cluster, seed=seed, **end)
 
-    size = tuned(try_sizes, COARSE)
-    runs = [sg.simulate(make(size), flags.problem(kind, seed), flags.cluster, None, end, seed, **options) for seed in seeds]
-    loss = np.full((len(seeds), round(flags.seconds / flags.evaluate_every) + 1), math.inf)
-    for row, run in zip(loss, runs, strict=True):
-        known = run.dataset.loss.values[: len(row)]
-        row[: len(known)] = np.nan_to_num(known, nan=math.inf) - least_loss(flags.penalty)
-    return {
-        "step_size": size,
-        "seconds": (("seed",), np.nan_to_num([run.to_target(target).seconds for run in runs], nan=math.inf)),
-        "loss": (("seed", "second"), loss),
-        "final": (("seed",), loss[:, -len(loss[0]) // 10 :].mean(axis=1)),
-    }
+    axes = {"data": KINDS, "method": list(found.methods), "seed": list(seeds)}
+    runs = sg.Study(run, axes, folder=flags.folder).run().dataset
+    moments = np.arange(0, flags.seconds + 1e-9, flags.evaluate_every)
+    loss = runs.loss.isel(evaluation=slice(len(moments))).rename(evaluation="second").assign_coords(second=moments)
+    return loss.fillna(math.inf) - least_loss(flags.penalty)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

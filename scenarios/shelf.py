@@ -1,4 +1,4 @@
-"""The shelf as its scenario plays it: the settings of each method for a cluster, and its step size, tuned."""
+"""The shelf as its scenarios play it: workers that differ in speed, the settings of each method for them, and the problem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,52 @@ import simsgd as sg
 
 NAMES = tuple(dict.fromkeys(entry.preset.__name__ for entry in sg.methods.SHELF))
 """The names of the presets; one of them, `ringmaster`, stands on the shelf twice."""
+TRAINING = 1437
+"""Samples of the digits to train on."""
+
+
+Name = Literal[*NAMES]  # type: ignore[valid-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unequal(common.Recording):
+    """The flags of the scenarios in which methods of the shelf are played by workers that differ in speed, for good."""
+
+    methods: tuple[Name, ...] = NAMES
+    """which methods, by their names in sg.methods"""
+    workers: Annotated[int, common.Limits(least=2)] = 10
+    """how many workers the cluster has, at least 2"""
+    compute_variation: common.Positive = 0.3
+    slowest: common.Slowness = 8.0
+    """how many times slower the slowest worker is than the fastest, at least 1; in equal ratios between"""
+    latency: common.Latency = 0.001
+    """seconds before a message's first byte arrives, in either direction"""
+    batch_size: common.Count = 16
+    """samples in each worker's batch"""
+
+    @property
+    def job_seconds(self) -> tuple[float, ...]:
+        """Mean compute time of each worker's jobs, the fastest worker first."""
+        return tuple((self.compute_seconds * np.geomspace(1, self.slowest, self.workers)).tolist())
+
+    @property
+    def cluster(self) -> sg.Cluster:
+        """The cluster: its first worker is the fastest."""
+        jobs = sg.times.Lognormal(mean=self.compute_seconds, coefficient_of_variation=self.compute_variation)
+        speeds = tuple(self.compute_seconds / mean for mean in self.job_seconds)
+        return sg.Cluster(self.workers, sg.times.Speeds(jobs, speeds), sg.networks.Link(self.latency))
+
+    @property
+    def entries(self) -> dict[str, sg.methods.Entry]:
+        """The methods that are asked for, by title."""
+        return {entry.name: entry for entry in sg.methods.SHELF if entry.preset.__name__ in self.methods}
+
+    def made(self) -> dict[str, Callable[[float], sg.Method]]:
+        """Return the methods asked for, by title, as functions of the step size, with their settings for this cluster."""
+        told = settings(self.job_seconds, share_batches=math.ceil(TRAINING / self.workers / self.batch_size))
+        return {
+            title: functools.partial(entry.make, **told.get(entry.preset.__name__, {})) for title, entry in self.entries.items()
+        }
 
 
 def settings(job_seconds: tuple[float, ...], share_batches: int) -> dict[str, dict]:
@@ -77,19 +125,3 @@ def least_loss(penalty: float) -> float:
     both = jax.jit(jax.value_and_grad(lambda w: problem.loss(shaped(w), problem.data)))
     found = minimize(lambda w: tuple(np.asarray(each, float) for each in both(w)), start, jac=True, method="L-BFGS-B")
     return float(found.fun)
-
-
-def tuned(try_sizes: Callable[[list[float]], dict[float, tuple[float, float]]], coarse: list[float]) -> float:
-    """Return the best step size of a geometric grid that is widened while the best lies at its edge, then made finer there.
-
-    Args:
-        try_sizes: returns for each step size what is to be least: seconds to the target, then the loss at the end.
-        coarse: step sizes, each so many times the one before.
-    """
-    factor, tried = coarse[1] / coarse[0], try_sizes(coarse)
-    best = min(tried, key=tried.__getitem__)
-    while best in (min(tried), max(tried)) and math.isfinite(sum(tried[best][1:])):
-        tried |= try_sizes([best / factor if best == min(tried) else best * factor])
-        best = min(tried, key=tried.__getitem__)
-    tried |= try_sizes([best / math.sqrt(factor), best * math.sqrt(factor)])
-    return min(tried, key=tried.__getitem__)

@@ -69,7 +69,7 @@ def compared(measured: xarray.Dataset, rule: str, workers: int, method: str) -> 
     if pair.unit == "×":
         ends = (1 / pair.value, 1 / pair.low, 1 / pair.high) if first == BASELINE else (pair.value, pair.low, pair.high)
         low, high = sorted(ends[1:])
-        said = f"{ends[0]:.2f}× ({low:.2f} to {high:.2f})"
+        said = f"{ends[0]:.2f}×" + (f" ({low:.2f} to {high:.2f})" if pair.seeds > 1 else ", one seed")
     else:
         ratio = float(np.minimum(sync.seconds, horizon).mean() / np.minimum(other.seconds, horizon).mean())
         arrived = " and ".join(f"{count} of {pair.seeds}" for count in pair.arrived)

@@ -27,7 +27,7 @@ import numpy as np
 import xarray
 from drawing import timelines
 from jitter import Jitter
-from measuring import by_cell, cautions, median, ratio, spread_of, step_size, sweep, tune
+from measuring import TRUSTED, arriving, by_cell, chosen, median, ratio, reported, spread_of, sweep
 from pictures.steady_or_jitter import draw
 
 import simsgd as sg
@@ -78,9 +78,9 @@ def steady_or_jitter(flags: Flags, saved: common.Saved) -> None:
     cells = {"cluster": CLUSTERS, "protocol": METHODS}
     in_time = {**cells, "seed": flags.all_seeds}
     timed = sweep(in_time, functools.partial(record, flags, tapes), "recording", quantile=list(QUANTILES))
-    learned = sweep(cells, functools.partial(learn, flags), "learning", **flags.axes)
+    learned, cautions = learn(flags)
     measured = timed.merge(learned)
-    saved.text(tables(measured, flags), findings(measured, flags))
+    saved.text(tables(measured, flags), findings(measured, cautions, flags))
     saved.numbers(measured, "steady_or_jitter.nc")
     times = {"start": 0, "stop": min(60 * flags.compute_seconds, flags.recorded_seconds), "slow": 1.5 * flags.compute_seconds}
     saved.figure(timelines(tapes, 2, title="The same mean slow-down, in three ways", **times)[0], "timelines.png")
@@ -110,23 +110,24 @@ def record(flags: Flags, tapes: dict[str, sg.Tape], cluster: str, method: str, s
     }
 
 
-def learn(flags: Flags, cluster: str, method: str) -> dict[str, Any]:
-    """Tune a method on a cluster, then train it for as long at its best step size."""
+def learn(flags: Flags) -> tuple[xarray.Dataset, tuple[str, ...]]:
+    """Compare the methods on each cluster, then train them for as long at their best step sizes; return also the cautions."""
+    problem, clusters = sg.problems.digits(), {name: flags.cluster(name) for name in CLUSTERS}
+    methods = {  # a synchronous step averages n gradients
+        "synchronous": lambda step_size: sg.methods.minibatch(flags.workers * step_size),
+        "asynchronous": sg.methods.asynchronous,
+    }
+    found = flags.compare(methods, problem, clusters, **flags.goal)
 
-    def optimizer(step_size: float) -> sg.optimizers.Tunable:
-        return sg.optimizers.sgd(step_size * (flags.workers if method == "synchronous" else 1))
+    def long_run(cluster: str, protocol: str, seed: int) -> sg.Cell:
+        method = methods[protocol](found.step_sizes[protocol, cluster])
+        return sg.Cell(method, problem, clusters[cluster], until=sg.Seconds(flags.final_seconds), seed=seed)
 
-    where = METHODS[method], sg.problems.digits(), flags.cluster(cluster)
-    tuned = tune(flags, *where, **flags.goal, optimizer=optimizer)
-    end = (optimizer(tuned.step_size), sg.Seconds(flags.final_seconds))
-    final = np.transpose([at_the_end(sg.simulate(*where, *end, seed, progress=False)) for seed in flags.all_seeds])
-    return {**tuned.found, "loss": (("seed",), final[0]), "accuracy": (("seed",), final[1])}
-
-
-def at_the_end(run: sg.Run) -> tuple[float, float]:
-    """Return loss and accuracy, means over the last fifth of the looks, as they go up and down."""
-    last = run.dataset.isel(evaluation=slice(-(len(run.dataset.time) // 5 or 1), None))
-    return math.inf if run.status == "diverged" else float(last.loss.mean()), float(last.accuracy.mean())
+    axes = {"cluster": CLUSTERS, "protocol": list(methods), "seed": flags.all_seeds}
+    runs = sg.Study(long_run, axes, folder=flags.folder).run().dataset
+    last = runs[["loss", "accuracy"]].isel(evaluation=slice(-(runs.sizes["evaluation"] // 5 or 1), None))
+    last = last.mean("evaluation", skipna=False)  # they go up and down; not a number for one that diverged
+    return reported(found, problem.batch_size).assign(loss=last.loss.fillna(math.inf), accuracy=last.accuracy), found.cautions
 
 
 def standard_error(cell: xarray.Dataset) -> float:
@@ -157,8 +158,8 @@ def tables(measured: xarray.Dataset, flags: Flags) -> str:
         "\n5%, 50%, 99%, 100%": lambda cell: ", ".join(f"{value:.0f}" for value in cell.staleness.median("seed").values),
     }
     learned = {
-        "step size\n(largest usable)": step_size,
-        "seconds to target": spread_of("best_seconds"),
+        "step size\n(largest usable)": chosen,
+        "seconds to target\nrestricted mean (95% interval)": arriving,
         "gradients to target": spread_of("best_gradients", ".0f"),
         "loss at the end": spread_of("loss"),
         "accuracy": spread_of("accuracy"),
@@ -168,14 +169,14 @@ def tables(measured: xarray.Dataset, flags: Flags) -> str:
         [
             f"In time: {flags.recorded_seconds:g} s recorded on each of {flags.seeds} seeds; medians.",
             by_cell(measured, cells, in_time),
-            f"In learning: {flags.target()}, at the best step size; medians of {flags.seeds} seeds (range). At the end: after "
+            f"In learning: {flags.target()}, at the best step size; {flags.seeds} seeds, medians (range). At the end: after "
             f"{flags.final_seconds:g} s, the mean of the last fifth of the looks.",
             by_cell(measured, cells, learned),
         ]
     )
 
 
-def findings(measured: xarray.Dataset, flags: Flags) -> str:
+def findings(measured: xarray.Dataset, cautions: Sequence[str], flags: Flags) -> str:
     """Return what follows, with how far the seeds agree, and where the numbers cannot be trusted."""
     stated = measured.stated_seconds.isel(protocol=0, seed=0).mean("worker").values
     same = "the same" if np.ptp(stated[1:]) < 1e-12 * stated[1] else "NOT the same"
@@ -192,7 +193,7 @@ def findings(measured: xarray.Dataset, flags: Flags) -> str:
         "The factor against no slow-down, median (range over the seeds); seconds and gradients to the target:\n"
     )
     table = by_cell(factors, ("protocol", "cluster"), columns)
-    return "\n".join([said, table, "", *cautions(measured, "protocol", "--within"), *doubts(measured)])
+    return "\n".join([said, table, "", *(cautions or [TRUSTED]), *doubts(measured)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import common
 import numpy as np
 import xarray
-from measuring import by_cell, cautions, median, ratio, spread_of, step_size, sweep, tune
+from measuring import TRUSTED, arriving, by_cell, chosen, median, ratio, reported, spread_of, sweep
 from pictures.when_workers_fail import draw, draw_crash
 
 import simsgd as sg
@@ -91,6 +91,10 @@ class Flags(common.Timed):
 
     check = clusters
 
+    def method(self, name: str, step_size: float) -> sg.Method:
+        """Return a method; `step_size` is per gradient, and the synchronous ones average n of them."""
+        return sg.Method(METHODS[name], sg.optimizers.sgd(step_size * (1 if name == ASYNCHRONOUS else self.workers)))
+
     def expected(self, situation: str, method: str) -> float:
         """Return what share of its gradients per second a method should keep; not a number where there is no rule for it."""
         between = self.rates.get(situation, math.nan)
@@ -105,10 +109,12 @@ def when_workers_fail(flags: Flags, saved: common.Saved) -> None:
     shown = {method: tapes[situation, method][0] for method in METHODS if (situation, method) in tapes}
     crash = draw_crash(shown, situation, flags.compute_seconds, flags.downtime)
     along = {"situation": flags.clusters(), "protocol": METHODS}
-    measured = sweep(along, functools.partial(measure, flags, tapes), "learning", **flags.axes)
+    timed = sweep(along, functools.partial(in_time, flags, tapes), "measuring tapes", seed=flags.all_seeds)
+    learned, cautions = learn(flags, tapes)
+    measured = timed.merge(learned)
     measured["expected"] = measured.share_kept * measured.gradients_per_second.sel(situation="no failures").median("seed")
     over = ratio(measured.best_seconds, measured.best_seconds.sel(protocol=ASYNCHRONOUS, drop=True))
-    saved.text(tell(measured.assign(over=over), flags), same_crashes(flags, tapes), findings(measured, stuck))
+    saved.text(tell(measured.assign(over=over), flags), same_crashes(flags, tapes), findings(cautions, stuck))
     saved.numbers(measured, "when_workers_fail.nc")
     saved.figure(crash, "timeline.png")
     title = f"{flags.workers} workers, down for {flags.downtime:g} s on average. Lines: medians of {flags.seeds} seeds; bands"
@@ -130,20 +136,32 @@ def record_all(flags: Flags) -> tuple[Tapes, dict[tuple[str, str], str]]:
     return tapes, stuck
 
 
-def measure(flags: Flags, tapes: Tapes, situation: str, method: str) -> dict[str, Any]:
-    """Return what is told of the tapes, and what learning takes at the best step size; nothing where a method is stuck."""
+def learn(flags: Flags, tapes: Tapes) -> tuple[xarray.Dataset, list[str]]:
+    """Compare in each situation the methods that are not stuck there; return also where that cannot be trusted."""
+    clusters, problem, found, cautions = flags.clusters(), sg.problems.digits(), [], []
+    alive = {situation: tuple(name for name in METHODS if (situation, name) in tapes) for situation in clusters}
+    for names in dict.fromkeys(alive.values()):
+        methods = {name: functools.partial(flags.method, name) for name in names}
+        where = {situation: cluster for situation, cluster in clusters.items() if alive[situation] == names}
+        compared = flags.compare(methods, problem, where, **flags.goal)
+        here = reported(compared, problem.batch_size).rename(cluster="situation")
+        found.append(here.reindex(protocol=list(METHODS)))
+        cautions += compared.cautions
+    together = xarray.concat(found, "situation", join="exact", coords="minimal", data_vars="minimal", compat="override")
+    return together.sel(situation=list(clusters)), cautions
+
+
+def in_time(flags: Flags, tapes: Tapes, situation: str, method: str) -> dict[str, Any]:
+    """Return what is told of the tapes; nothing where a method is stuck."""
     if (situation, method) not in tapes:
         return {}
-    where = METHODS[method], sg.problems.digits(), flags.clusters()[situation]
-    scale = 1 if method == ASYNCHRONOUS else flags.workers
-    tuned = tune(flags, *where, **flags.goal, optimizer=lambda step_size: sg.optimizers.sgd(step_size * scale))
-    told = np.transpose([in_time(tape) for tape in tapes[situation, method]])
+    told = np.transpose([of_tape(tape) for tape in tapes[situation, method]])
     names = "gradients_per_second", "updates_per_second", "down", "waiting", "wasted"
-    found = tuned.found | {name: (("seed",), values) for name, values in zip(names, told, strict=True)}
+    found = {name: (("seed",), values) for name, values in zip(names, told, strict=True)}
     return found | {"share_kept": flags.expected(situation, method)}
 
 
-def in_time(tape: sg.Tape) -> tuple[float, ...]:
+def of_tape(tape: sg.Tape) -> tuple[float, ...]:
     """Return gradients and updates per second, the shares of time down and waiting, and that of computing thrown away."""
     shares, spent = tape.shares(), {kind: (end - begin).sum() for kind, (_, begin, end) in tape.stretches().items()}
     lost = spent["discarded"] / ((spent["computing"] + spent["discarded"]) or 1.0)
@@ -159,8 +177,8 @@ def tell(measured: xarray.Dataset, flags: Flags) -> str:
         "share of time\ndown": median("down", ".1%"),
         "\nwaiting": median("waiting", ".1%"),
         "\nlost": median("wasted", ".2%"),
-        "step\nsize (largest)": step_size,
-        "seconds to target": spread_of("best_seconds"),
+        "step\nsize (largest)": chosen,
+        "seconds to target\nrestricted mean (95% interval)": arriving,
         "times async": spread_of("over"),
         "gradients to target": spread_of("best_gradients", ".0f"),
     }
@@ -171,11 +189,11 @@ def tell(measured: xarray.Dataset, flags: Flags) -> str:
     )
 
 
-def findings(measured: xarray.Dataset, stuck: dict[tuple[str, str], str]) -> str:
+def findings(cautions: Sequence[str], stuck: dict[tuple[str, str], str]) -> str:
     """Return who is stuck and why, and where the numbers cannot be trusted."""
     fill = textwrap.TextWrapper(120, initial_indent="  ", subsequent_indent="  ").fill
     said = [f"Stuck, {method}, {situation}:\n{fill(reason)}" for (situation, method), reason in stuck.items()]
-    return "\n".join([*said, *cautions(measured, "protocol", "--within")])
+    return "\n".join([*said, *(cautions or [TRUSTED])])
 
 
 def same_crashes(flags: Flags, tapes: Tapes) -> str:

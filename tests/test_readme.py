@@ -18,7 +18,7 @@ def test_scripts_run_as_they_stand(tmp_path, monkeypatch, capsys):
     """And print what the README says that they print, but for numbers in which devices differ in the last bits."""
     monkeypatch.chdir(tmp_path)
     scripts = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(scripts) == 7
+    assert len(scripts) == 8
     module = types.ModuleType("readme")  # where pickle finds what they define
     monkeypatch.setitem(sys.modules, "readme", module)
     names = vars(module)

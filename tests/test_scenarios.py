@@ -19,17 +19,20 @@ SMALL = {
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
-    "all_reduce_or_parameter_server": "--workers 4 --message-bytes 1e6 1e9 --seeds 1 --step-sizes 0.5 1.0 --rounds 30 "
-    "--target-accuracy 0.7",
-    "steady_or_jitter": "--workers 3 --seeds 1 --recorded-seconds 20 --target-accuracy 0.8 --within 20 --final-seconds 5 "
-    "--step-sizes 0.1 0.3",
-    "when_workers_fail": "--workers 3 --elastic-workers 1 --between-failures 10 --seeds 1 --target-accuracy 0.8 --within 20 "
-    "--step-sizes 0.1 0.3",
+    "all_reduce_or_parameter_server": "--workers 4 --batch-size 8 --total-batch 32 --message-bytes 1e6 1e9 --seeds 1 "
+    "--tuning-seeds 1 --step-sizes 0.5 1 --rounds 60 --target-loss 1.2",
+    "steady_or_jitter": "--workers 3 --seeds 2 --tuning-seeds 1 --recorded-seconds 20 --target-accuracy 0.8 "
+    "--within 20 --final-seconds 5 --step-sizes 0.1 0.3",
+    "when_workers_fail": "--workers 3 --elastic-workers 1 --between-failures 10 --seeds 2 --tuning-seeds 1 "
+    "--target-accuracy 0.8 --within 20 --step-sizes 0.1 0.3",
     "method_shelf": "--methods minibatch asynchronous --workers 4 --labels 3 --seeds 1 --tuning-seeds 1 --seconds 10 "
     "--evaluate-every 1 --above 0.5",
-    "where_each_wins": "--workers 4 --straggler 1 4 --latency 0 0.1 --seeds 1 --step-sizes 0.1 0.4 --target-accuracy 0.8",
-    "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.5 1 --target-loss 1 "
-    "--samples 5000 --rounds 10",
+    "where_each_wins": "--workers 4 --straggler 1 4 --latency 0 0.1 --seeds 2 --tuning-seeds 1 --rounds 40 "
+    "--step-sizes 0.1 0.4 --target-accuracy 0.8",
+    "tune_and_compare": "--methods minibatch asynchronous --workers 4 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 "
+    "--shares-of 0.6 0.8 --within 20 --step-sizes 0.1 0.4 --refinements 0",
+    "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.25 0.5 1 "
+    "--target-loss 1.2 --samples 5000 --rounds 10",
 }
 FILES = {
     "sync_vs_async": {
@@ -45,11 +48,18 @@ FILES = {
     },
     "staleness_by_hand": {"staleness_by_hand.png", "table.txt"},
     "parameter_server_bottleneck": {"throughput.png", "what_it_costs.png", "parameter_server_bottleneck.nc", "table.txt"},
-    "all_reduce_or_parameter_server": {"map.png", "time_per_update.png", "all_reduce_or_parameter_server.nc", "table.txt"},
+    "all_reduce_or_parameter_server": {
+        "map.png",
+        "time_per_update_per-worker.png",
+        "time_per_update_total.png",
+        "all_reduce_or_parameter_server.nc",
+        "table.txt",
+    },
     "steady_or_jitter": {"timelines.png", "comparison.png", "steady_or_jitter.nc", "table.txt"},
     "when_workers_fail": {"timeline.png", "failures.png", "when_workers_fail.nc", "table.txt"},
     "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
+    "tune_and_compare": {"tune_and_compare.png", "reporting.nc", "tuning.nc", "table.txt", "table.md", "table.tex"},
     "scaling": {"scaling.png", "scaling.nc", "table.txt"},
 }
 EVERYWHERE = ["--output", "--compilation-cache"]
@@ -57,19 +67,27 @@ RECORDING = [*EVERYWHERE, "--seed", "--workers", "--compute-seconds", "--compute
 LEARNING = [*RECORDING, "--seeds", "--step-sizes", "--target-accuracy"]
 COMPARING = [*LEARNING, "--tuning-seeds", "--folder"]
 TIMED = [*COMPARING, "--latency", "--within", "--kept", "--evaluate-every"]
-IN_ROUNDS = [*LEARNING, "--rounds", "--kept-rounds"]
 FLAGS = {
     "sync_vs_async": [*TIMED, "--straggler", "--straggler-share", "--bandwidth"],
     "staleness_by_hand": [*EVERYWHERE, "--seconds-a"],
     "parameter_server_bottleneck": [*RECORDING, "--shards", "--message-bytes", "--link", "--worker-link", "--knee"],
     "all_reduce_or_parameter_server": [
-        *LEARNING,
+        *RECORDING,
+        "--equal-batch",
+        "--batch-size",
+        "--total-batch",
         "--link",
         "--message-bytes",
         "--straggler",
         "--shards",
         "--sharing",
+        "--target-loss",
+        "--seeds",
+        "--tuning-seeds",
+        "--step-sizes",
         "--rounds",
+        "--kept-rounds",
+        "--folder",
     ],
     "steady_or_jitter": [*TIMED, "--straggler", "--spell-seconds", "--recorded-seconds", "--final-seconds"],
     "when_workers_fail": [
@@ -92,6 +110,7 @@ FLAGS = {
         "--latency",
         "--seeds",
         "--tuning-seeds",
+        "--folder",
         "--seconds",
         "--above",
         "--kept",
@@ -99,7 +118,27 @@ FLAGS = {
         "--batch-size",
         "--penalty",
     ],
-    "where_each_wins": [*IN_ROUNDS, "--straggler", "--straggler-share", "--latency", "--bandwidth"],
+    "where_each_wins": [
+        *COMPARING,
+        "--rounds",
+        "--kept-rounds",
+        "--straggler",
+        "--straggler-share",
+        "--latency",
+        "--bandwidth",
+    ],
+    "tune_and_compare": [
+        *TIMED,
+        "--methods",
+        "--slowest",
+        "--batch-size",
+        "--shares-of",
+        "--refinements",
+        "--halving",
+        "--hidden",
+        "--executor",
+        "--processes",
+    ],
     "scaling": [
         *RECORDING,
         "--equal-batch",
@@ -152,7 +191,10 @@ REFUSED = {
         ("--link carrier-pigeon", "carrier-pigeon"),
         ("--straggler 0.5", "--straggler must be finite and at least 1, got 0.5"),
         ("--step-sizes 0.1 0.1", "--step-sizes must hold"),
-        ("--target-accuracy 1.5", "--target-accuracy must be finite and above 0 and at most 1, got 1.5"),
+        ("--target-loss 0", "--target-loss must be finite and above 0, got 0"),
+        ("--workers 4 12", "--workers must each divide --total-batch (256), got 12"),
+        ("--equal-batch total total", "--equal-batch must hold at least one value and none twice"),
+        ("--seeds 0", "--seeds must be finite and at least 1, got 0"),
         ("--shards -1", "--shards must be finite and at least 0, got -1"),
         ("--compute-seconds 0", "--compute-seconds must be finite and above 0 (seconds), got 0"),
     ],
@@ -187,7 +229,23 @@ REFUSED = {
         ("--workers 0", "--workers must be finite and at least 1, got 0"),
         ("--straggler -1", "--straggler must be finite and at least 1, got -1"),
         ("--latency 0.1 0.1", "--latency must hold at least one value and none twice"),
-        ("--target-accuracy 0.01 --rounds 5 --seeds 1 --straggler 1 --latency 0", "is reached before the first update"),
+        (
+            "--target-accuracy 0.01 --rounds 5 --seeds 1 --tuning-seeds 1 --straggler 1 --latency 0 --step-sizes 0.1",
+            "is reached before the first update",
+        ),
+    ],
+    "tune_and_compare": [
+        ("--methods asynchronos", "asynchronos"),
+        ("--methods asynchronous asynchronous", "--methods must hold at least one value and none twice"),
+        ("--workers 1", "--workers must be finite and at least 2, got 1"),
+        ("--tuning-seeds 0", "--tuning-seeds must be finite and at least 1, got 0"),
+        ("--shares-of 0.5 0.99", "--shares-of must be at most --target-accuracy (0.95), where runs end, got 0.99"),
+        ("--refinements -1", "--refinements must be finite and at least 0, got -1"),
+        ("--halving 1", "halving must be a whole number of at least 2"),
+        ("--step-sizes -1 1", "--step-sizes must be finite and above 0, got -1"),
+        ("--executor spark", "spark"),
+        ("--processes 0", "--processes must be finite and at least 1, got 0"),
+        (f"--folder {SCENARIOS}", "holds something else"),
     ],
     "scaling": [
         ("--workers 4 16", "--workers must hold 1, which speed-up is relative to, got (4, 16)"),
@@ -205,10 +263,14 @@ REFUSED = {
 
 SAID = {
     "sync_vs_async": ["SGD reaches accuracy ≥ 0.8 first", "At one step size, asynchronous SGD moves 4 times as far"],
-    "where_each_wins": ["cells, in"],
+    "where_each_wins": ["cells; separated in"],
+    "tune_and_compare": ["Tuned on 1 seed of their own", "Restricted mean seconds to easier targets"],
     "method_shelf": ["first is", "There on every seed where data are alike"],
     "parameter_server_bottleneck": ["Fair sharing is within"],
-    "all_reduce_or_parameter_server": ["ethernet 25g: sync on a ring is first in"],
+    "all_reduce_or_parameter_server": [
+        "the gradient noise scale is",
+        "equal batch total, ethernet 25g: sync on a ring is first in",
+    ],
     "steady_or_jitter": ["Mean seconds of a job by the laws: the same"],
     "scaling": [
         "equal batch per worker",
@@ -310,13 +372,6 @@ def test_who_is_first(factor, said):
     assert measuring.first(factor) == said
 
 
-def test_the_best_step_size_has_the_least_median():
-    seconds = np.array([[5.0, 4.0, np.inf], [5.0, 6.0, 1.0], [5.0, 4.5, np.inf]])
-    found = measuring.at_best(seconds, gradients=10 * seconds)
-    assert found["best"] == 1
-    assert found["best_gradients"][1].tolist() == [40.0, 60.0, 45.0]
-
-
 def test_a_sweep_keeps_its_cells_in_place_and_marks_what_is_unknown():
     def measure(row, column):
         return {} if row == "b" else {"number": 10 * column, "several": (("seed",), [column, -column])}
@@ -329,8 +384,8 @@ def test_a_sweep_keeps_its_cells_in_place_and_marks_what_is_unknown():
 
 def test_cautions_name_the_cells():
     def tuned(cell, protocol):
-        seconds = np.array([[1.0, 2.0, 3.0]] if cell == "x" else [[np.inf, np.inf, np.inf]])
-        return {} if protocol == "stuck" else measuring.at_best(seconds)
+        seconds = 1.0 if cell == "x" else np.inf
+        return {} if protocol == "stuck" else {"best": 0, "best_seconds": (("seed",), [seconds])}
 
     along = {"cell": ["x", "y"], "protocol": ["async", "stuck"]}
     found = measuring.sweep(along, tuned, "testing", seed=[0], step_size=[1, 2, 3])
@@ -345,18 +400,16 @@ def test_cautions_name_the_cells():
     assert measuring.cautions(inside, "protocol", "--within") == ["No best step size is at the edge of the grid."]
 
 
-@pytest.mark.parametrize("optimum", [2.0**-10, 2.0**-3, 2.0**4])
-def test_a_step_size_is_looked_for_beyond_the_edge_and_then_more_finely(optimum):
-    tried = []
-
-    def try_sizes(sizes):
-        tried.extend(sizes)
-        return {size: (np.inf, abs(np.log2(size / optimum))) for size in sizes}
-
-    assert shelf.tuned(try_sizes, [2.0**-4, 2.0**-2, 1.0]) == optimum
-    assert len(tried) == len(set(tried))
-    diverging = shelf.tuned(lambda sizes: {size: (np.inf, np.inf) for size in sizes}, [0.25, 1.0])
-    assert diverging in (0.25, 1.0)
+def test_a_folder_keeps_what_is_finished(tmp_path):
+    flags = "--methods asynchronous --workers 2 --seeds 1 --tuning-seeds 1 --step-sizes 0.1 --within 5 --target-accuracy 0.5 "
+    flags += f"--shares-of 0.5 --hidden 4 --folder {tmp_path / 'kept'}"
+    kept = []
+    for _ in range(2):
+        call("tune_and_compare", flags, tmp_path / "out")
+        files = (tmp_path / "kept" / "cells").iterdir()
+        kept.append(({path.name: path.stat().st_mtime_ns for path in files}, (tmp_path / "out" / "table.txt").read_text()))
+    assert kept[0][0]
+    assert kept[0] == kept[1]
 
 
 def test_the_shelf_is_ranked_by_time_then_arrivals_then_loss():

@@ -4,15 +4,18 @@ import multiprocessing
 import os
 import pathlib
 import pickle
+import re
 import signal
 import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
-from simsgd.executing import ExecutorError, Group, SendingError, backends, execute, pools
+from simsgd.executing import ExecutorError, Group, SendingError, backends, execute, pools, scheduler
 from simsgd.executing.backends import Direct, Here, carried_out
 from simsgd.executing.parcels import KEPT
 from simsgd.executing.signs import Signs, beating
@@ -527,6 +530,66 @@ def frozen(number, marker):
         pathlib.Path(marker).write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
     return number
+
+
+class Whimsical(Executor):
+    """Ends each piece of work after some looks: well, or by losing it."""
+
+    def __init__(self, draw):
+        self.draw, self.in_flight, self.most = draw, 0, 0
+
+    def submit(self, function, /, *arguments):
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        return Whim(
+            self, self.draw(st.integers(0, 3)), self.draw(st.sampled_from(["done"] * 5 + ["lost"])), function, arguments
+        )
+
+
+class Whim:
+    """A future of a whimsical executor."""
+
+    def __init__(self, executor, looks, end, function, arguments):
+        self.executor, self.looks, self.end, self.function, self.arguments = executor, looks, end, function, arguments
+
+    def done(self):
+        self.looks -= 1
+        return self.looks < 0
+
+    def result(self):
+        self.executor.in_flight -= 1
+        if self.end == "lost":
+            raise CancelledError
+        return self.function(*self.arguments)
+
+    def cancel(self):
+        self.executor.in_flight -= 1
+
+
+@hypothesis.settings(deadline=None, max_examples=100)
+@hypothesis.given(data=st.data())
+def test_whatever_happens_each_group_ends_once(data):
+    """Every group is handed over once, or fails for its own reason, or is named as lost; limits are kept."""
+    count, limit = data.draw(st.integers(0, 12)), data.draw(st.integers(1, 4))
+    bad = data.draw(st.sets(st.integers(0, 4)))
+    needs = data.draw(st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=count, max_size=count))
+    recordings = {str(n): (broken, ()) if n in bad else (numbered, (n,)) for n in range(5)}
+    groups = {f"g{n}": Group(scaled, (3,), list(map(str, each))) for n, each in enumerate(needs)}
+    players, recorders, kept = Whimsical(data.draw), Whimsical(data.draw), Kept()
+    crews = [Direct(players, limit), Direct(recorders, limit)]
+    lost = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler.time, "sleep", lambda seconds: None)
+        try:
+            executed(kept, recordings, groups, *crews)
+        except ExecutorError as error:
+            lost = int(re.search(r"lost (\d+) groups", str(error)).group(1))
+    assert len(kept.outcomes) + len(kept.failures) + lost == count
+    assert max(players.most, recorders.most) <= limit
+    assert players.in_flight == recorders.in_flight == 0
+    for name, outcome in kept.outcomes.items():
+        assert outcome == scaled(3, *(numbered(n) for n in needs[int(name[1:])]))
+    assert all(bad & set(needs[int(name[1:])]) for name in kept.failures)
 
 
 def test_futures_of_other_kinds_are_polled():

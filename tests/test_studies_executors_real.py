@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_studies_executors import Kept, executed, killed_once  # there, so that workers need no JAX
+from test_studies_executors import Kept, executed, killed_once, loaded  # there, so that workers need no JAX
 
 import simsgd as sg
 from simsgd.executing import ExecutorError, Group
@@ -28,7 +28,7 @@ def dask(workers=2):
     """A scheduler and workers, each a process of its own."""
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client.get_executor()
@@ -79,6 +79,20 @@ def test_a_loky_worker_killed_in_mid_study(tmp_path):
     with loky() as executor:
         executed(kept, recordings, rest, executor, executor)
     assert {name: outcome[:2] for name, outcome in kept.outcomes.items()} == {str(n): [n, 50 + n % 2] for n in range(12)}
+
+
+def test_processes_that_record_a_study_load_no_jax(tmp_path):
+    """Recordings, kept in a folder too, and then a look at what the process has loaded."""
+    cells = [sg.Cell(sg.methods.dana_zero(0.1), sg.problems.quadratic(), CLUSTER, until=sg.Updates(9), seed=n) for n in (0, 1)]
+    recordings = {str(n): (attempt, (ask(cell), tmp_path / f"{n}.nc")) for n, cell in enumerate(cells)}
+    kept = Kept()
+    with loky(1) as executor:
+        groups = {"a": Group(lambda *tapes: tapes, needs=["0", "1", "loaded"])}
+        executed(kept, recordings | {"loaded": (loaded, ())}, groups, Here(), executor)
+    first, second, (pid, heavy) = kept.outcomes["a"]
+    assert (first, second) == tuple(attempt(ask(cell)) for cell in cells)
+    assert pid != os.getpid()
+    assert heavy == []
 
 
 def played(cells, lanes, *tapes):

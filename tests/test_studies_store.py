@@ -216,6 +216,23 @@ def test_files_that_disagree_are_both_named(tmp_path):
         assert Store(tmp_path).outcomes([cell(2).key])
 
 
+def test_a_warning_that_is_made_an_error_leaves_the_rest_in_order(tmp_path):
+    """Also where a file is taken in the middle of others."""
+    store, others = Store(tmp_path), [cell(seed).key for seed in (1, 2, 3, 4)]
+    store.save({cell(0): outcome(0), cell(1): outcome(1)})
+    with pytest.warns(DisagreementWarning):
+        store.save({cell(0): outcome(9), cell(2): outcome(2), cell(3): outcome(3)})
+    damage(store.save({cell(4): outcome(4)}))
+    damage(store.save({cell(5): outcome(5)}))
+    later = Store(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            with pytest.raises((DisagreementWarning, DamagedFileWarning)):
+                later.outcomes(others)
+        assert later.outcomes(others) == {cell(seed).key: outcome(seed) for seed in (1, 2, 3)}
+
+
 # --- explain -------------------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ class Made(Trials):
         new = [trial for trial in trials if trial not in self.outcomes]
         self.batches += [new] if new else []
         for trial in new:
-            self.outcomes[trial] = {seed: self.made(trial, seed) for seed in seeds}
+            self.played[trial] = self.outcomes[trial] = {seed: self.made(trial, seed) for seed in seeds}
         return [[self.outcomes[trial][seed] for seed in seeds] for trial in trials]
 
     def made(self, trial, seed):

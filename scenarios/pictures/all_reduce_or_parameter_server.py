@@ -20,17 +20,18 @@ def amount(size: float) -> str:
 
 
 def draw_maps(measured: xarray.Dataset, title: str) -> Figure:
-    """Draw a map for each link."""
-    links, sizes, workers = (measured[name].values for name in ("link", "bytes", "workers"))
-    sure, count = agreed(measured.factor_of_seed), len(links)
-    size = (2.6 + 1.05 * len(workers)) * count, 2.2 + 0.75 * len(sizes)
-    figure, axes = plt.subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+    """Draw a map for each link, and each rule of what is equal."""
+    rules, links, sizes, workers = (measured[name].values for name in ("equal", "link", "bytes", "workers"))
+    sure = agreed(measured.factor_of_seed)
+    size = (2.6 + 1.05 * len(workers)) * len(links), 1.2 + (1.2 + 0.75 * len(sizes)) * len(rules)
+    figure, axes = plt.subplots(len(rules), len(links), figsize=size, squeeze=False, layout="constrained")
     reached = measured.factor.values[np.isfinite(measured.factor.values) & (measured.factor.values > 0)]
     labels = {"row_label": "bytes of the model, and of a gradient", "column_label": "workers"}
     options = {**labels, "most": max([2.0, *reached, *(1 / reached)])}
-    for ax, link in zip(axes[0], links, strict=True):
-        here = measured.factor.sel(link=link), sure.sel(link=link)
-        map_of_winners(*here, [amount(size) for size in sizes], workers.tolist(), title=link, ax=ax, **options)
+    for ax, (rule, link) in zip(axes.flat, itertools.product(rules, links), strict=True):
+        here = measured.factor.sel(equal=rule, link=link), sure.sel(equal=rule, link=link)
+        said = f"{link}\n{'equal total batch' if rule == 'total' else 'equal batch per worker'}"
+        map_of_winners(*here, [amount(size) for size in sizes], workers.tolist(), title=said, ax=ax, **options)
     figure.suptitle(title, fontsize=11)
     return figure
 

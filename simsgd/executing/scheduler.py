@@ -237,20 +237,17 @@ class _Execution:
 
     def _go_on(self, on_look: Callable[[], object]) -> None:
         pause = SHORTEST
-        while True:
+        while self._come_near():
             moved = self._collect() + self._begin()
             on_look()
             interrupts.look()
-            if not self._open:
-                return
-            if (
-                not moved and not self.players.waiting and not self.recorders.waiting
-            ):  # only silent work, which fills all places
+            if moved:
+                pause = SHORTEST
+            elif self._open and not (self.players.waiting or self.recorders.waiting):  # silent work fills all places
                 self._lost |= dict.fromkeys([*self._open, *self._ahead], "was not begun: nothing gives a sign")
                 return
-            pause = SHORTEST if moved else min(1.3 * pause, LONGEST)
-            if not moved:
-                time.sleep(pause)
+            else:
+                time.sleep(pause := min(1.3 * pause, LONGEST))
 
     def _collect(self) -> int:
         """Take what has ended; return how much."""
@@ -267,10 +264,14 @@ class _Execution:
             self._played(name, Lost(why))
         return moved
 
-    def _begin(self) -> int:
-        """Submit what can be; return how much."""
+    def _come_near(self) -> bool:
+        """Let the next groups come near, so that their tapes are recorded; say whether any are left."""
         while len(self._open) < 2 * self.players.backend.limit and (name := next(self._ahead, None)) is not None:
             self._open[name] = None
+        return bool(self._open)
+
+    def _begin(self) -> int:
+        """Submit what can be; return how much."""
         return sum(self._advance(name) for name in list(self._open) if name not in self.players.flights)
 
     def _advance(self, name: str) -> int:

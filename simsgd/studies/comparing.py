@@ -47,7 +47,7 @@ def compare(
     refinements: int | None = None,
     halving: int | None = None,
     optimizer: Callable[[float], Optimizer] = optimizers.sgd,
-    evaluate_every: Rule | None = None,
+    evaluate_every: Rule | Mapping[str, Rule] | None = None,
     message_bytes: float | None = None,
     dtype: str = "float32",
     width: int | None = None,
@@ -84,7 +84,8 @@ def compare(
         halving: the factor η of successive halving, at least 2: all step sizes are run for a part of the horizon, the best of
             η of them η times as long, and so on. By default all are run to the end.
         optimizer: makes the optimizer of a step size, for protocols; SGD by default.
-        evaluate_every, message_bytes, dtype, width: as in `simulate`.
+        evaluate_every: as in `simulate`; or one for each problem, or for each cluster, by its name.
+        message_bytes, dtype, width: as in `simulate`.
         folder: where finished runs and their tapes are kept, so that none is made twice.
         executor: where runs are made, any `concurrent.futures.Executor`; by default here.
         progress: show a progress bar; by default on a terminal and in a notebook only.
@@ -125,7 +126,7 @@ def compare(
 
     tuner = Tuner(trials, {name: grid for name, grid in grids.items() if len(grid) > 1}, chosen_by, halving)
     tuner.run(*rounds)
-    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.outcomes)
+    tuning, spent = trials.results(dims, tuner.trials, chosen_by, sizes=True), budgets(trials.played)
     choices = {(name, labels): Choice(first[name]) for name in entrants for labels in settings} | tuner.choices
     tuned = Tuned(chosen_by, choices, spent, tuple(tuner.extended), tuner.saving, shared if tuner.contests else ())
 
@@ -145,9 +146,7 @@ def compare(
 # --- what is given, checked ----------------------------------------------------------------------------------------------
 
 
-def _settings(
-    problem: Any, cluster: Any, until: Any, evaluate_every: Rule | None
-) -> tuple[tuple[str, ...], dict[Labels, Setting]]:
+def _settings(problem: Any, cluster: Any, until: Any, evaluate_every: Any) -> tuple[tuple[str, ...], dict[Labels, Setting]]:
     """Return what the names of a setting are, and the settings."""
     problems, clusters = _by_name("problem", problem), _by_name("cluster", cluster)
     dims = tuple(name for name, given in (("problem", problem), ("cluster", cluster)) if isinstance(given, Mapping))
@@ -157,7 +156,7 @@ def _settings(
     settings = {}
     for (problem_name, what), (cluster_name, where) in itertools.product(problems.items(), clusters.items()):
         labels = tuple(name for name in (problem_name, cluster_name) if name)
-        settings[labels] = _setting(what, where, _target(until, labels), evaluate_every)
+        settings[labels] = _setting(what, where, _target(until, labels), _of(labels, "evaluate_every", evaluate_every))
     return dims, settings
 
 
@@ -173,16 +172,22 @@ def _by_name(name: str, given: Any) -> dict[str, Any]:
     return dict(given)
 
 
+def _of(labels: Labels, name: str, given: Any) -> Any:
+    """Return what is given for a setting: for all settings, or by the name of its problem or its cluster."""
+    if not isinstance(given, Mapping):
+        return given
+    found = [given[label] for label in labels if label in given]
+    if len(found) != 1:
+        raise ValueError(
+            f"{name}, where it is a mapping, must name each problem, or each cluster, got {', '.join(map(repr, given))} and "
+            f"{'two' if found else 'none'} of them for {', '.join(labels) or 'one problem on one cluster'}"
+        )
+    return found[0]
+
+
 def _target(until: Any, labels: Labels) -> Target:
     """Return the target of a setting."""
-    if isinstance(until, Mapping):
-        found = [until[label] for label in labels if label in until]
-        if len(found) != 1:
-            raise ValueError(
-                f"until, where it is a mapping, must name each problem, or each cluster, got {', '.join(map(repr, until))} and "
-                f"{'two' if found else 'none'} of them for {', '.join(labels) or 'one problem on one cluster'}"
-            )
-        until = found[0]
+    until = _of(labels, "until", until)
     checks.instance("until", until, Target, 'Target("loss", at_most=0.1, within=Seconds(60))')
     assert isinstance(until, Target)
     if not isinstance(bound(until), Seconds):

@@ -190,6 +190,11 @@ class Comparison:
         labels = self._labels(setting)
         return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Where what was found cannot be trusted, a sentence each: bests at an edge, methods that never arrive, failed runs."""
+        return tuple(telling.cautions(self))
+
     def summary(self) -> str:
         """Return in a few lines who was first, by how much, how sure that is, and what to doubt."""
         parts = [telling.headline(self)]

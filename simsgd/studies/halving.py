@@ -1,7 +1,8 @@
 """Successive halving: many configurations briefly, the best of them for longer.
 
-Law of this module: what is played for a rung is pruned, not censored: whether a run was stopped depends on how it went. No
-statistic of the time to a target may use it.
+Law of this module: a run that a rung stopped is pruned, not censored: whether it was stopped depends on how it went. No
+statistic of the time to a target may use it. A run that reached the target on a rung, or diverged, was not stopped: it is the
+same run on all longer rungs and is not played again.
 
 Source: Jamieson and Talwalkar (2016), "Non-stochastic best arm identification and hyperparameter optimization", with simulated
 seconds as the budget.
@@ -76,7 +77,7 @@ def halve(
         trials.play([trial for some in batch.values() for trial in some], seeds)
         left = {contest: _kept(trials, some, seeds, factor) for contest, some in batch.items()}
         played += [trial for some in batch.values() for trial in some]
-    seconds = sum(end_of(trials.outcomes[trial][seed]) for trial in played for seed in seeds)
+    seconds = sum(end_of(outcome) for trial in played for outcome in trials.played.get(trial, {}).values())
     most = sum(trials.settings[labels].horizon * len(some) for (_, labels), some in sizes.items()) * len(seeds)
     return left, Saving(seconds, sum(map(len, left.values())), sum(map(len, sizes.values())), tuple(played), most)
 

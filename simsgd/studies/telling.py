@@ -11,7 +11,7 @@ import numpy as np
 
 from simsgd.stopping import in_words
 from simsgd.studies import tables
-from simsgd.studies.statistics import Comparison as Pair
+from simsgd.studies.statistics import PairedComparison as Pair
 from simsgd.studies.statistics import Ranking, expected_running_time, more_seeds_to_separate
 from simsgd.studies.statistics.arriving import shown
 from simsgd.studies.trials import Labels, Setting
@@ -82,7 +82,8 @@ def tests(comparison: Comparison, labels: Labels) -> list[str]:
     by_test: dict[str, list[str]] = {}
     for name in ranking.labels[1:]:
         pair = against_first(ranking, name)
-        by_test.setdefault(f"{pair.test}: {pair.why}", []).append(name)
+        test = "no test" if pair.test == "none" else pair.test
+        by_test.setdefault(f"{test}: {pair.why}", []).append(name)
     lines = [f"{', '.join(names)} against {first} by {test}." for test, names in by_test.items()]
     if comparison.any_time:
         done = "all methods are separated" if ranking.separated else "not all methods are separated"

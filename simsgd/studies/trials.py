@@ -17,6 +17,8 @@ from simsgd.studies.outcomes import Outcome
 from simsgd.studies.results import Results
 from simsgd.studies.study import Study
 
+ENDED = ("target reached", "diverged")
+"""The statuses of runs that ended before their bound."""
 type Labels = tuple[str, ...]
 """The names of a setting, its problem's and its cluster's, where there are several."""
 
@@ -108,11 +110,15 @@ class Trials:
         self.entrants, self.settings, self._options = entrants, settings, options
         self._making, self._running = dict(making or {}), dict(running or {})
         self.outcomes: dict[Trial, dict[int, Outcome]] = {}
+        self.played: dict[Trial, dict[int, Outcome]] = {}
+        """Those of the outcomes that were played for their trial, and not taken over from a rung."""
+        self._rungs: dict[tuple[str, Labels, float | None], list[float]] = {}
 
     def play(self, trials: Iterable[Trial], seeds: Sequence[int]) -> list[list[Outcome]]:
         """Return the outcomes of trials, a list over the seeds for each; those that are not there yet are made together."""
         wanted, missing = list(dict.fromkeys(trials)), dict[tuple[int, ...], list[Trial]]()
         for trial in wanted:
+            self._take_over(trial)
             lacks = tuple(seed for seed in seeds if seed not in self.outcomes.get(trial, {}))
             missing.setdefault(lacks, []).append(trial)
         for lacks, some in missing.items():
@@ -132,6 +138,17 @@ class Trials:
         for trial, cell in cells.items():
             found = {seed: results.outcome(trial=str(first[cell]), seed=seed) for seed in seeds}
             self.outcomes.setdefault(trial, {}).update(found)
+            self.played.setdefault(trial, {}).update(found)
+
+    def _take_over(self, trial: Trial) -> None:
+        """Take runs that ended by themselves on a shorter rung, at the target or diverged: longer ones are the same."""
+        here = self.outcomes.setdefault(trial, {})
+        for rung in self._rungs.setdefault(trial[:3], []):
+            if trial.seconds is None or rung < trial.seconds:
+                earlier = self.outcomes[trial._replace(seconds=rung)]
+                here |= {seed: outcome for seed, outcome in earlier.items() if outcome.status in ENDED and seed not in here}
+        if trial.seconds is not None and trial.seconds not in self._rungs[trial[:3]]:
+            self._rungs[trial[:3]].append(trial.seconds)
 
     def cell(self, trial: Trial, seed: int) -> Cell:
         """Return the cell of a trial on a seed; an error says of which method it is."""

@@ -32,6 +32,8 @@ from simsgd.support import files
 LANES, CELLS = 2, 12
 PATIENCE = 300.0
 """Seconds without a word after which a process is taken to hang."""
+BESIDE = 0.1
+"""How often another process runs the same study in the same folder at the same time, and is left alone."""
 FEW = 20
 """Studies that may fail before the attack gives up."""
 LONGEST = {"start": 2.0, "record": 0.02, "play": 1.0, "checkpoint": 0.01, "keep": 0.04}
@@ -123,7 +125,7 @@ def killed(context: Any, chance: random.Random, folder: pathlib.Path, seen: coll
     Raises:
         AssertionError: if something that it said to be kept is not there.
     """
-    victim = Victim(context, folder)
+    victim, beside = Victim(context, folder), Victim(context, folder) if chance.random() < BESIDE else None
     moment, left = chance.choice(list(LONGEST)), chance.choice((1, 1, 1, 2))
     words = victim.said()
     for word in words:
@@ -138,7 +140,10 @@ def killed(context: Any, chance: random.Random, folder: pathlib.Path, seen: coll
         assert not left, f"it ended by itself, with {victim.process.exitcode}, after {word}"
         seen[f"killed after {word}"] += 1
     whole(folder, victim.kept, seen)
-    return finished
+    if beside:
+        assert [*beside.said()][-1] == "end", "the process beside the killed one did not come to its end"
+        seen["a process beside the killed one came to its end"] += 1
+    return finished or bool(beside)
 
 
 def whole(folder: pathlib.Path, kept: set[str], seen: collections.Counter[str]) -> None:
@@ -168,19 +173,18 @@ def uninterrupted(context: Any, folder: pathlib.Path) -> dict[str, str]:
     return digests(folder)
 
 
-def attacked(
-    context: Any, chance: random.Random, expected: dict[str, str], most: int, seen: collections.Counter[str]
-) -> Iterator[None]:
-    """Kill the processes of one study until one finishes, or so many are killed, and yield for each that was."""
+def kills(seen: collections.Counter[str]) -> int:
+    return sum(times for what, times in seen.items() if what.startswith("killed"))
+
+
+def attacked(context: Any, chance: random.Random, expected: dict[str, str], count: int, seen: collections.Counter[str]) -> None:
+    """Kill the processes of one study until one finishes, or until so many have been killed in all."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(temporary) / "study"
-        for _ in range(most):
-            if killed(context, chance, folder, seen):
-                break
-            yield
-        else:
-            uninterrupted(context, folder)
-        found = digests(folder)
+        folder, finished = pathlib.Path(temporary) / "study", False
+        while not finished and kills(seen) < count:
+            finished = killed(context, chance, folder, seen)
+            print(f"{kills(seen):,} of {count:,} kills", file=sys.stderr, flush=True)
+        found = digests(folder) if finished else uninterrupted(context, folder)
         assert found == expected, f"{sum(found.get(key) != value for key, value in expected.items())} cells differ"
         left = [path for path in folder.rglob("*") if path.name.endswith(".damaged")]
         assert not left, f"left: {left}"
@@ -195,13 +199,11 @@ def campaign(count: int, seed: int) -> tuple[collections.Counter[str], list[str]
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("error")
-        expected, kills, number = uninterrupted(context, pathlib.Path(temporary) / "study"), 0, seed
+        expected, number = uninterrupted(context, pathlib.Path(temporary) / "study"), seed
         assert len(expected) == CELLS
-        while kills < count and len(failed) < FEW:
+        while kills(seen) < count and len(failed) < FEW:
             try:
-                for _ in attacked(context, random.Random(number), expected, count - kills, seen):
-                    kills += 1
-                    print(f"{kills:,} of {count:,} kills, {len(failed)} failed", file=sys.stderr, flush=True)
+                attacked(context, random.Random(number), expected, count, seen)
             except Exception as error:
                 failed.append(f"study {number}: {type(error).__name__}: {error}")
             number += 1

@@ -8,7 +8,7 @@ stream of a seed, so the same seed gives the same bits.
 from simsgd.studies.statistics.arriving import TimeToTarget, expected_running_time, median_time, restricted_mean
 from simsgd.studies.statistics.curves import Steps, ecdf, kaplan_meier
 from simsgd.studies.statistics.intervals import measured_coverage, percentile_bootstrap, share_interval, t_interval
-from simsgd.studies.statistics.paired import Comparison, compare_pair
+from simsgd.studies.statistics.paired import PairedComparison, compare_pair
 from simsgd.studies.statistics.planning import more_seeds_to_separate, paired_power, winners_curse
 from simsgd.studies.statistics.profiles import performance_profiles, profile_scores
 from simsgd.studies.statistics.ranking import Ranking, rank
@@ -16,7 +16,7 @@ from simsgd.studies.statistics.sequential import compare_at_any_time
 from simsgd.support import public
 
 __all__ = [
-    "Comparison",
+    "PairedComparison",
     "Ranking",
     "Steps",
     "TimeToTarget",

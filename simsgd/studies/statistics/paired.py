@@ -19,7 +19,7 @@ from simsgd.support import checks
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two methods compared on the same seeds; made by `compare_pair` and `compare_at_any_time`.
 
     Attributes:
@@ -79,7 +79,9 @@ class Comparison:
         return "no p-value" if math.isnan(self.p_value) else f"p = {self.p_value:.2g}"
 
 
-def compare_pair(first: object, second: object, horizon: float | None = None, level: float = 0.95, seed: int = 0) -> Comparison:
+def compare_pair(
+    first: object, second: object, horizon: float | None = None, level: float = 0.95, seed: int = 0
+) -> PairedComparison:
     """Return how two methods differ on the same seeds, and say which test was used and why.
 
     Where every run arrived, Student's interval of the mean log-ratio: exact for normal log-ratios. Where one did not, or all
@@ -130,7 +132,7 @@ def paired_differences(one: Arrivals, other: Arrivals) -> tuple[np.ndarray, np.n
     return np.log(one.seconds), np.log(other.seconds)
 
 
-def _by_ratios(one: Arrivals, other: Arrivals, level: float) -> Comparison:
+def _by_ratios(one: Arrivals, other: Arrivals, level: float) -> PairedComparison:
     from scipy import special
 
     logs = paired_differences(one, other)
@@ -142,13 +144,13 @@ def _by_ratios(one: Arrivals, other: Arrivals, level: float) -> Comparison:
         low, high = math.exp(mean - half), math.exp(mean + half)
         p_value = float(2 * special.stdtr(n - 1, -abs(mean) / error))
     test, why = ("paired t of log-ratios", "every run arrived") if n > 1 else with_one_seed()
-    return Comparison(
+    return PairedComparison(
         *(test, why, math.exp(mean), low, high, "×", p_value, level, n, (one.count, other.count)),
         *what_pairing_gained(*logs),
     )
 
 
-def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str) -> Comparison:
+def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str) -> PairedComparison:
     differences, n = one.restricted - other.restricted, len(one)
     p_value, low, high = sign_flips(differences, level, seed) if n > 1 else (math.nan, math.nan, math.nan)
     test = "sign flips of restricted differences"
@@ -156,7 +158,7 @@ def _by_flips(one: Arrivals, other: Arrivals, level: float, seed: int, why: str)
         test, why = with_one_seed()
     elif least_p(n) > 1 - level:
         why = f"{why}; no p below {1 - level:.2g} is possible with {n} seeds, {least_p(n):.2g} is the least"
-    return Comparison(
+    return PairedComparison(
         *(test, why, float(differences.mean()), low, high, "s", p_value, level, n, (one.count, other.count)),
         *what_pairing_gained(one.restricted, other.restricted),
     )

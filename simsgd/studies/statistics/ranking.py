@@ -11,7 +11,7 @@ import numpy as np
 
 from simsgd.studies.statistics.arriving import TimeToTarget, restricted_mean
 from simsgd.studies.statistics.given import checked_horizon, checked_level, rows
-from simsgd.studies.statistics.paired import Comparison, compare_pair
+from simsgd.studies.statistics.paired import PairedComparison, compare_pair
 from simsgd.studies.statistics.sequential import compare_at_any_time
 from simsgd.support import show
 
@@ -35,7 +35,7 @@ class Ranking:
     worst: tuple[int, ...]
     times: tuple[TimeToTarget, ...]
     p_values: np.ndarray
-    comparisons: Mapping[tuple[str, str], Comparison]
+    comparisons: Mapping[tuple[str, str], PairedComparison]
     level: float
 
     @property
@@ -113,7 +113,9 @@ def rank(
     )
 
 
-def _separated(compared: Mapping[tuple[int, int], Comparison], methods: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _separated(
+    compared: Mapping[tuple[int, int], PairedComparison], methods: int, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the corrected p-values, and of which pairs the row is faster than the column, shape (methods, methods) both."""
     p_values, faster = np.ones((methods, methods)), np.zeros((methods, methods), bool)
     corrected = holm([comparison.p_value for comparison in compared.values()])

@@ -10,14 +10,14 @@ import math
 import numpy as np
 
 from simsgd.studies.statistics.given import checked_level, pair
-from simsgd.studies.statistics.paired import Comparison, what_pairing_gained, with_one_seed
+from simsgd.studies.statistics.paired import PairedComparison, what_pairing_gained, with_one_seed
 
 RATES = 2.0 ** np.arange(7)
 """What is bet on each sign, per unit of log-ratio. Best would be the mean log-ratio over its variance; the evidence is the mean
 over these rates, so nothing is tuned to the data."""
 
 
-def compare_at_any_time(first: object, second: object, horizon: float | None = None, level: float = 0.95) -> Comparison:
+def compare_at_any_time(first: object, second: object, horizon: float | None = None, level: float = 0.95) -> PairedComparison:
     """Return how two methods differ, with a p-value that may be looked at after every seed, for as long as one likes.
 
     With d the log-ratios of min(T, H) in the order of the seeds, two equal methods have signs like coins given all |d|. So
@@ -65,7 +65,7 @@ def compare_at_any_time(first: object, second: object, horizon: float | None = N
     elif one.count + other.count < 2 * len(one):
         why = f"{why}, of ratios of min(T, H) as {2 * len(one) - one.count - other.count} of {2 * len(one)} runs never arrived"
     value = float(np.exp(ratios.mean()))
-    return Comparison(
+    return PairedComparison(
         *(test, why, value, math.nan, math.nan, "×", p_value, wanted, len(ratios), (one.count, other.count)),
         *what_pairing_gained(*logs),
     )

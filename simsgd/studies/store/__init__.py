@@ -10,9 +10,11 @@ Laws of this package:
 """
 
 from simsgd.studies.store.checkpoints import Checkpoint
+from simsgd.studies.store.explanation import Explanation
 from simsgd.studies.store.folders import DamagedFileWarning
+from simsgd.studies.store.index import DisagreementWarning
 from simsgd.studies.store.keys import Described, NotStorableError, described, of_group
-from simsgd.studies.store.store import DisagreementWarning, Explanation, Store
+from simsgd.studies.store.store import Store
 
 __all__ = [
     "Checkpoint",

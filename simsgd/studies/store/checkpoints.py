@@ -89,7 +89,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except FileFormatError as error:
-            folders.set_aside(self.path, error)
+            folders.warn(folders.set_aside(self.path, error))
             return None
 
     def remove(self) -> None:
