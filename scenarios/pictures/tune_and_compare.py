@@ -133,8 +133,10 @@ def tuning(ax: Axes, found: sg.studies.Comparison, colours: Colours) -> None:
         crosses(ax, np.array([size for size in choice.tried if not choice.arrived[size]]), colour)
         if choice.step_size in reached:
             ax.plot(choice.step_size, reached[choice.step_size], "o", color=colour, markersize=10, markerfacecolor="none")
-    for axis in (ax.xaxis, ax.yaxis):
-        logarithmic(axis, (1, 2, 5) if axis is ax.yaxis else (1,))
+    if any(choice.tried for choice in found.tuned.choices.values()):
+        logarithmic(ax.xaxis, (1,))
+    if any(any(choice.arrived.values()) for choice in found.tuned.choices.values()):  # else there is nothing but crosses
+        logarithmic(ax.yaxis, (1, 2, 5))
     ax.set(xlabel="step size", ylabel="restricted mean seconds to the target")
     seeds = len(found.tuned.seeds)
     ax.set_title(f"{seeds} tuning seeds; rings: chosen; × at the top: never reached")
