@@ -304,4 +304,4 @@ MOST_FAILURES = 5
 
 def _counted(count: int, name: str) -> str:
     words = name.replace("_", " ")
-    return f"{count:,} {words}{'' if count == 1 else 's'}"
+    return f"{count:,} {words}{'' if count == 1 or words.endswith('s') else 's'}"

@@ -173,19 +173,18 @@ def uninterrupted(context: Any, folder: pathlib.Path) -> dict[str, str]:
     return digests(folder)
 
 
-def attacked(
-    context: Any, chance: random.Random, expected: dict[str, str], most: int, seen: collections.Counter[str]
-) -> Iterator[None]:
-    """Kill the processes of one study until one finishes, or so many are killed, and yield for each that was."""
+def kills(seen: collections.Counter[str]) -> int:
+    return sum(times for what, times in seen.items() if what.startswith("killed"))
+
+
+def attacked(context: Any, chance: random.Random, expected: dict[str, str], count: int, seen: collections.Counter[str]) -> None:
+    """Kill the processes of one study until one finishes, or until so many have been killed in all."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(temporary) / "study"
-        for _ in range(most):
-            if killed(context, chance, folder, seen):
-                break
-            yield
-        else:
-            uninterrupted(context, folder)
-        found = digests(folder)
+        folder, finished = pathlib.Path(temporary) / "study", False
+        while not finished and kills(seen) < count:
+            finished = killed(context, chance, folder, seen)
+            print(f"{kills(seen):,} of {count:,} kills", file=sys.stderr, flush=True)
+        found = digests(folder) if finished else uninterrupted(context, folder)
         assert found == expected, f"{sum(found.get(key) != value for key, value in expected.items())} cells differ"
         left = [path for path in folder.rglob("*") if path.name.endswith(".damaged")]
         assert not left, f"left: {left}"
@@ -200,13 +199,11 @@ def campaign(count: int, seed: int) -> tuple[collections.Counter[str], list[str]
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("error")
-        expected, kills, number = uninterrupted(context, pathlib.Path(temporary) / "study"), 0, seed
+        expected, number = uninterrupted(context, pathlib.Path(temporary) / "study"), seed
         assert len(expected) == CELLS
-        while kills < count and len(failed) < FEW:
+        while kills(seen) < count and len(failed) < FEW:
             try:
-                for _ in attacked(context, random.Random(number), expected, count - kills, seen):
-                    kills += 1
-                    print(f"{kills:,} of {count:,} kills, {len(failed)} failed", file=sys.stderr, flush=True)
+                attacked(context, random.Random(number), expected, count, seen)
             except Exception as error:
                 failed.append(f"study {number}: {type(error).__name__}: {error}")
             number += 1
