@@ -35,6 +35,7 @@ from typing import Literal
 import common
 import numpy as np
 import xarray
+from noise import about_noise
 from pictures.scaling import draw_scaling
 from speedups import BASELINE, RULES, tables, verdict
 from tqdm import tqdm
@@ -131,7 +132,9 @@ def scaling(flags: Flags, saved: common.Saved) -> None:
     """Measure both rules, print the table and the verdict, and save them."""
     measured, said = measure(flags)
     doubts = "\n".join(said) or "No best step size is at the edge of what was tried."
-    saved.text(tables(measured), verdict(measured), doubts)
+    batches = {RULES[rule]: [n * flags.batch(rule, n) for n in flags.workers] for rule in flags.equal_batch}
+    noise = about_noise(sg.problems.digits(), flags.target_loss, batches)
+    saved.text(tables(measured), f"{verdict(measured)}\n{noise}", doubts)
     saved.numbers(measured, "scaling.nc")
     saved.figure(draw_scaling(measured, f"training loss ≤ {flags.target_loss:g}"), "scaling.png")
 
