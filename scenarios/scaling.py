@@ -62,7 +62,7 @@ class Flags(common.Recording):
     """methods to compare; stale-synchronous lets a worker be at most 3 clocks ahead of the slowest"""
     compute_seconds: common.Seconds = 0.001
     """mean seconds of computing on one sample, on a worker that is not slowed; a batch takes as many times longer"""
-    overhead: common.Latency = 0.002
+    overhead_seconds: common.Latency = 0.002
     """seconds that a job's computing takes in addition, whatever its batch"""
     straggler: common.Slowness = 1.0
     """how many times slower the stragglers are than the other workers, at least 1; 1 means that there are none"""
@@ -79,7 +79,7 @@ class Flags(common.Recording):
     samples: common.Count = 60_000
     """a run is given up after as many rounds as these samples last, and --rounds more"""
     rounds: common.Count = 300
-    """see --samples"""
+    """how many rounds more than --samples last a run may use; the same for all methods"""
     seeds: common.Count = 6
     """how many seeds to report; below 6 no difference is sure where a run never arrived"""
     tuning_seeds: common.Count = 2
@@ -96,7 +96,7 @@ class Flags(common.Recording):
     def cluster(self, batch: int, workers: int) -> sg.Cluster:
         """Return the cluster of so many workers, with so many samples in each batch; the last workers are the stragglers."""
         sample = sg.times.Lognormal(mean=self.compute_seconds, coefficient_of_variation=self.compute_variation)
-        job = sg.times.Scaled(sample, by=batch, overhead=self.overhead)
+        job = sg.times.Scaled(sample, by=batch, overhead=self.overhead_seconds)
         compute = common.with_stragglers(job, workers, self.straggler, self.straggler_share if workers > 1 else 0.0)
         wire = sg.networks.preset(self.link)
         server = sg.networks.ParameterServer(wire, "fair", access=wire)
