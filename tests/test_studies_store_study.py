@@ -114,7 +114,7 @@ def test_other_bits_make_it_stale_and_delete_nothing(tmp_path, made, monkeypatch
 def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, monkeypatch):
     def failing(cells, *rest, play=studies.play_group):
         if 3 in [cell.seed for cell in cells]:
-            raise MemoryError("no memory left")
+            raise ValueError("nothing left")
         return play(cells, *rest)
 
     with monkeypatch.context() as patch:
@@ -123,7 +123,7 @@ def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, m
     failed = {place[0] for place in found.failed}
     assert (len(failed), len(found.outcomes)) == (2, 4)
     seed = min(failed)
-    assert "failed: MemoryError: no memory left" in str(study(tmp_path).explain(seed=seed))
+    assert "failed: ValueError: nothing left" in str(study(tmp_path).explain(seed=seed))
     made.clear()
     assert {place[0] for place in study(tmp_path).run().failed} == failed
     assert made == []
