@@ -15,7 +15,7 @@ import numpy as np
 
 from simsgd.studies import tables, telling
 from simsgd.studies.halving import Saving, end_of
-from simsgd.studies.outcomes import Outcome
+from simsgd.studies.outcomes import Outcome, all_failed
 from simsgd.studies.results import Results
 from simsgd.studies.statistics import Ranking, expected_running_time, profile_scores, rank, restricted_mean
 from simsgd.studies.trials import Labels, Setting, Trial
@@ -129,7 +129,7 @@ class Comparison:
         return self.rank()
 
     def rank(self, **setting: str) -> Ranking:
-        """Return the methods ranked in a setting by `statistics.rank`; one alone is first.
+        """Return the methods ranked in a setting by `statistics.rank`; one alone is first, one whose runs all failed has none.
 
         Raises:
             TypeError, ValueError: unless there is such a setting.
@@ -218,13 +218,19 @@ class Comparison:
         here = self.seconds.sel(dict(zip(self.dims, labels, strict=True)))
         return dict(zip(self.methods, here.values, strict=True))
 
+    def runs_of(self, labels: Labels) -> dict[str, list[Outcome]]:
+        """Return by method the reporting outcomes in a setting."""
+        return {name: [self.reporting.outcomes[name, *labels, seed] for seed in self.seeds] for name in self.methods}
+
     def ranked(self, labels: Labels) -> Ranking:
-        """Return the methods ranked in the setting of these names."""
+        """Return the methods ranked in the setting of these names, but for those whose runs all failed."""
         if labels not in self._rankings:
-            seconds, horizon = self.seconds_of(labels), self.settings[labels].horizon
-            if len(self.methods) == 1:
-                alone = (restricted_mean(seconds[self.methods[0]], horizon),)
-                self._rankings[labels] = Ranking(self.methods, (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
+            horizon, runs = self.settings[labels].horizon, self.runs_of(labels)
+            seconds = {name: times for name, times in self.seconds_of(labels).items() if not all_failed(runs[name])}
+            if len(seconds) == 1:
+                ((name, times),) = seconds.items()
+                alone = (restricted_mean(times, horizon),)
+                self._rankings[labels] = Ranking((name,), (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
             else:
                 self._rankings[labels] = rank(seconds, horizon, any_time=self.any_time)
         return self._rankings[labels]
