@@ -46,7 +46,7 @@ import common
 import numpy as np
 import xarray
 from measuring import agreed, by_cell, cautions, first, firsts, median, ratio, sweep
-from noise import noise_scale_at
+from noise import about_noise
 from pictures.all_reduce_or_parameter_server import draw_maps, draw_rounds
 
 import simsgd as sg
@@ -278,7 +278,8 @@ def tables(measured: xarray.Dataset) -> str:
 
 def findings(flags: Flags, measured: xarray.Dataset) -> str:
     """Return where synchronous SGD on a ring is first, what changes with the rule, and where the map cannot be trusted."""
-    lines = [about_noise(flags)]
+    batches = {equal: [n * flags.batch(equal, n) for n in flags.workers] for equal in flags.equal_batch}
+    lines = [about_noise(sg.problems.digits(), flags.target_loss, batches)]
     for equal, link, way in itertools.product(flags.equal_batch, flags.link, (RING, ASYNC)):
         here = measured.sel(equal=equal, link=link)
         won, sure = here.factor > 1 if way == RING else here.factor < 1, agreed(here.factor_of_seed)
@@ -292,15 +293,6 @@ def findings(flags: Flags, measured: xarray.Dataset) -> str:
     columns = {"seconds ×": median("pace", ".2f"), "rounds": median("more", ".2f")}
     lines += [by_cell(over, CELLS, columns), *cautions(measured.sel(way=[RING, ASYNC]), "way", "--rounds")]
     return "\n".join(lines)
-
-
-def about_noise(flags: Flags) -> str:
-    """Return whether a synchronous step's batch is larger than what pays near the target."""
-    scale = noise_scale_at(sg.problems.digits(), flags.target_loss)
-    batches = {equal: [n * flags.batch(equal, n) for n in flags.workers] for equal in flags.equal_batch}
-    said = [f"{min(each)} to {max(each)} ({equal})" for equal, each in batches.items()]
-    near = f"Near a training loss of {flags.target_loss:g} the gradient noise scale is {scale:,.0f} samples"
-    return f"{near}; a synchronous step averages {' or '.join(said)}."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

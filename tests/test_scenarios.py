@@ -145,7 +145,7 @@ FLAGS = {
         "--batch-size",
         "--total-batch",
         "--methods",
-        "--overhead",
+        "--overhead-seconds",
         "--straggler",
         "--straggler-share",
         "--network",
@@ -255,7 +255,7 @@ REFUSED = {
         ("--equal-batch total total", "--equal-batch must hold at least one value and none twice"),
         ("--network pigeons", "pigeons"),
         ("--target-loss 0", "--target-loss must be finite and above 0, got 0"),
-        ("--overhead -1", "--overhead must be finite and at least 0 (seconds), got -1"),
+        ("--overhead-seconds -1", "--overhead-seconds must be finite and at least 0 (seconds), got -1"),
         ("--step-sizes 1", "--step-sizes must hold at least two"),
     ],
 }
