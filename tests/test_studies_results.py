@@ -295,7 +295,7 @@ def test_nonsense_in_tables_is_refused():
 def test_a_summary_says_what_there_is(found):
     text = found.summary()
     assert text.splitlines()[0] == ("2 methods × 3 seeds: 5 of 6 cells, 2 target reached, 1 completed, 1 diverged, 1 failed")
-    assert "failed: method='async', seed=2: ValueError: no such thing, ≤ 3" in text
+    assert "failed: study.cell(method='async', seed=2).simulate() raises ValueError: no such thing, ≤ 3" in text
     assert found.table("text") in text
     assert "≤" in found._repr_html_()
     assert "<script>" not in Results({"<script>": [1]}, {})._repr_html_()

@@ -69,6 +69,7 @@ def test_what_was_recorded_is_not_recorded_again(tmp_path, monkeypatch, until):
         return record(ask)
 
     monkeypatch.setattr(attempts, "_recorded", record)
+    monkeypatch.setattr(attempts, "WORTH", 0.0)
 
     def run(folder, size):
         return study(folder, range(2), lambda seed: usual(seed, size, until), keep_tapes=True).run().outcomes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import time
 from typing import NamedTuple
 
 from simsgd.cluster import Cluster
@@ -13,6 +14,9 @@ from simsgd.stopping import Rule, limits
 from simsgd.support import files
 from simsgd.tape import Tape
 from simsgd.work import Work
+
+WORTH = 0.5
+"""Tapes that took fewer seconds are not kept: to write one takes about 0.15, and to read it."""
 
 
 class Ask(NamedTuple):
@@ -45,7 +49,7 @@ class Recorded(NamedTuple):
 
 
 def attempt(ask: Ask, path: pathlib.Path | None = None) -> Recorded:
-    """Record as far as possible, unless there is a file of the tape; one that was recorded to its end is kept there.
+    """Record as far as possible, unless there is a file of the tape; one that took long, and came to its end, is kept there.
 
     Args:
         ask: what is to be recorded.
@@ -57,8 +61,10 @@ def attempt(ask: Ask, path: pathlib.Path | None = None) -> Recorded:
     if path is not None:
         with contextlib.suppress(FileNotFoundError, files.FileFormatError):  # what cannot be read is recorded anew
             return Recorded(Tape.load(path))
+    begun = time.perf_counter()
     recorded = _recorded(ask)
-    if path is not None and recorded.tape is not None and recorded.error is None:
+    long = time.perf_counter() - begun >= WORTH
+    if path is not None and long and recorded.tape is not None and recorded.error is None:
         recorded.tape.save(path)
     return recorded
 

@@ -17,7 +17,14 @@ from simsgd.provenance import Identity
 from simsgd.run import Run
 from simsgd.simulation import simulate
 from simsgd.stopping import Rule, Target
+from simsgd.studies.reproducing import line
 from simsgd.support import checks
+
+ARGUMENTS = (
+    *("protocol", "problem", "cluster", "optimizer", "until", "seed"),
+    *("evaluate_every", "message_bytes", "dtype", "width"),
+)
+"""The arguments of `simulate`, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +91,19 @@ class Cell:
     def simulate(self, progress: bool | None = None) -> Run:
         """Return the run, made alone by `simulate`: that of the study to rounding, as the study's executables are wider."""
         return simulate(*self._given, progress=progress)  # type: ignore[misc]
+
+    @property
+    def code(self) -> str:
+        """The line that makes the run alone, as code that was tried; below it, after #, its imports, and what of it is no code.
+
+        Example:
+            >>> import simsgd as sg
+            >>> cluster = sg.Cluster(workers=4, compute=sg.times.Constant(0.1))
+            >>> sg.Cell(sg.AsyncSGD(), sg.problems.digits(), cluster, sg.optimizers.sgd(0.1), sg.Updates(9), seed=3).code
+            'sg.simulate(sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1)), sg.problems.digits(), \
+sg.Cluster(workers=4, compute=sg.times.Constant(0.1)), until=sg.Updates(9), seed=3)'
+        """
+        return line(dict(zip(ARGUMENTS, self._given, strict=True)))
 
     @property
     def _given(self) -> tuple[Any, ...]:

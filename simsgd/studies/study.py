@@ -49,8 +49,8 @@ class Study:
         memory: bytes that the lanes of one executable may take.
         lanes: how many lanes; by default what was measured to be good, and fits.
         devices: how many devices share the lanes of an executable, each with so many.
-        keep_tapes: whether a folder keeps tapes too, about 100 bytes for each gradient, so that further cells of these seeds
-            are not recorded again.
+        keep_tapes: whether a folder keeps the tapes that take more than half a second to record too, about 100 bytes for each
+            gradient, so that further cells of these seeds are not recorded again.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
