@@ -74,7 +74,10 @@ type Sign = tuple[str, float]
 
 @contextlib.contextmanager
 def beating(sign: Sign | None) -> Iterator[None]:
-    """Touch a file every so often while the block runs, and remove it. Where the folder is not to be had, no sign is given, and no error."""
+    """Touch a file every so often while the block runs, and remove it.
+
+    Where the folder is not to be had, no sign is given, and no error.
+    """
     if sign is None:
         yield
         return
