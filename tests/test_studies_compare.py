@@ -268,6 +268,8 @@ def test_the_summary_says_of_each_method_how_many_arrived_and_how_it_compares_wi
     assert float(other[6]) == pytest.approx(pair.p_value, rel=0.05)
     assert float(other[7]) == pytest.approx(pair.correlation, abs=0.005)
     assert other[8] == f"{shown(pair.pairing_gain)}×"
+    for column in (each for each in head if each in ("restricted mean", "expected", "p", "correlation", "pairing gains")):
+        assert f"{column}: " in both.summary()  # each says what it is
     assert f"{second} against {first} by paired t of log-ratios: every run arrived." in both.summary()
 
 
@@ -298,6 +300,15 @@ def test_the_dataset_has_what_was_chosen_and_what_came_of_it(both):
     assert {"loss", "time", "status"} <= set(data)
 
 
+def test_a_row_for_each_reporting_run_and_a_file_of_them(both, tmp_path):
+    frame = both.to_dataframe()
+    assert frame.seconds_to_target.tolist() == both.seconds.values.ravel().tolist()
+    assert frame.groupby("method").step_size.unique().map(list).to_dict() == {name: [s] for name, s in both.step_sizes.items()}
+    assert len(both.to_dataframe(evaluations=True)) == both.dataset.evaluations.sum()
+    both.save(tmp_path / "found.nc")
+    assert sg.studies.Results.load(tmp_path / "found.nc") == both.reporting
+
+
 def test_the_figure_of_a_paper(both):
     axes = both.plot(kind="bars")
     assert {name for name in METHODS if any(name in text.get_text() for text in axes.figure.findobj(Text))} == set(METHODS)
@@ -311,6 +322,8 @@ def test_the_table_of_a_paper(both, format):
     text = both.table(format)
     assert both.ranking.labels[0] in text
     assert "within 12 s" in text
+    assert "correlation" not in text
+    assert "pairing" not in text
     with pytest.raises(ValueError, match="format must be one of"):
         both.table("word")
 

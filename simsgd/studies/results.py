@@ -112,6 +112,9 @@ class Results:
     def seconds(self, target: Target | None = None) -> xarray.DataArray:
         """Return simulated seconds to the target along the axes, NaN where it was never reached or the cell is missing.
 
+        Of one method: `results.select(method="async").seconds()`. xarray's `sel` has an argument called method, so that
+        `seconds().sel(method="async")` selects nothing: write `seconds().sel({"method": "async"})`.
+
         Raises:
             ValueError: if there is no target.
         """

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from simsgd.studies.comparison import Comparison, Tuned
 
 
+OF_A_PAPER = 7
+"""So many columns of the table stand in a paper's; the others tell how the runs were planned."""
+
+
 def headline(comparison: Comparison) -> str:
     """Return what was compared."""
     goals = {_goal(each) for each in comparison.settings.values()}
@@ -60,6 +64,20 @@ def _ends(runs: Sequence[Outcome]) -> str:
     """Return how many runs failed or diverged, or that all did; nothing where none did."""
     statuses = {run.status for run in runs}
     return f"all {statuses.pop()}" if statuses in ({FAILED}, {DIVERGED}) else bad_ends(runs)
+
+
+def columns(comparison: Comparison) -> list[str]:
+    """Return what the columns of the table are, a line each."""
+    lines = [
+        "restricted mean: the mean of min(T, H), with T the seconds to the target and H the horizon, and its 95% interval.",
+        "expected: seconds until a run arrives, if each that has not arrived by the horizon is started again.",
+    ]
+    if len(comparison.methods) > 1:
+        lines += [
+            "p: of the test, corrected by Holm for the number of pairs; correlation: with the first's times, over the seeds.",
+            "pairing gains: on seeds of their own, methods would need so many times as many seeds.",
+        ]
+    return lines
 
 
 def _pair_cells(ranking: Ranking, name: str) -> tuple[str, str, str, str]:
