@@ -357,6 +357,12 @@ def test_what_a_study_takes_is_passed_on():
         compared(sedes=3)
 
 
+def test_a_dtype_that_is_none_is_no_method_s_fault():
+    with pytest.raises(ValueError, match="dtype must be one of 'float32', 'float64', got 'float16'") as refused:
+        compared(dtype="float16")
+    assert not hasattr(refused.value, "__notes__")
+
+
 def test_it_shows_itself(both):
     assert repr(both).startswith(
         "Comparison(2 methods to loss ≤ 0.05, kept for 1 s, within 12 s (evaluated every 0.5 s); 3 reporting seeds"

@@ -22,6 +22,7 @@ from simsgd.problems import Problem
 from simsgd.replaying.schedule import planned
 from simsgd.stopping import Rule, Seconds, Target, bound
 from simsgd.studies import halving as rungs
+from simsgd.studies.cells import DTYPES
 from simsgd.studies.comparison import Comparison, Tuned, budgets
 from simsgd.studies.entrants import Entrant, Given, named
 from simsgd.studies.outcomes import all_failed
@@ -120,6 +121,7 @@ def compare(
     grids = _grids(entrants.values(), step_sizes)
     rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
     _check_halving(halving, grids, settings)
+    checks.one_of("dtype", dtype, DTYPES)
     options = {"message_bytes": message_bytes, "dtype": dtype, "width": width}
     trials = Trials(entrants, settings, options, *_running(folder, executor, progress, study))
     first = {name: grids[name][0] if name in grids else None for name in entrants}

@@ -67,7 +67,7 @@ class Tuned:
     optimistic: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Methods compared by their time to a target, each at its own best step size; made by `compare`.
 

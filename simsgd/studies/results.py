@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.stopping import Seconds, Target, Updates, settled
-from simsgd.studies import dataset, drawing, tables
+from simsgd.studies import dataset, drawing, grid, tables
 from simsgd.studies.grid import Label, Place
 from simsgd.studies.outcomes import FAILED, Outcome, all_failed
 from simsgd.support import checks, files, frames, sealed, show
@@ -67,9 +67,13 @@ class Results:
         """Return the outcome of one cell.
 
         Raises:
-            KeyError: if the cell is not there.
+            TypeError, ValueError: for axes or a label that are not there.
+            KeyError: if the cell has not been made.
         """
-        return self.outcomes[tuple(coordinates[name] for name in self.axes)]
+        place = grid.place(self.axes, coordinates)
+        if place not in self.outcomes:
+            raise KeyError(f"the cell {self._named(place)} has not been made: run the study again")
+        return self.outcomes[place]
 
     @property
     def failed(self) -> dict[Place, Outcome]:
@@ -276,7 +280,7 @@ class Results:
         return self.target is not None and bool(self.outcomes)
 
     def _headline(self) -> str:
-        sizes = " × ".join(_counted(len(labels), name) for name, labels in self.axes.items())
+        sizes = " × ".join(grid.counted(len(labels), name) for name, labels in self.axes.items())
         statuses = collections.Counter(outcome.status for outcome in self.outcomes.values())
         said = "".join(f", {count:,} {status}" for status, count in statuses.most_common())
         return f"{sizes or 'one cell'}: {self.done} cells{said}"
@@ -319,8 +323,3 @@ class Results:
 
 MOST_FAILURES = 5
 """A summary shows at most so many errors."""
-
-
-def _counted(count: int, name: str) -> str:
-    words = name.replace("_", " ")
-    return f"{count:,} {words}{'' if count == 1 or words.endswith('s') else 's'}"

@@ -23,7 +23,7 @@ type Labels = tuple[str, ...]
 """The names of a setting, its problem's and its cluster's, where there are several."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Setting:
     """On what methods are compared.
 
@@ -38,7 +38,7 @@ class Setting:
     cluster: Cluster
     target: Target
     every: Rule
-    _made: dict[int, Problem] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _made: dict[int, Problem] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def horizon(self) -> float:
