@@ -117,8 +117,8 @@ class Study:
 
         Raises:
             TypeError, ValueError: for arguments and cells that make no sense, named in the message.
-            simsgd.executing.ExecutorError: if the executor died or lost groups, or the work met what is no fault of its cell, such
-                as too little memory; what is finished is kept, and nothing of this as failed: run again.
+            simsgd.executing.ExecutorError: if the executor died or lost groups, or met what is no fault of a cell, such as too
+                little memory; what is finished is kept, and nothing of this as failed: run again.
             OSError: if the folder cannot be written.
             KeyboardInterrupt, and others: with the `Results` that are there as their attribute `partial`.
         """
