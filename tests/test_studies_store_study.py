@@ -175,3 +175,60 @@ def test_a_method_that_cannot_be_described_needs_a_study_without_a_folder(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert study(None, [0], make).run().outcome(seed=0).status == "completed"
+
+
+LIMIT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Damped(sg.AsyncSGD):
+    damping: float = 0.5
+
+    def on_gradient(self, server, gradient):
+        if LIMIT:
+            super().on_gradient(server, gradient)
+
+
+def of_my_own(seed, protocol=None, until=UNTIL):
+    optimizer = sg.optimizers.sgd(0.1)
+    return sg.Cell(protocol or Damped(), PROBLEM, CLUSTER, optimizer, until=until, seed=seed)
+
+
+def test_a_protocol_of_ones_own_is_called_by_its_name(tmp_path):
+    study(tmp_path, range(2), of_my_own).run()
+    text = (tmp_path / "contents.txt").read_text()
+    assert (
+        "Damped(damping=0.5)  sgd        4        Exponential(mean=0.1)  Updates(30)  2      0.1         0, 1   2 completed"
+        in text
+    )
+    assert text.endswith("last study: seed (0, 1)\n")
+
+
+def test_explain_says_in_what_the_nearest_kept_cell_differs(tmp_path, monkeypatch):
+    study(tmp_path, range(2), of_my_own).run()
+
+    def explained(make, seed=1):
+        return study(tmp_path, range(9), make).explain(seed=seed)
+
+    assert explained(of_my_own, 4).changes == ("seed: 1 -> 4",)
+    assert "\n  seed=4\n  Damped(damping=0.5), sgd, step size 0.1, " in str(explained(of_my_own, 4))
+    later = explained(lambda seed: of_my_own(seed, until=sg.Updates(31)))
+    assert "until.count: 30 -> 31" in later.changes
+    assert len(later.changes) <= 2  # and how often it is evaluated
+    assert explained(lambda seed: of_my_own(seed, Damped(0.25))).changes == ("protocol.damping: 0.5 -> 0.25",)
+    named = explained(lambda seed: of_my_own(seed, sg.AsyncSGD()))
+    assert named.changes == ("protocol: Damped(damping=0.5) -> AsyncSGD",)
+    monkeypatch.setitem(globals(), "LIMIT", 2)
+    assert explained(of_my_own).changes == ("LIMIT, which Damped.on_gradient uses: 1 -> 2",)
+
+
+def test_explain_names_the_code_that_changed(tmp_path, monkeypatch):
+    study(tmp_path, range(2), of_my_own).run()
+
+    def on_gradient(self, server, gradient):
+        sg.AsyncSGD.on_gradient(self, server, gradient)
+
+    on_gradient.__qualname__, on_gradient.__globals__["__name__"] = "Damped.on_gradient", __name__
+    monkeypatch.setattr(Damped, "on_gradient", on_gradient)
+    found = study(tmp_path, range(2), of_my_own).explain(seed=1)
+    assert "the code of Damped.on_gradient changed" in found.changes

@@ -33,6 +33,7 @@ class Signs:
         ...     before = signs.seconds("one group")
         ...     with beating(signs.sign("one group")):
         ...         print(before, signs.seconds("one group") < 1)
+        ...     signs.seconds("one group")
         None True
     """
 
@@ -73,7 +74,10 @@ type Sign = tuple[str, float]
 
 @contextlib.contextmanager
 def beating(sign: Sign | None) -> Iterator[None]:
-    """Touch a file every so often while the block runs. Where the folder is not to be had, no sign is given, and no error."""
+    """Touch a file every so often while the block runs, and remove it.
+
+    Where the folder is not to be had, no sign is given, and no error.
+    """
     if sign is None:
         yield
         return
@@ -92,6 +96,8 @@ def beating(sign: Sign | None) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        with contextlib.suppress(OSError):  # whoever waited may be gone, and would leave the file behind
+            os.unlink(file)
 
 
 def _touch(file: str) -> None:

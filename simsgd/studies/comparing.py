@@ -25,6 +25,7 @@ from simsgd.studies import halving as rungs
 from simsgd.studies.cells import DTYPES
 from simsgd.studies.comparison import Comparison, Tuned, budgets
 from simsgd.studies.entrants import Entrant, Given, named
+from simsgd.studies.outcomes import all_failed
 from simsgd.studies.trials import Labels, Setting, Trial, Trials
 from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner, rounded
 from simsgd.support import checks
@@ -99,6 +100,7 @@ def compare(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
+        RuntimeError: if all tuning runs of a method failed, before grids are extended, or all reporting runs of all methods.
         KeyboardInterrupt, and what else `Study.run` raises: with the `Results` of what was being run as its attribute
             `partial`. With a folder all finished runs are kept: call again.
 
@@ -136,6 +138,10 @@ def compare(
 
     def reporting(on: Sequence[int]) -> Comparison:
         trials.play(final, on)
+        for labels in settings:
+            here = [trial for trial in final if trial.setting == labels]
+            if all(map(all_failed, trials.play(here, on))):  # so that nobody can be ranked
+                trials.check_played(here, on)
         results = trials.results(dims, final, on, sizes=False)
         return Comparison(tuple(entrants), dims, settings, tuple(on), tuned, tuning, results, separate)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from simsgd.provenance.identity import digest
 from simsgd.studies.cells import Cell
-from simsgd.studies.grid import Place
+from simsgd.studies.grid import Label, Place
 from simsgd.studies.grouping import Group, Grouping
 from simsgd.studies.outcomes import FAILED, Outcome
-from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described, of_group
+from simsgd.studies.store import Checkpoint, Described, Explanation, Store, described, of_group, saying
 
 
 class Keeping(Protocol):
@@ -39,8 +39,11 @@ class Keeping(Protocol):
     def tape(self, cell: Cell) -> pathlib.Path | None:
         """Return where the cell's tape is kept."""
 
-    def check_writable(self) -> None:
-        """Raise OSError if nothing can be kept."""
+    def check_writable(self, axes: Mapping[str, Sequence[Label]]) -> None:
+        """Raise OSError if nothing can be kept; note the axes of the study whose outcomes will come."""
+
+    def finish(self) -> None:
+        """Note that no more outcomes come for now."""
 
 
 class Memory:
@@ -71,7 +74,8 @@ class Memory:
         """Say why a cell is there, or is not."""
         outcome = self._outcomes.get(_key(cell))
         state = "missing" if outcome is None else FAILED if outcome.status == FAILED else "done"
-        return Explanation(state, cell.identity.key, error="" if outcome is None else outcome.error)
+        error, about = "" if outcome is None else outcome.error, saying.about({"cell": cell.identity.description, "lanes": 0})
+        return Explanation(state, cell.identity.key, error=error, about=saying.line(about))
 
     def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
         """Return a name for a group."""
@@ -83,8 +87,11 @@ class Memory:
     def tape(self, cell: Cell) -> None:
         """Tapes are kept while cells that need them are played."""
 
-    def check_writable(self) -> None:
+    def check_writable(self, axes: Mapping[str, Sequence[Label]]) -> None:
         """Memory can be written."""
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
 
 class Shelf:
@@ -130,9 +137,14 @@ class Shelf:
         """Return where the cell's tape is kept."""
         return self._store.tape_path(cell.identity.tape) if self._tapes else None
 
-    def check_writable(self) -> None:
-        """Raise OSError if nothing can be kept."""
+    def check_writable(self, axes: Mapping[str, Sequence[Label]]) -> None:
+        """Raise OSError if nothing can be kept; have the folder's text say the axes."""
+        self._store.note(axes)
         self._store.check_writable()
+
+    def finish(self) -> None:
+        """Have the folder's text say all that is there."""
+        self._store.finish()
 
     def _of(self, cell: Cell) -> Described:
         if cell not in self._described:

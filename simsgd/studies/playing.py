@@ -13,8 +13,8 @@ from simsgd import measures
 from simsgd.recording.attempt import Ask, Recorded, attempt
 from simsgd.replaying.lanes import group
 from simsgd.replaying.lanes.group import Wanted
-from simsgd.replaying.lanes.player import Measured
 from simsgd.replaying.lanes.resuming import Resuming
+from simsgd.replaying.lanes.seats import Measured
 from simsgd.replaying.lanes.sheets import Moment
 from simsgd.replaying.schedule import planned
 from simsgd.run import AXES, Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,8 +118,8 @@ class Study:
 
         Raises:
             TypeError, ValueError: for arguments and cells that make no sense, named in the message.
-            simsgd.executing.ExecutorError: if the executor died or lost groups, or met what is no fault of a cell, such as too
-                little memory; what is finished is kept, and nothing of this as failed: run again.
+            simsgd.executing.ExecutorError: if the executor died or lost groups, or the work met what is no fault of its cell,
+                such as too little memory; what is finished is kept, and nothing of this as failed: run again.
             OSError: if the folder cannot be written.
             KeyboardInterrupt, and others: with the `Results` that are there as their attribute `partial`.
         """
@@ -132,7 +133,11 @@ class Study:
         with handing_back("Results", self.results):
             missing = self._missing(cells, retry_failed)
             if missing:
-                self._make(missing, cells, executor, patience, progress)
+                self._kept.check_writable(self.grid.axes)
+                try:
+                    self._make(missing, cells, executor, patience, progress)
+                finally:
+                    self._kept.finish()
         return self.results()
 
     def results(self) -> Results:
@@ -149,7 +154,7 @@ class Study:
         return Results(self.grid.axes, there, target if isinstance(target, Target) else None, made)
 
     def explain(self, **coordinates: Label) -> Explanation:
-        """Return what a cell is, its key, and why it is or is not done.
+        """Return what a cell is, its key, and why it is or is not done; of a missing one the nearest that is kept.
 
         Example:
             >>> import simsgd as sg
@@ -161,7 +166,8 @@ class Study:
             >>> study.explain(seed=1).state
             'missing'
         """
-        return self._kept.explain(self.cell(**coordinates))
+        place = self.grid.place(coordinates)
+        return dataclasses.replace(self._kept.explain(self.grid.cell(place)), coordinates=self.grid.said(place))
 
     def _check_different(self, cells: Mapping[Place, Cell]) -> None:
         """Raise ValueError if two places hold the same run."""
@@ -190,7 +196,6 @@ class Study:
         progress: bool | None,
     ) -> None:
         """Have the missing cells made."""
-        self._kept.check_writable()
         workers = pools.cores() if executor is None else int(getattr(executor, "_max_workers", 0) or pools.cores())
         groups = {self._kept.name(group, cells): group for group in self._grouping.groups(missing, cells, workers)}
         asked = {cells[place].tape_key: cells[place] for group in groups.values() for place in group.places if group.lanes}

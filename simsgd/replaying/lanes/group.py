@@ -12,9 +12,10 @@ from simsgd.method import Method
 from simsgd.problems import Problem, settings
 from simsgd.replaying import demands, machine, parts, selftest
 from simsgd.replaying.drawing import Drawing
-from simsgd.replaying.lanes.player import LaneRun, Lanes, Measured
+from simsgd.replaying.lanes.player import Lanes
 from simsgd.replaying.lanes.program import Settings
 from simsgd.replaying.lanes.resuming import Resuming
+from simsgd.replaying.lanes.seats import LaneRun, Measured
 from simsgd.replaying.lanes.sheets import Moments, Sheet
 from simsgd.replaying.parts import Recipe
 from simsgd.replaying.player import Player
