@@ -244,6 +244,7 @@ def test_some_failures_are_told_of_each_method(both):
     )
     assert found.ranking.labels == ("async", "sync")
     assert "2 of 3 arrived, 1 failed" in found.table()
+    assert found.table().endswith("Runs that failed (raised an error) never arrived.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -235,7 +235,7 @@ def test_who_diverged_or_failed_never_arrived_and_who_is_not_there_is_not_counte
     sync, other = found.table("text").splitlines()[1:3]
     assert re.fullmatch(r"sync +1 of 2 +– +7 \(.*\) +14", sync)
     assert re.fullmatch(r"async +1 of 3, 1 failed, 1 diverged +– +7\.33 \(.*\) +22", other)
-    said = " Runs that failed (raised an error, see Results.failed) or diverged never arrived."
+    said = " Runs that failed (raised an error) or diverged never arrived."
     assert found.table("text").endswith(said)
 
 

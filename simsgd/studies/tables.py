@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,7 +111,7 @@ def cells(
         }
         _add_comparison(table, groups, results.axes[rows_of[0]], baseline, last)
     fixed = {name: results.axes[name][0] for name in rows_of if name not in named}
-    return [tuple(row) for row in table], _note(wanted, last, fixed) + _remark(results)
+    return [tuple(row) for row in table], _note(wanted, last, fixed) + _nothing(results) + remark(results.outcomes.values())
 
 
 type Groups = dict[tuple[Label, ...], np.ndarray]
@@ -222,12 +222,13 @@ def _note(target: Target, last: float | None, fixed: Mapping[str, Label]) -> str
     return f"Simulated seconds until {target}, {target.criterion}. {ends}{held}"
 
 
-def _remark(results: Results) -> str:
-    """Return what a table says of runs that failed or diverged, or that there are none at all."""
-    if not results.outcomes:
-        return f" Nothing to show: {results.done} cells are done."
-    words = {FAILED: "failed (raised an error, see Results.failed)", DIVERGED: "diverged"}
-    statuses = {outcome.status for outcome in results.outcomes.values()}
+def _nothing(results: Results) -> str:
+    return "" if results.outcomes else f" Nothing to show: {results.done} cells are done."
+
+
+def remark(outcomes: Iterable[Outcome]) -> str:
+    """Return what the note of a table says of runs that failed or diverged; nothing where none did."""
+    words, statuses = {FAILED: "failed (raised an error)", DIVERGED: "diverged"}, {outcome.status for outcome in outcomes}
     said = " or ".join(word for status, word in words.items() if status in statuses)
     return f" Runs that {said} never arrived." if said else ""
 

@@ -143,6 +143,7 @@ def note(comparison: Comparison, labels: Labels) -> str:
     return (
         f"Simulated seconds until {_goal(comparison.settings[labels])}.{where} Restricted means with 95% intervals; expected "
         "running time with restarts; differences paired by seed, p-values corrected by Holm."
+        f"{tables.remark(run for runs in comparison.runs_of(labels).values() for run in runs)}"
     )
 
 
