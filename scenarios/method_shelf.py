@@ -10,12 +10,12 @@ by Dirichlet draws makes shares of different sizes; then even synchronous SGD go
 anew on each seed. With another number of workers than digits shares are a little, or much, unequal.
 
 Only the step size is tuned, for each method and kind of data, on seeds of its own (`--tuning-seeds`) that are not reported:
-five step sizes a factor of 4 apart, more while the best is at the edge, then the two beside the best, so a factor of 2 apart
-in the end. All other settings stand in `shelf.py`. The target is a loss above the least possible, kept for some seconds. A
-method's time is the median over the seeds, and infinite on a seed on which it does not arrive; those that do not arrive on
-most seeds are ranked last, by how many did and by their loss at the end. At the settings given, two methods are told apart no
-better than their seeds agree, than models are evaluated (`--evaluate-every`), and than step sizes lie apart. The default run
-takes six minutes on two cores, much of it for compiling.
+six step sizes a factor of 4 apart, one or two more for all where the best of one is at an edge, then the two beside each best,
+so a factor of 2 apart in the end. All other settings stand in `shelf.py`. The target is a loss above the least possible, kept
+for some seconds. A method's time is the median over the seeds, and infinite on a seed on which it does not arrive; those that
+do not arrive on most seeds are ranked last, by how many did and by their loss at the end. At the settings given, two methods
+are told apart no better than their seeds agree, than models are evaluated (`--evaluate-every`), and than step sizes lie apart.
+The default run takes some minutes, much of it for compiling; `--folder` keeps what is finished.
 
     python scenarios/method_shelf.py
     python scenarios/method_shelf.py --quick
@@ -44,7 +44,7 @@ import simsgd as sg
 ALIKE = "Homogeneous data: the workers' samples are alike"
 DIFFER = "Heterogeneous data: each worker has digits of its own"
 KINDS = ALIKE, DIFFER
-COARSE = [2.0**power for power in (-8, -6, -4, -2, 0)]
+COARSE = [2.0**power for power in (-8, -6, -4, -2, 0, 2)]
 QUICK = {"seeds": 2, "tuning_seeds": 1, "evaluate_every": 1.0}
 FEW = ("minibatch", "rennala", "asynchronous", "k_batch_async", "ringmaster", "rescaled", "all_client_engagement", "dana_slim")
 
@@ -111,7 +111,7 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     saved.text(
         *(f"{kind}. {goal}\n{ranked(measured.sel(data=kind))}" for kind in KINDS),
         f"{findings(measured)}\n{doubts}",
-        *found.cautions,
+        *(["\n".join(found.cautions)] if found.cautions else []),
     )
     saved.numbers(measured, "method_shelf.nc")
     title = (
@@ -130,7 +130,7 @@ def measure(flags: Flags) -> tuple[xarray.Dataset, sg.studies.Comparison]:
     seeds = range(flags.seed, flags.seed + flags.seeds)
     chosen_by = range(flags.seed + common.TUNING, flags.seed + common.TUNING + flags.tuning_seeds)
     options = {"until": flags.target, "evaluate_every": sg.Seconds(flags.evaluate_every), "step_sizes": COARSE}
-    options |= {"seeds": seeds, "tuning_seeds": chosen_by, "refinements": 1, "folder": flags.folder}
+    options |= {"seeds": seeds, "tuning_seeds": chosen_by, "extensions": 1, "refinements": 1, "folder": flags.folder}
     found = sg.compare(flags.made(), problems, flags.cluster, **options)
     loss = losses(flags, found, seeds)
     measured = xarray.Dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,13 @@ type Parameters = sg.problems.Parameters
 STEP_SIZE, BATCH_SIZE = 0.5, 256
 """Of the SGD that is measured along: near what the scenarios' tuning finds for this batch."""
 SEEDS, MOST_UPDATES = 5, 2000
+
+
+def about_noise(problem: sg.Problem, loss: float, batches: Mapping[str, Sequence[int]]) -> str:
+    """Return whether synchronous steps, which average so many samples by the name of a rule, average more than pays."""
+    near = f"Near a training loss of {loss:g} the gradient noise scale is {noise_scale_at(problem, loss):,.0f} samples"
+    said = [f"{min(each):,} to {max(each):,} ({rule})" for rule, each in batches.items()]
+    return f"{near}; a synchronous step averages {' or '.join(said)}."
 
 
 def noise_scale_at(problem: sg.Problem, least_loss: float) -> float:

@@ -85,16 +85,14 @@ def tune_and_compare(flags: Flags, saved: common.Saved) -> None:
     with pool(flags.executor, flags.processes) as executor:
         tuning = {"refinements": flags.refinements, "halving": flags.halving}
         found = flags.compare(flags.made(), flags.problem, flags.cluster, executor=executor, **flags.goal, **tuning)
-        longer = beyond(found, flags, executor)
     saved.text(found.summary(), easier(found, flags))
     for name, format in (("table.md", "markdown"), ("table.tex", "latex")):
         saved.text(found.table(format), name=name, silent=True)
     saved.run(found.tuning, "tuning.nc")
     saved.run(found.reporting, "reporting.nc")
-    protocols = {name: entry.protocol for name, entry in flags.entries.items()}
     title = f"{flags.workers} workers, the slowest {flags.slowest:g} times slower than the fastest; digits, MLP"
     title += "; each method at its own step size"
-    saved.figure(draw(found, longer.dataset, targets(flags), protocols, title), "tune_and_compare.png")
+    saved.figure(draw(found, targets(flags), title), "tune_and_compare.png")
 
 
 @contextlib.contextmanager
@@ -118,19 +116,6 @@ def pool(kind: Executor, workers: int) -> Iterator[Any]:
     else:
         with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as executor:
             yield executor
-
-
-def beyond(found: sg.studies.Comparison, flags: Flags, executor: Any) -> sg.studies.Results:
-    """Return runs at the best step sizes on all seeds, all equally long, for the curves: those compared end at the target."""
-    stretch = sg.Seconds(min(flags.within, 1.5 * max(time.value for time in found.ranking.times)))
-    made, spacing = flags.made(), sg.Seconds(flags.evaluate_every)
-
-    def make(method: str, seed: int) -> sg.Cell:
-        whole = made[method](found.step_sizes[method])
-        return sg.Cell(whole, flags.problem, flags.cluster, until=stretch, seed=seed, evaluate_every=spacing)
-
-    axes = {"method": list(found.ranking.labels), "seed": flags.all_seeds}
-    return sg.Study(make, axes, folder=flags.folder).run(executor)
 
 
 def targets(flags: Flags) -> list[sg.Target]:

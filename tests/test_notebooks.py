@@ -25,7 +25,9 @@ def code_cells(notebook):
 
 
 def test_the_notebooks_are_found():
-    assert {"sync_versus_async", "write_your_own", "calibrate_a_cluster"} <= {path.stem for path in NOTEBOOKS}
+    assert {"sync_versus_async", "write_your_own", "calibrate_a_cluster", "study_to_figure"} <= {
+        path.stem for path in NOTEBOOKS
+    }
 
 
 @each_notebook

@@ -145,7 +145,7 @@ FLAGS = {
         "--batch-size",
         "--total-batch",
         "--methods",
-        "--overhead",
+        "--overhead-seconds",
         "--straggler",
         "--straggler-share",
         "--network",
@@ -255,7 +255,7 @@ REFUSED = {
         ("--equal-batch total total", "--equal-batch must hold at least one value and none twice"),
         ("--network pigeons", "pigeons"),
         ("--target-loss 0", "--target-loss must be finite and above 0, got 0"),
-        ("--overhead -1", "--overhead must be finite and at least 0 (seconds), got -1"),
+        ("--overhead-seconds -1", "--overhead-seconds must be finite and at least 0 (seconds), got -1"),
         ("--step-sizes 1", "--step-sizes must hold at least two"),
     ],
 }
@@ -402,7 +402,7 @@ def test_cautions_name_the_cells():
 
 def test_a_folder_keeps_what_is_finished(tmp_path):
     flags = "--methods asynchronous --workers 2 --seeds 1 --tuning-seeds 1 --step-sizes 0.1 --within 5 --target-accuracy 0.5 "
-    flags += f"--shares-of 0.5 --hidden 4 --folder {tmp_path / 'kept'}"
+    flags += f"--shares-of 0.5 --folder {tmp_path / 'kept'}"
     kept = []
     for _ in range(2):
         call("tune_and_compare", flags, tmp_path / "out")

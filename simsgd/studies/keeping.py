@@ -19,6 +19,9 @@ from simsgd.studies.store import Checkpoint, Described, Explanation, Store, desc
 class Keeping(Protocol):
     """Keeps outcomes by all that their bits depend on."""
 
+    def known(self, cells: int) -> str:
+        """Return in words what is known of so many cells without looking for them."""
+
     def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
         """Return the outcomes that are there."""
 
@@ -57,6 +60,10 @@ class Memory:
     def __init__(self, grouping: Grouping) -> None:
         self._grouping = grouping
         self._outcomes: dict[str, Outcome] = {}
+
+    def known(self, cells: int) -> str:
+        """Return how many of so many cells are known without looking for them."""
+        return f"{len(self._outcomes):,} of {cells:,} cells made"
 
     def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
         """Return the outcomes that are there."""
@@ -105,9 +112,13 @@ class Shelf:
     """
 
     def __init__(self, folder: str | os.PathLike[str], grouping: Grouping, tapes: bool) -> None:
-        self._store, self._grouping, self._tapes = Store(folder), grouping, tapes
+        self._folder, self._store, self._grouping, self._tapes = folder, Store(folder), grouping, tapes
         self._described: dict[Cell, Described] = {}
         self._signs: Signs | None = None
+
+    def known(self, cells: int) -> str:
+        """Return how many cells there are, and where; which are made is known to the folder only."""
+        return f"{cells:,} cells, kept in {os.fspath(self._folder)!r}"
 
     def outcomes(self, cells: Mapping[Place, Cell]) -> dict[Place, Outcome]:
         """Return the outcomes that are there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,8 @@ from simsgd.stopping import Target
 
 LINES, LONGEST = 12, 300
 """Lines of a traceback that are kept, and characters of each."""
-FAILED = "failed"
-"""The status of a cell whose run raised an error."""
+FAILED, DIVERGED = "failed", "diverged"
+"""The statuses of a cell whose run raised an error, and of one whose metrics are no longer finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Outcome:
 
     def to_target(self, target: Target) -> Cost:
         """Return what it took until a target was reached and kept; NaN where that never happened, as in a run that diverged."""
-        if self.status in (FAILED, "diverged"):
+        if self.status in (FAILED, DIVERGED):
             return Cost(*[math.nan] * len(AXES))
         columns = (self.evaluations[name].tolist() for name in ("time", "updates", target.metric))
         kept = target.kept_stretch(*columns)
@@ -75,3 +75,20 @@ class Outcome:
         columns = {name: np.asarray(column, np.float64).tobytes() for name, column in self.evaluations.items()}
         numbers = {name: np.float64(value).tobytes() for name, value in self.measures.items()}
         return [getattr(plain, field.name) for field in dataclasses.fields(plain)][3:], plain.status, columns, numbers
+
+
+def bad_ends(outcomes: Iterable[Outcome]) -> str:
+    """Return how many runs failed and diverged; nothing where none did.
+
+    Example:
+        >>> from simsgd.studies.outcomes import Outcome, bad_ends
+        >>> bad_ends([Outcome("failed", {}, {}), Outcome("completed", {}, {}), Outcome("diverged", {}, {})])
+        '1 failed, 1 diverged'
+    """
+    statuses = [outcome.status for outcome in outcomes]
+    return ", ".join(f"{statuses.count(bad)} {bad}" for bad in (FAILED, DIVERGED) if bad in statuses)
+
+
+def all_failed(outcomes: Iterable[Outcome]) -> bool:
+    """Return whether there are runs, and each of them raised an error, so that nothing was measured."""
+    return {outcome.status for outcome in outcomes} == {FAILED}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from simsgd import executing, measures
-from simsgd.executing import pools
+from simsgd.executing import backends, pools
 from simsgd.executing.pinning import Surroundings
 from simsgd.problems import Problem
 from simsgd.recording.attempt import attempt
@@ -18,7 +19,7 @@ from simsgd.replaying import machine
 from simsgd.stopping import Target
 from simsgd.studies.about import common
 from simsgd.studies.cells import Cell
-from simsgd.studies.grid import Grid, Label, Place
+from simsgd.studies.grid import Grid, Label, Place, counted
 from simsgd.studies.grouping import Group, Grouping
 from simsgd.studies.keeping import Memory, Shelf
 from simsgd.studies.outcomes import FAILED, Outcome
@@ -86,6 +87,11 @@ class Study:
         self._grouping = Grouping(self.memory, wanted)
         self._kept = Memory(self._grouping) if folder is None else Shelf(folder, self._grouping, keep_tapes)
 
+    def __repr__(self) -> str:
+        axes = self.grid.axes
+        sizes = " × ".join(counted(len(labels), name) for name, labels in axes.items())
+        return f"Study({sizes}: {self._kept.known(math.prod(map(len, axes.values())))})"
+
     def cell(self, **coordinates: Label) -> Cell:
         """Return the cell at coordinates by name."""
         return self.grid.cell(self.grid.place(coordinates))
@@ -110,11 +116,17 @@ class Study:
             progress: show a progress bar; by default on a terminal and in a notebook only.
 
         Raises:
-            TypeError, ValueError: for cells that make no sense, named in the message.
-            simsgd.executing.ExecutorError: if the executor died or lost groups; what is finished is kept: run again.
+            TypeError, ValueError: for arguments and cells that make no sense, named in the message.
+            simsgd.executing.ExecutorError: if the executor died or lost groups, or the work met what is no fault of its cell,
+                such as too little memory; what is finished is kept, and nothing of this as failed: run again.
             OSError: if the folder cannot be written.
             KeyboardInterrupt, and others: with the `Results` that are there as their attribute `partial`.
         """
+        if executor is not None:
+            backends.check(executor)
+        patience = None if patience is None else checks.positive("patience", patience, "seconds")
+        if self.devices > 1:
+            machine.check_devices(self.devices)
         cells = {place: self.grid.cell(place) for place in self.grid.places}
         self._check_different(cells)
         with handing_back("Results", self.results):

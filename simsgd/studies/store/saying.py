@@ -198,7 +198,7 @@ def _is_free(network: Any) -> bool:
     """Whether a network is none, or one on which nothing takes time."""
     if not isinstance(network, Mapping):
         return True
-    return (_number(network.get("bandwidth")), _number(network.get("latency"))) == (math.inf, 0.0)
+    return bool(_number(network.get("bandwidth")) == math.inf and _number(network.get("latency")) == 0.0)
 
 
 def _is_float(value: Any) -> bool:
