@@ -124,7 +124,10 @@ def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, m
     failed = {place[0] for place in found.failed}
     assert (len(failed), len(found.outcomes)) == (2, 4)
     seed = min(failed)
-    assert "failed: ValueError: nothing left" in str(study(tmp_path).explain(seed=seed))
+    explained = study(tmp_path).explain(seed=seed)
+    assert "failed: ValueError: nothing left" in str(explained)
+    assert 'raise ValueError("nothing left")\n' in explained.trace
+    assert explained.trace.splitlines()[-1] in str(explained)
     made.clear()
     assert {place[0] for place in study(tmp_path).run().failed} == failed
     assert made == []

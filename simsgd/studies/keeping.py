@@ -78,8 +78,9 @@ class Memory:
         """Say why a cell is there, or is not."""
         outcome = self._outcomes.get(_key(cell))
         state = "missing" if outcome is None else FAILED if outcome.status == FAILED else "done"
-        error, about = "" if outcome is None else outcome.error, saying.about({"cell": cell.identity.description, "lanes": 0})
-        return Explanation(state, cell.identity.key, error=error, about=saying.line(about))
+        about = saying.line(saying.about({"cell": cell.identity.description, "lanes": 0}))
+        error, trace = ("", "") if outcome is None else (outcome.error, outcome.trace)
+        return Explanation(state, cell.identity.key, error=error, about=about, trace=trace)
 
     def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
         """Return a name for a group."""

@@ -116,9 +116,14 @@ class Store:
         about = saying.line(cell.about)
         if kept := self._index.kept.get(cell.key):
             state = "failed" if kept.status == FAILED else "done"
-            return Explanation(state, cell.key, self._cells / kept.file, kept.error, about=about)
+            trace = self._trace(kept) if state == "failed" else ""
+            return Explanation(state, cell.key, self._cells / kept.file, kept.error, about=about, trace=trace)
         found = self._stale(cell) or self._nearest(cell) or Explanation("missing", cell.key)
         return dataclasses.replace(found, about=about)
+
+    def _trace(self, kept: Kept) -> str:
+        group = self._index.load(kept.file)
+        return group.outcome(kept.row).trace if group else ""
 
     def _stale(self, cell: Described) -> Explanation | None:
         best = None
