@@ -324,6 +324,10 @@ def test_signs_of_life_are_files_whose_time_changes(tmp_path):
     assert signs.seconds("a") < 0.05
     signs.forget("a")
     assert list((tmp_path / "signs").iterdir()) == []
+    with beating(signs.sign("b")):
+        pass
+    signs.clear()
+    assert list((tmp_path / "signs").iterdir()) == []
 
 
 def test_signs_that_cannot_be_given_stop_nobody(tmp_path):

@@ -157,7 +157,7 @@ def test_digests_tell_outcomes_apart_as_equality_does():
         other = dataclasses.replace(one, **{name: value})
         assert other != one
         assert groups.digest(other) != groups.digest(one)
-    same = dataclasses.replace(one, seconds=7.0, measures=dict(reversed(one.measures.items())))
+    same = dataclasses.replace(one, seconds=7.0, trace="line 3", measures=dict(reversed(one.measures.items())))
     assert same == one
     assert groups.digest(same) == groups.digest(one)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import pathlib
 import time
 import warnings
 
@@ -123,7 +124,10 @@ def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, m
     failed = {place[0] for place in found.failed}
     assert (len(failed), len(found.outcomes)) == (2, 4)
     seed = min(failed)
-    assert "failed: ValueError: nothing left" in str(study(tmp_path).explain(seed=seed))
+    explained = study(tmp_path).explain(seed=seed)
+    assert "failed: ValueError: nothing left" in str(explained)
+    assert 'raise ValueError("nothing left")\n' in explained.trace
+    assert explained.trace.splitlines()[-1] in str(explained)
     made.clear()
     assert {place[0] for place in study(tmp_path).run().failed} == failed
     assert made == []
@@ -216,6 +220,12 @@ def test_explain_says_in_what_the_nearest_kept_cell_differs(tmp_path, monkeypatc
     assert "until.count: 30 -> 31" in later.changes
     assert len(later.changes) <= 2  # and how often it is evaluated
     assert explained(lambda seed: of_my_own(seed, Damped(0.25))).changes == ("protocol.damping: 0.5 -> 0.25",)
+    faster = explained(
+        lambda seed: dataclasses.replace(
+            of_my_own(seed), method=of_my_own(seed).whole.protocol, optimizer=sg.optimizers.sgd(0.2)
+        )
+    )
+    assert faster.changes == ("optimizer.numbers.learning_rate: 0.1 -> 0.2",)
     named = explained(lambda seed: of_my_own(seed, sg.AsyncSGD()))
     assert named.changes == ("protocol: Damped(damping=0.5) -> AsyncSGD",)
     monkeypatch.setitem(globals(), "LIMIT", 2)
@@ -232,3 +242,18 @@ def test_explain_names_the_code_that_changed(tmp_path, monkeypatch):
     monkeypatch.setattr(Damped, "on_gradient", on_gradient)
     found = study(tmp_path, range(2), of_my_own).explain(seed=1)
     assert "the code of Damped.on_gradient changed" in found.changes
+
+
+def test_the_text_is_up_to_date_after_an_interruption(tmp_path, monkeypatch):
+    def interrupted(*rest, signs, **named):
+        (tmp_path / "tapes").mkdir(exist_ok=True)
+        for name in "ab":
+            (tmp_path / "tapes" / f"{name}.nc").touch()
+        pathlib.Path(signs.sign("in hand")[0]).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies.executing, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, keep_tapes=True).run()
+    assert list((tmp_path / "running").iterdir()) == []
+    assert "\n2 tapes\n" in (tmp_path / "contents.txt").read_text()

@@ -33,7 +33,6 @@ class Signs:
         ...     before = signs.seconds("one group")
         ...     with beating(signs.sign("one group")):
         ...         print(before, signs.seconds("one group") < 1)
-        ...     signs.seconds("one group")
         None True
     """
 
@@ -42,9 +41,11 @@ class Signs:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.every = every
         self._seen: dict[str, tuple[int, float]] = {}
+        self._given: set[str] = set()
 
     def sign(self, name: str) -> Sign:
         """Return what a worker needs to give signs while it works on something."""
+        self._given.add(name)
         return str(self._file(name)), self.every
 
     def seconds(self, name: str) -> float | None:
@@ -64,6 +65,11 @@ class Signs:
         with contextlib.suppress(OSError):
             self._file(name).unlink()
 
+    def clear(self) -> None:
+        """Remove the files of all for which signs were asked: those who work on when nobody waits touch theirs again."""
+        for name in self._given:
+            self.forget(name)
+
     def _file(self, name: str) -> pathlib.Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.alive"
 
@@ -74,10 +80,7 @@ type Sign = tuple[str, float]
 
 @contextlib.contextmanager
 def beating(sign: Sign | None) -> Iterator[None]:
-    """Touch a file every so often while the block runs, and remove it.
-
-    Where the folder is not to be had, no sign is given, and no error.
-    """
+    """Touch a file every so often while the block runs. Where the folder is not to be had, no sign is given, and no error."""
     if sign is None:
         yield
         return
@@ -96,8 +99,6 @@ def beating(sign: Sign | None) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        with contextlib.suppress(OSError):  # whoever waited may be gone, and would leave the file behind
-            os.unlink(file)
 
 
 def _touch(file: str) -> None:

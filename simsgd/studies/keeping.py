@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from simsgd.executing.signs import Signs
 from simsgd.provenance.identity import digest
 from simsgd.studies.cells import Cell
 from simsgd.studies.grid import Label, Place
@@ -42,6 +43,9 @@ class Keeping(Protocol):
     def check_writable(self, axes: Mapping[str, Sequence[Label]]) -> None:
         """Raise OSError if nothing can be kept; note the axes of the study whose outcomes will come."""
 
+    def signs(self) -> Signs | None:
+        """Return where workers give signs of life until `finish`."""
+
     def finish(self) -> None:
         """Note that no more outcomes come for now."""
 
@@ -74,8 +78,9 @@ class Memory:
         """Say why a cell is there, or is not."""
         outcome = self._outcomes.get(_key(cell))
         state = "missing" if outcome is None else FAILED if outcome.status == FAILED else "done"
-        error, about = "" if outcome is None else outcome.error, saying.about({"cell": cell.identity.description, "lanes": 0})
-        return Explanation(state, cell.identity.key, error=error, about=saying.line(about))
+        about = saying.line(saying.about({"cell": cell.identity.description, "lanes": 0}))
+        error, trace = ("", "") if outcome is None else (outcome.error, outcome.trace)
+        return Explanation(state, cell.identity.key, error=error, about=about, trace=trace)
 
     def name(self, group: Group, cells: Mapping[Place, Cell]) -> str:
         """Return a name for a group."""
@@ -89,6 +94,9 @@ class Memory:
 
     def check_writable(self, axes: Mapping[str, Sequence[Label]]) -> None:
         """Memory can be written."""
+
+    def signs(self) -> None:
+        """There are none."""
 
     def finish(self) -> None:
         """Nothing is left to do."""
@@ -106,6 +114,7 @@ class Shelf:
     def __init__(self, folder: str | os.PathLike[str], grouping: Grouping, tapes: bool) -> None:
         self._folder, self._store, self._grouping, self._tapes = folder, Store(folder), grouping, tapes
         self._described: dict[Cell, Described] = {}
+        self._signs: Signs | None = None
 
     def known(self, cells: int) -> str:
         """Return how many cells there are, and where; which are made is known to the folder only."""
@@ -142,8 +151,15 @@ class Shelf:
         self._store.note(axes)
         self._store.check_writable()
 
+    def signs(self) -> Signs:
+        """Return where workers give signs of life until `finish`."""
+        self._signs = Signs(self._store.running)
+        return self._signs
+
     def finish(self) -> None:
-        """Have the folder's text say all that is there."""
+        """Remove the signs of life, and have the folder's text say all that is there."""
+        if self._signs:
+            self._signs.clear()
         self._store.finish()
 
     def _of(self, cell: Cell) -> Described:

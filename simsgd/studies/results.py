@@ -130,7 +130,8 @@ class Results:
     def dataset(self) -> xarray.Dataset:
         """All that was measured, along the study's axes, and along `evaluation` too, padded with NaN to the longest run.
 
-        Along the axes: `status`, `seconds_to_target`, `updates_to_target`, `samples_to_target`, `bytes_to_target` (NaN: never),
+        Along the axes: `status`, `seconds_to_target`, `updates_to_target`, `samples_to_target`, `bytes_to_target` (NaN: never;
+        all four are left out where cells had different targets, `outcome.to_target(target)` tells of one),
         the measures of `Outcome` (`updates` as `total_updates`), `tape_hash`, `parameters_hash`, `lanes`, `wall_seconds`,
         `evaluations` (how many), `error`. Along `evaluation` too: `time`, `updates`, `samples`, `bytes` and each metric. Its
         attributes are JSON: `target`, `configuration`, `axes`, `columns` (which names cells have). No variable holds objects.

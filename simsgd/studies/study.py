@@ -13,7 +13,6 @@ from typing import Any
 from simsgd import executing, measures
 from simsgd.executing import backends, pools
 from simsgd.executing.pinning import Surroundings
-from simsgd.executing.signs import Signs
 from simsgd.problems import Problem
 from simsgd.recording.attempt import attempt
 from simsgd.replaying import machine
@@ -221,7 +220,7 @@ class Study:
                 on_look=told.look,
                 shared=(Problem,),
                 surroundings=None if inside else Surroundings.here(machine.here),
-                signs=None if self.folder is None else Signs(os.path.join(self.folder, "running")),
+                signs=self._kept.signs(),
                 patience=patience,
             )
 

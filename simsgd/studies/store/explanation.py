@@ -21,6 +21,7 @@ class Explanation:
         key: of the cell.
         file: the file that holds it; or the closest stale one, or the nearest that is kept.
         error: what a failed cell raised, one line.
+        trace: the last lines of its traceback, as far as they are known.
         differences: between the stale or nearest one and this: for each place of the description (what it is there, what it
             is here).
         changes: the same in short for people, a line each: what a run and its tape both say is said once, and hashes are not
@@ -40,6 +41,7 @@ class Explanation:
     nearest: str = ""
     about: str = ""
     coordinates: str = ""
+    trace: str = ""
 
     def __str__(self) -> str:
         name = f"cell {self.key[:16]}"
@@ -49,8 +51,9 @@ class Explanation:
         if self.state == "done":
             return "\n".join([f"{name} is done: {self.file or 'in memory'}", *what])
         if self.state == "failed":
+            trace = [f"    {line}" for line in self.trace.splitlines()]
             where = self.file or "in memory"
-            return "\n".join([f"{name} failed: {self.error} ({where}); it is tried again on request only", *what])
+            return "\n".join([f"{name} failed: {self.error} ({where}); it is tried again on request only", *what, *trace])
         if self.state == "stale":
             return "\n".join([f"{name} is stale: {self.file} has it as made otherwise", *what, "  since then:", *shown])
         if not self.nearest:

@@ -60,6 +60,7 @@ class Store:
         checks.instance("folder", folder, (str, os.PathLike), '"results/my_study"')
         self.folder = pathlib.Path(folder).absolute()
         folders.prepare(self.folder)
+        self.running = self.folder / folders.RUNNING
         self._cells = self.folder / folders.CELLS
         self._index = Index(self._cells)
         self._note = ""
@@ -115,9 +116,14 @@ class Store:
         about = saying.line(cell.about)
         if kept := self._index.kept.get(cell.key):
             state = "failed" if kept.status == FAILED else "done"
-            return Explanation(state, cell.key, self._cells / kept.file, kept.error, about=about)
+            trace = self._trace(kept) if state == "failed" else ""
+            return Explanation(state, cell.key, self._cells / kept.file, kept.error, about=about, trace=trace)
         found = self._stale(cell) or self._nearest(cell) or Explanation("missing", cell.key)
         return dataclasses.replace(found, about=about)
+
+    def _trace(self, kept: Kept) -> str:
+        group = self._index.load(kept.file)
+        return group.outcome(kept.row).trace if group else ""
 
     def _stale(self, cell: Described) -> Explanation | None:
         best = None
@@ -166,7 +172,7 @@ class Store:
         """
         if not isinstance(name, str) or not NAMES.fullmatch(name) or name.startswith("."):
             raise ValueError(f"name must be letters, digits, -, _ and points, at most 100, got {name!r:.60}")
-        return Checkpoint(self.folder / folders.RUNNING / (name + ENDING))
+        return Checkpoint(self.running / (name + ENDING))
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be kept here, before anything is computed for it; sweep checkpoints of what is done."""
@@ -224,8 +230,8 @@ class Store:
     def _sweep_signs(self) -> None:
         """Delete the signs of life of processes that were killed; what was written just now tells the disk's time."""
         now = (self.folder / folders.CONTENTS).stat().st_mtime
-        for name in folders.names(self.folder / folders.RUNNING):
-            path = self.folder / folders.RUNNING / name
+        for name in folders.names(self.running):
+            path = self.running / name
             with contextlib.suppress(FileNotFoundError):
                 if name.endswith(SIGNS) and now - path.stat().st_mtime > OVER:
                     path.unlink()
@@ -234,6 +240,6 @@ class Store:
         """Delete the checkpoints of groups that are there: their process was killed before it could."""
         failed = {kept.file for kept in self._index.failed}
         done = {name.partition("-")[0] for name in self._index.files - failed}
-        for name in folders.names(self.folder / folders.RUNNING):
+        for name in folders.names(self.running):
             if name.endswith(ENDING) and name[: keys.SHORT] in done:
                 self.checkpoint(name.removesuffix(ENDING)).remove()
