@@ -99,6 +99,7 @@ def test_a_row_for_each_cell_that_is_there(found):
 def test_results_of_nothing():
     empty = Results({"seed": [0, 1]}, {})
     assert empty.dataset.status.values.tolist() == ["missing", "missing"]
+    assert "seconds_to_target" not in empty.dataset  # which would read as never
     assert len(empty.to_dataframe()) == len(empty.to_dataframe(evaluations=True)) == 0
     assert repr(empty) == empty.summary().join(["Results(", ")"]) == "Results(2 seeds: 0 of 2 cells)"
 

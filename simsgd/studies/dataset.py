@@ -275,6 +275,7 @@ def _taken_apart(
     axes = json.loads(data.attrs["axes"])
     known: list[Known] = [(tuple(columns), tuple(measures)) for columns, measures in json.loads(data.attrs["columns"])]
     names = _variables(axes, known)
+    names = {key: name for key, name in names.items() if name in data.variables}  # without a target nothing is said of one
     values = {key: data.variables[name].values for key, name in names.items()}
     flat = {key: each.reshape(-1, *each.shape[len(axes) :]) for key, each in values.items()}
     return known, names, flat, flat["cell", "columns"] >= 0
