@@ -60,6 +60,8 @@ def dataset(
     known = list(dict.fromkeys(_names_in(outcome) for outcome in there if outcome is not None))
     shape, of_cells, found = tuple(map(len, axes.values())), _of_cells(there, known, target), {}
     for (kind, name), variable in _variables(axes, known).items():
+        if kind == "cell" and name not in of_cells:  # without a target
+            continue
         along = (*axes, _evaluation_dimension(axes)) if kind == EVALUATION else tuple(axes)
         values = of_cells[name] if kind == "cell" else (_evaluations if kind == EVALUATION else _measure)(name, there)
         said = {"long_name": TEXTS[name]} if name in TEXTS else {"units": UNITS[name]} if name in UNITS else {}
@@ -272,7 +274,7 @@ def _taken_apart(
     """Return the names that cells have, the name of each variable, its values cell by cell, and which cells are there."""
     axes = json.loads(data.attrs["axes"])
     known: list[Known] = [(tuple(columns), tuple(measures)) for columns, measures in json.loads(data.attrs["columns"])]
-    names = _variables(axes, known)
+    names = {key: name for key, name in _variables(axes, known).items() if name in data.variables}
     values = {key: data.variables[name].values for key, name in names.items()}
     flat = {key: each.reshape(-1, *each.shape[len(axes) :]) for key, each in values.items()}
     return known, names, flat, flat["cell", "columns"] >= 0
