@@ -274,8 +274,7 @@ def _taken_apart(
     """Return the names that cells have, the name of each variable, its values cell by cell, and which cells are there."""
     axes = json.loads(data.attrs["axes"])
     known: list[Known] = [(tuple(columns), tuple(measures)) for columns, measures in json.loads(data.attrs["columns"])]
-    names = _variables(axes, known)
-    names = {key: name for key, name in names.items() if name in data.variables}  # without a target nothing is said of one
+    names = {key: name for key, name in _variables(axes, known).items() if name in data.variables}
     values = {key: data.variables[name].values for key, name in names.items()}
     flat = {key: each.reshape(-1, *each.shape[len(axes) :]) for key, each in values.items()}
     return known, names, flat, flat["cell", "columns"] >= 0
