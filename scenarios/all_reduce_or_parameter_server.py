@@ -17,7 +17,7 @@ What is measured, and what can be known beforehand (S bytes, B bytes/second, X_i
 - synchronous on a ring, per update: E[max X_i] + 2(n−1)(latency + S/nB), exactly: all wait for the last one;
 - synchronous on a server, per update: at most E[max X_i] + latencies + 2nS/pB with p shards (incast);
 - asynchronous on a server, per n gradients (a round): at least nS/pB, and at least what n workers take who never queue.
-What is measured may be beyond these by the luck of the draw, a percent or two with the rounds that are recorded.
+What is measured may be beyond these by the luck of the draw, a few percent where the target is near.
 
 Time to the target needs gradients: an MLP learns the digits, while its messages take as long as those of a model of S bytes.
 When synchronous SGD makes its updates is a matter of the fabric and the size; what its k-th update is, is not (but for the
@@ -53,6 +53,8 @@ import simsgd as sg
 
 RING, SERVER, ASYNC = WAYS = ("sync on a ring", "sync on a server", "async on a server")
 KNOWN = {RING: "exact", SERVER: "at most", ASYNC: "at least"}
+LEAST_ROUNDS = 50
+"""So many rounds are recorded at least, to measure how long one is."""
 CELLS = ("equal", "link", "bytes", "workers")
 
 
@@ -214,9 +216,9 @@ def cell(flags: Flags, synchronous: xarray.Dataset, asynchronous: xarray.Dataset
     else:
         found = synchronous.sel(here).isel(link=0, size=0)
         rounds = found.updates_to_target.values
-        ends = update_times(flags, flags.cluster(way, link, batch, workers), size)
+        ends = update_times(flags, flags.cluster(way, link, batch, workers), size, int(np.nanmax(rounds, initial=LEAST_ROUNDS)))
         seconds = np.array([times[int(n) - 1] if n == n else np.inf for times, n in zip(ends, rounds, strict=True)])
-        per_round = float(np.mean([times[-1] for times in ends])) / flags.rounds
+        per_round = float(np.mean(ends, axis=0)[-1]) / len(ends[0])
     if (rounds == 0).any():
         raise ValueError(f"--target-loss {flags.target_loss:g} is reached before the first update: ask for less")
     return {
@@ -229,9 +231,9 @@ def cell(flags: Flags, synchronous: xarray.Dataset, asynchronous: xarray.Dataset
     }
 
 
-def update_times(flags: Flags, cluster: sg.Cluster, size: float) -> list[np.ndarray]:
-    """Return when synchronous SGD makes its updates, on each reported seed."""
-    until = sg.Updates(flags.rounds)
+def update_times(flags: Flags, cluster: sg.Cluster, size: float, rounds: int) -> list[np.ndarray]:
+    """Return when synchronous SGD makes so many updates, on each reported seed."""
+    until = sg.Updates(rounds)
     return [sg.record(sg.MinibatchSGD(), cluster, until, seed, size, progress=False).update_times for seed in flags.reported]
 
 

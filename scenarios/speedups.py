@@ -110,9 +110,8 @@ def whether(measured: xarray.Dataset, method: str, rules: list[str], workers: li
     lines = []
     for rule in rules:
         where = "; ".join(f"{who} at {listed(numbers)}" for who, numbers in grouped(won[rule]).items())
-        lines.append(
-            f"{BASELINE} or {method}, {RULES[rule]}: {where} workers; at {workers[-1]} by {found[rule][workers[-1]][1]}."
-        )
+        last = f"at {workers[-1]} by {found[rule][workers[-1]][1]}{made_of(measured, rule, workers[-1], method)}"
+        lines.append(f"{BASELINE} or {method}, {RULES[rule]}: {where} workers; {last}.")
     if len(rules) == 2:
         both = [n for n in workers if "neither" not in {won[rule][n] for rule in rules}]
         apart = [n for n in both if won[rules[0]][n] != won[rules[1]][n]]
@@ -121,6 +120,15 @@ def whether(measured: xarray.Dataset, method: str, rules: list[str], workers: li
         answer = f"name {' and '.join(said)} workers" if said else "never both name one"
         lines.append(f"{BASELINE} or {method}: the two rules {answer}.")
     return lines
+
+
+def made_of(measured: xarray.Dataset, rule: str, workers: int, method: str) -> str:
+    """Return how many more samples a second the other method computes than synchronous SGD, and how many more it needs."""
+    sync, other = (at(measured, rule, workers, name) for name in (BASELINE, method))
+    if not (np.isfinite(sync.need).all() and np.isfinite(other.need).all()):
+        return ""
+    pace, need = (float((other[name] / sync[name]).median()) for name in ("pace", "need"))
+    return f"; {method} computes {pace:.2f}× the samples a second and needs {need:.2f}× the samples"
 
 
 def scales(measured: xarray.Dataset, rule: str, method: str) -> str:

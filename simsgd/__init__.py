@@ -45,7 +45,7 @@ _HOME = {
 }
 _MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "studies", "testing", "times")
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = [*_HOME, *_MODULES]
 
 

@@ -103,6 +103,10 @@ def test_what_pairing_gained_is_a_ratio_of_variances():
     assert found.pairing_gain == pytest.approx(0.0925 * 2 / 0.005, rel=0.1)
     apart = of.compare_pair(first, np.roll(second, 1))
     assert apart.pairing_gain == pytest.approx(1, rel=0.1)
+    against = of.compare_pair(first, 100 / second)
+    assert against.pairing_gain < 1
+    assert "pairing did not help here" in str(against)
+    assert "pairing is worth" in str(found)
     steadier = np.sqrt(second)
     logs = np.log(first), np.log(steadier)
     wanted = (logs[0].var() + logs[1].var()) / (logs[0] - logs[1]).var()

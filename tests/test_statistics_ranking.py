@@ -289,3 +289,24 @@ def test_common_random_numbers_weaken_the_curse():
     assert of.winners_curse(16, 3, 0.3, correlation=1.0) == 1.0
     with pytest.raises(ValueError, match="correlation must be from 0 to 1, got 2"):
         of.winners_curse(16, 3, 0.3, correlation=2)
+
+
+def test_axes_of_one_label_are_left_out_and_of_several_one_is_to_be_chosen():
+    """Such as the step size of `results.select(step_size=0.3).seconds()`."""
+    import xarray
+
+    def seconds(sizes):
+        found = np.array([[[3.0, 4.0, 5.0]] * len(sizes), [[6.0, 9.0, 7.0]] * len(sizes)])
+        return xarray.DataArray(
+            found, {"method": ["a", "b"], "step_size": sizes, "seed": [0, 1, 2]}, ["method", "step_size", "seed"]
+        )
+
+    one = of.rank(seconds([0.3]), 10)
+    assert one.labels == ("a", "b")
+    assert one.times == of.rank({"a": [3.0, 4.0, 5.0], "b": [6.0, 9.0, 7.0]}, 10).times
+    assert of.rank(seconds([0.3, 0.6])[:1], 10).labels == ("0.3", "0.6")
+    said = (
+        r"got \{'method': 2, 'step_size': 2, 'seed': 3\}: choose one label of step_size, as in results.select\(step_size=0.3\)"
+    )
+    with pytest.raises(ValueError, match=said):
+        of.rank(seconds([0.3, 0.6]), 10)

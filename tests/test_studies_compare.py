@@ -98,7 +98,14 @@ def test_runs_that_diverge_never_arrive():
     found = compared({"wild": sg.methods.asynchronous(50.0), "async": sg.methods.asynchronous(0.2)})
     assert found.ranking.labels == ("async", "wild")
     assert np.isnan(found.seconds.sel({"method": "wild"})).all()
-    assert "2 reporting runs diverged (wild): they count as never arrived" in found.summary()
+    assert "CAUTION: wild: all reporting runs diverged: they count as never arrived." in found.summary()
+    assert telling.rows(found, ())[2][3].endswith("0 of 2 arrived, all diverged")
+
+
+def test_where_every_step_size_diverged_none_is_said_to_have_ended_closest():
+    found = compared({"wild": sg.methods.asynchronous, "async": sg.methods.asynchronous(0.2)}, step_sizes=[50.0, 60.0])
+    assert "50 is no choice: each diverged or failed on some seed." in found.summary()
+    assert "ended closest" not in found.summary()
 
 
 def test_a_whole_method_is_not_tuned_and_a_protocol_gets_an_optimizer():
@@ -201,13 +208,43 @@ def test_a_target_that_is_reached_at_the_start_is_cautioned_about():
     assert "CAUTION: the target is reached before the first update: ask for more." in found.summary()
 
 
-def test_a_failed_run_is_told_and_never_arrives():
+def test_a_method_whose_reporting_runs_all_failed_is_told_and_not_ranked():
     """A protocol that breaks off while it is recorded."""
     found = compared({"odd": sg.Method(Breaks(), sg.optimizers.sgd(0.2)), "async": sg.methods.asynchronous(0.2)})
     assert np.isnan(found.seconds.sel({"method": "odd"})).all()
-    assert "2 reporting runs failed" in found.summary()
-    assert "no more" in found.summary()
-    assert found.ranking.labels == ("async", "odd")
+    said = "CAUTION: odd: 2 of 2 reporting runs failed, the first with RuntimeError: no more: it is not ranked."
+    assert said in found.summary()
+    assert found.ranking.labels == ("async",)
+    assert [row[:4] for row in telling.rows(found, ())[2:]] == [("–", "odd", "its own", "all failed")]
+    assert "more seeds" not in found.summary()
+
+
+@pytest.mark.parametrize("halving", [None, 2])
+def test_a_method_whose_tuning_runs_all_failed_stops_before_grids_are_extended(halving, tmp_path):
+    methods = {"async": sg.methods.asynchronous, "odd": Breaks()}
+    said = r"all 3 runs of methods\['odd'\] failed, the first, at step size 0.05 on seed 1000000, with RuntimeError: no more"
+    with pytest.raises(RuntimeError, match=said):
+        compared(methods, halving=halving, extensions=4, folder=tmp_path)
+    assert any(tmp_path.iterdir())
+
+
+def test_where_nobody_ran_there_is_nothing_to_rank():
+    with pytest.raises(RuntimeError, match=r"all 2 runs of methods\['odd'\] failed, the first, on seed 0, with RuntimeError"):
+        compared({"odd": sg.Method(Breaks(), sg.optimizers.sgd(0.2))})
+
+
+def test_some_failures_are_told_of_each_method(both):
+    """One line for each method, with its error; the others are ranked with what they have."""
+    broken = sg.studies.Outcome.failure(ValueError("too bad"))
+    reporting = dataclasses.replace(both.reporting, outcomes={**both.reporting.outcomes, ("sync", 1): broken})
+    found = dataclasses.replace(both, reporting=reporting)
+    (told,) = set(found.cautions) - set(both.cautions)
+    assert (
+        told == "CAUTION: sync: 1 of 3 reporting runs failed, the first with ValueError: too bad: they count as never arrived."
+    )
+    assert found.ranking.labels == ("async", "sync")
+    assert "2 of 3 arrived, 1 failed" in found.table()
+    assert found.table().endswith("Runs that failed (raised an error) never arrived.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,13 +269,15 @@ def test_the_summary_says_of_each_method_how_many_arrived_and_how_it_compares_wi
     assert float(other[6]) == pytest.approx(pair.p_value, rel=0.05)
     assert float(other[7]) == pytest.approx(pair.correlation, abs=0.005)
     assert other[8] == f"{shown(pair.pairing_gain)}×"
+    for column in (each for each in head if each in ("restricted mean", "expected", "p", "correlation", "pairing gains")):
+        assert f"{column}: " in both.summary()  # each says what it is
     assert f"{second} against {first} by paired t of log-ratios: every run arrived." in both.summary()
 
 
 def test_methods_that_are_the_same_share_the_first_rank():
     found = compared({"one": sg.methods.asynchronous(0.2), "same": sg.methods.asynchronous(0.2)}, seeds=3)
     assert (found.ranking.best, found.ranking.worst) == ((1, 1), (2, 2))
-    assert "Not separated from one, and how many more seeds might do it: same (none)." in found.summary()
+    assert "Not separated from one, and how many more seeds might do it: same (no number of seeds)." in found.summary()
 
 
 def test_seeds_are_added_until_methods_are_separated_and_no_longer():
@@ -262,6 +301,15 @@ def test_the_dataset_has_what_was_chosen_and_what_came_of_it(both):
     assert {"loss", "time", "status"} <= set(data)
 
 
+def test_a_row_for_each_reporting_run_and_a_file_of_them(both, tmp_path):
+    frame = both.to_dataframe()
+    assert frame.seconds_to_target.tolist() == both.seconds.values.ravel().tolist()
+    assert frame.groupby("method").step_size.unique().map(list).to_dict() == {name: [s] for name, s in both.step_sizes.items()}
+    assert len(both.to_dataframe(evaluations=True)) == both.dataset.evaluations.sum()
+    both.save(tmp_path / "found.nc")
+    assert sg.studies.Results.load(tmp_path / "found.nc") == both.reporting
+
+
 def test_the_figure_of_a_paper(both):
     axes = both.plot(kind="bars")
     assert {name for name in METHODS if any(name in text.get_text() for text in axes.figure.findobj(Text))} == set(METHODS)
@@ -275,6 +323,8 @@ def test_the_table_of_a_paper(both, format):
     text = both.table(format)
     assert both.ranking.labels[0] in text
     assert "within 12 s" in text
+    assert "correlation" not in text
+    assert "pairing" not in text
     with pytest.raises(ValueError, match="format must be one of"):
         both.table("word")
 
@@ -305,6 +355,12 @@ def test_what_a_study_takes_is_passed_on():
         TypeError, match=r"compare has no argument 'sedes'; .* memory, lanes, devices, keep_tapes, retry_failed, patience"
     ):
         compared(sedes=3)
+
+
+def test_a_dtype_that_is_none_is_no_method_s_fault():
+    with pytest.raises(ValueError, match="dtype must be one of 'float32', 'float64', got 'float16'") as refused:
+        compared(dtype="float16")
+    assert not hasattr(refused.value, "__notes__")
 
 
 def test_it_shows_itself(both):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import hypothesis
 import hypothesis.strategies as st
@@ -231,6 +232,30 @@ class Hanging(Manual):
         return future
 
 
+class Breaking(Executor):
+    """Gives back so many results, and then breaks."""
+
+    def __init__(self, results):
+        self.left = results
+
+    def submit(self, function, *arguments):
+        if self.left:
+            self.left -= 1
+            return Here().submit(function, *arguments)
+        future = Future()
+        future.set_exception(BrokenProcessPool("a process ended abruptly"))
+        return future
+
+
+@pytest.mark.parametrize("results", [0, 1])
+def test_a_pool_that_breaks_before_anything_came_back_names_the_guard_first(kept, results):
+    name = "0123456789abcdef" * 4
+    with pytest.raises(ExecutorError, match=r"it had .*01234567….*Run again, with a new executor") as died:
+        executed(kept, {}, {"first": Group(process), name: Group(process)}, Breaking(results), in_flight=2)
+    assert name not in str(died.value)
+    assert ("if __name__" in str(died.value)) == (results == 0)
+
+
 def test_a_group_that_hangs_is_lost_and_the_others_go_on(kept):
     with pytest.raises(ExecutorError, match=r"lost 1 groups: group 2 gave no sign for 0\.\d+ s\. 5 of 6"):
         executed(kept, RECORDINGS, GROUPS, Hanging({2}), patience=0.1)
@@ -298,6 +323,10 @@ def test_signs_of_life_are_files_whose_time_changes(tmp_path):
     os.utime(next((tmp_path / "signs").iterdir()), (1, 1))  # the clock of another machine
     assert signs.seconds("a") < 0.05
     signs.forget("a")
+    assert list((tmp_path / "signs").iterdir()) == []
+    with beating(signs.sign("b")):
+        pass
+    signs.clear()
     assert list((tmp_path / "signs").iterdir()) == []
 
 

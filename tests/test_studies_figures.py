@@ -89,10 +89,28 @@ def test_those_that_diverged_count_as_worse():
     assert labels(ax)[0] == "a (5 seeds, 2 arrived, 3 diverged)"
 
 
-def test_a_failed_run_is_one_that_diverged_at_once():
-    ax = results(a=[Outcome.failure(ValueError("no")), 4, 6]).plot()
-    assert labels(ax)[0] == "a (3 seeds, 2 arrived, 1 diverged)"
+def test_a_failed_run_counts_as_worse_and_is_called_failed():
+    failed = Outcome.failure(ValueError("no"))
+    found = results(a=[failed, 4, 6], bad=[failed, failed, failed])
+    ax = found.plot()
+    assert labels(ax)[:2] == ["a (3 seeds, 2 arrived, 1 failed)", "bad (3 seeds, 3 failed)"]
+    assert "cross: half have failed" in ax.get_legend().get_title().get_text()
     assert marks(ax) == [("o", 6.0, 0.1)]
+    assert "bad (0 of 3, 3 failed)" in labels(found.plot(kind="arrivals"))
+    bars = found.plot(kind="bars")
+    assert [bar.get_width() > 0 for bar in bars.patches] == [True]  # no bar of what was not measured
+    assert "0 of 3 arrived, 3 failed" in [text.get_text() for text in bars.texts]
+
+
+@pytest.mark.parametrize("kind", ["curves", "arrivals", "bars"])
+def test_what_cannot_be_drawn_is_said(kind):
+    with pytest.raises(ValueError, match="nothing to draw: 0 of 2 cells are done, run the study first"):
+        Results({"method": ["a"], "seed": [0, 1]}, {}, TARGET).plot(kind=kind)
+    failed = Outcome.failure(ValueError("no such thing"))
+    with pytest.raises(
+        ValueError, match="nothing to draw: all 2 runs failed, the first, method='a', seed=0, with ValueError: no"
+    ):
+        results(a=[failed, failed]).plot(kind=kind)
 
 
 def test_one_run_has_no_band_and_no_dot_but_its_cross():
@@ -191,7 +209,7 @@ def test_arrivals_are_shares_of_all_runs():
     ax = results(a=[2, 4, 11, diverged(3)], b=[1, 1, 5, 6]).plot(kind="arrivals")
     assert line(ax, "a").get_xydata().tolist() == [[0, 0], [2, 0.25], [4, 0.5], [10, 0.5]]
     assert line(ax, "b").get_xydata().tolist() == [[0, 0], [1, 0.25], [1, 0.5], [5, 0.75], [6, 1], [10, 1]]
-    assert labels(ax) == ["a (2 of 4)", "b (4 of 4)"]
+    assert labels(ax) == ["a (2 of 4, 1 diverged)", "b (4 of 4)"]
 
 
 def test_arrivals_at_several_targets_are_shares_of_all_pairs():
@@ -209,7 +227,7 @@ def test_bars_show_who_never_arrived():
     assert [len(each.get_xdata()) for each in never] == [2, 0]
     assert (never[0].get_xdata() > 10).all()
     texts = [text.get_text() for text in ax.texts]
-    assert texts == ["2 of 4 arrived", "4 of 4 arrived", "never"]
+    assert texts == ["2 of 4 arrived, 1 diverged", "4 of 4 arrived", "never"]
 
 
 def test_nonsense_is_refused():

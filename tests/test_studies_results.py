@@ -234,7 +234,27 @@ def test_a_shorter_horizon_is_not_kept_by_those_that_come_later():
 def test_who_diverged_or_failed_never_arrived_and_who_is_not_there_is_not_counted(found):
     sync, other = found.table("text").splitlines()[1:3]
     assert re.fullmatch(r"sync +1 of 2 +– +7 \(.*\) +14", sync)
-    assert re.fullmatch(r"async +1 of 3 +– +7\.33 \(.*\) +22", other)
+    assert re.fullmatch(r"async +1 of 3, 1 failed, 1 diverged +– +7\.33 \(.*\) +22", other)
+    said = " Runs that failed (raised an error) or diverged never arrived."
+    assert found.table("text").endswith(said)
+
+
+def test_a_row_whose_runs_all_failed_has_no_times():
+    """It is no honest run that came late: nothing was measured, and it is compared with nothing."""
+    broken = Outcome.failure(ValueError("no"))
+    made = results({"base": [4, 6], "bad": [4, 6]})
+    made = Results(made.axes, {**made.outcomes, ("bad", 0): broken, ("bad", 1): broken}, TARGET)
+    assert re.fullmatch(r"bad +0 of 2, 2 failed +– +– +– +–", made.table("text", baseline="base").splitlines()[2])
+    assert r"bad & 0 of 2, 2 failed & -- & -- & -- \\" in made.table("latex")
+
+
+def test_a_table_before_a_run_says_so():
+    made = Results({"method": ["a", "b"], "seed": [0]}, {}, TARGET)
+    text = made.table()
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == 2
+    assert text.splitlines()[1].count("---") == 5
+    assert text.endswith("Nothing to show: 0 of 2 cells are done.")
+    assert "tabular}{rrrrr}" in made.table("latex")
 
 
 def test_a_row_is_compared_with_the_baseline_by_seed():

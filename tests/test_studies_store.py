@@ -115,7 +115,8 @@ def test_a_real_cell_is_described(recorded_cell):
     assert recorded_cell.identity.description["environment"]["code"] not in text
     assert found.description["cell"]["environment"]["device"]["platform"] == "cpu"
     problem = {"problem": recorded_cell.problem.name}
-    assert found.about == problem | {"protocol": "AsyncSGD", "optimizer": "sgd", "workers": 4, "lanes": 4}
+    method = {"protocol": "AsyncSGD", "optimizer": "sgd", "step_size": "0.1", "until": "Updates(20)", "seed": 0, "lanes": 4}
+    assert found.about == problem | method | {"workers": 4, "compute": "Exponential(mean=0.1)", "network": ""}
 
 
 def test_what_cannot_be_identified_is_refused_with_the_way_out(monkeypatch):
@@ -156,7 +157,7 @@ def test_digests_tell_outcomes_apart_as_equality_does():
         other = dataclasses.replace(one, **{name: value})
         assert other != one
         assert groups.digest(other) != groups.digest(one)
-    same = dataclasses.replace(one, seconds=7.0, measures=dict(reversed(one.measures.items())))
+    same = dataclasses.replace(one, seconds=7.0, trace="line 3", measures=dict(reversed(one.measures.items())))
     assert same == one
     assert groups.digest(same) == groups.digest(one)
 
@@ -245,10 +246,13 @@ def test_explain_says_what_differs_from_a_stale_cell(tmp_path):
     assert (found.state, found.file) == ("stale", path)
     versions = {f"cell.{place}environment.versions.jax": ("0.11.9", "0.12.0") for place in ("tape.", "")}
     assert found.differences == versions
-    assert "cell.environment.versions.jax: 0.11.9 -> 0.12.0" in str(found)
+    assert "\n    environment.versions.jax: 0.11.9 -> 0.12.0" in str(found)
     assert str(path) in str(found)
     assert store.explain(cell(1)).state == "done"
-    assert store.explain(cell(2)).state == "missing"
+    other = store.explain(cell(2))
+    assert (other.state, other.nearest, other.changes) == ("missing", cell(1).key, ("seed: 1 -> 2",))
+    assert f"nearest: cell {cell(1).key[:16]} ({path}) differs in 1 place:\n    seed: 1 -> 2" in str(other)
+    assert not Store(tmp_path / "empty").explain(cell(2)).nearest
 
 
 def test_explain_sees_other_lanes_bits_and_code(tmp_path, monkeypatch):
@@ -269,11 +273,30 @@ def test_a_folder_says_in_plain_text_what_it_holds(tmp_path):
     assert (store.folder / "README.txt").read_text().startswith(folders.MARK)
     store.save({cell(seed, lanes=2): outcome(seed) for seed in range(5)} | {cell(7): FAILED})
     text = (store.folder / "contents.txt").read_text()
-    assert text.startswith("6 cells in 1 files: 5 completed, 1 failed\n")
-    assert "p        Async     sgd        4        2      5 completed" in text
+    assert text.startswith("6 cells in 1 file: 5 completed, 1 failed\n")
+    assert "p        Async     sgd(0.1)   4        2      0 to 4 (5)  5 completed" in text
     assert "ValueError: loss must be a number" in text
+    assert "\n        Async, sgd(0.1), p, 4 workers, seed 7\n" in text
     Store(store.folder).check_writable()
     assert (store.folder / "contents.txt").read_text() == text
+
+
+def test_the_text_says_the_last_study_whoever_writes_it(tmp_path):
+    store = Store(tmp_path)
+    store.note({"method": ["sync", "async"], "seed": range(30)})
+    store.save({cell(0): outcome(0)})
+    Store(tmp_path).save({cell(1): outcome(1)})
+    assert "last study: method (async, sync) × seed (0 to 29 (30))\n" in (tmp_path / "contents.txt").read_text()
+
+
+def test_signs_of_life_of_the_dead_are_swept(tmp_path):
+    store, running = Store(tmp_path), tmp_path / "running"
+    running.mkdir()
+    for name, age in (("old", 7200.0), ("new", 60.0)):
+        (running / f"{name}.alive").touch()
+        os.utime(running / f"{name}.alive", (time.time() - age,) * 2)
+    store.finish()
+    assert [path.name for path in running.iterdir()] == ["new.alive"]
 
 
 def test_foreign_folders_are_refused_with_the_way_out(tmp_path):
@@ -513,7 +536,7 @@ def test_a_tape_has_a_place_of_its_own(tmp_path, recorded_cell, recorded_tape):
     assert store.tape_path(recorded_tape.identity) == Store(tmp_path).tape_path(wanted) == path
     for other in (dataclasses.replace(recorded_cell, seed=1), dataclasses.replace(recorded_cell, until=sg.Updates(21))):
         assert not store.tape_path(other.identity.tape).exists()
-    assert "1 tapes" in store.summary()
+    assert "\n1 tape\n" in store.summary()
     with pytest.raises(NotStorableError):
         store.tape_path(Identity({"unknown": "what it is"}))
 

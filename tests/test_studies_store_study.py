@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import pathlib
 import time
 import warnings
 
@@ -114,7 +115,7 @@ def test_other_bits_make_it_stale_and_delete_nothing(tmp_path, made, monkeypatch
 def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, monkeypatch):
     def failing(cells, *rest, play=studies.play_group):
         if 3 in [cell.seed for cell in cells]:
-            raise MemoryError("no memory left")
+            raise ValueError("nothing left")
         return play(cells, *rest)
 
     with monkeypatch.context() as patch:
@@ -123,7 +124,10 @@ def test_failed_cells_are_kept_and_tried_again_on_request_only(tmp_path, made, m
     failed = {place[0] for place in found.failed}
     assert (len(failed), len(found.outcomes)) == (2, 4)
     seed = min(failed)
-    assert "failed: MemoryError: no memory left" in str(study(tmp_path).explain(seed=seed))
+    explained = study(tmp_path).explain(seed=seed)
+    assert "failed: ValueError: nothing left" in str(explained)
+    assert 'raise ValueError("nothing left")\n' in explained.trace
+    assert explained.trace.splitlines()[-1] in str(explained)
     made.clear()
     assert {place[0] for place in study(tmp_path).run().failed} == failed
     assert made == []
@@ -175,3 +179,81 @@ def test_a_method_that_cannot_be_described_needs_a_study_without_a_folder(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert study(None, [0], make).run().outcome(seed=0).status == "completed"
+
+
+LIMIT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Damped(sg.AsyncSGD):
+    damping: float = 0.5
+
+    def on_gradient(self, server, gradient):
+        if LIMIT:
+            super().on_gradient(server, gradient)
+
+
+def of_my_own(seed, protocol=None, until=UNTIL):
+    optimizer = sg.optimizers.sgd(0.1)
+    return sg.Cell(protocol or Damped(), PROBLEM, CLUSTER, optimizer, until=until, seed=seed)
+
+
+def test_a_protocol_of_ones_own_is_called_by_its_name(tmp_path):
+    study(tmp_path, range(2), of_my_own).run()
+    text = (tmp_path / "contents.txt").read_text()
+    assert (
+        "Damped(damping=0.5)  sgd        4        Exponential(mean=0.1)  Updates(30)  2      0.1         0, 1   2 completed"
+        in text
+    )
+    assert text.endswith("last study: seed (0, 1)\n")
+
+
+def test_explain_says_in_what_the_nearest_kept_cell_differs(tmp_path, monkeypatch):
+    study(tmp_path, range(2), of_my_own).run()
+
+    def explained(make, seed=1):
+        return study(tmp_path, range(9), make).explain(seed=seed)
+
+    assert explained(of_my_own, 4).changes == ("seed: 1 -> 4",)
+    assert "\n  seed=4\n  Damped(damping=0.5), sgd, step size 0.1, " in str(explained(of_my_own, 4))
+    later = explained(lambda seed: of_my_own(seed, until=sg.Updates(31)))
+    assert "until.count: 30 -> 31" in later.changes
+    assert len(later.changes) <= 2  # and how often it is evaluated
+    assert explained(lambda seed: of_my_own(seed, Damped(0.25))).changes == ("protocol.damping: 0.5 -> 0.25",)
+    faster = explained(
+        lambda seed: dataclasses.replace(
+            of_my_own(seed), method=of_my_own(seed).whole.protocol, optimizer=sg.optimizers.sgd(0.2)
+        )
+    )
+    assert faster.changes == ("optimizer.numbers.learning_rate: 0.1 -> 0.2",)
+    named = explained(lambda seed: of_my_own(seed, sg.AsyncSGD()))
+    assert named.changes == ("protocol: Damped(damping=0.5) -> AsyncSGD",)
+    monkeypatch.setitem(globals(), "LIMIT", 2)
+    assert explained(of_my_own).changes == ("LIMIT, which Damped.on_gradient uses: 1 -> 2",)
+
+
+def test_explain_names_the_code_that_changed(tmp_path, monkeypatch):
+    study(tmp_path, range(2), of_my_own).run()
+
+    def on_gradient(self, server, gradient):
+        sg.AsyncSGD.on_gradient(self, server, gradient)
+
+    on_gradient.__qualname__, on_gradient.__globals__["__name__"] = "Damped.on_gradient", __name__
+    monkeypatch.setattr(Damped, "on_gradient", on_gradient)
+    found = study(tmp_path, range(2), of_my_own).explain(seed=1)
+    assert "the code of Damped.on_gradient changed" in found.changes
+
+
+def test_the_text_is_up_to_date_after_an_interruption(tmp_path, monkeypatch):
+    def interrupted(*rest, signs, **named):
+        (tmp_path / "tapes").mkdir(exist_ok=True)
+        for name in "ab":
+            (tmp_path / "tapes" / f"{name}.nc").touch()
+        pathlib.Path(signs.sign("in hand")[0]).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies.executing, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, keep_tapes=True).run()
+    assert list((tmp_path / "running").iterdir()) == []
+    assert "\n2 tapes\n" in (tmp_path / "contents.txt").read_text()

@@ -156,6 +156,10 @@ def same(method, seed):
         ({"seed": [1, 1]}, make, ValueError, "axis seed must not hold a value twice, got 1 again"),
         ({"seed": 3}, make, TypeError, "axis seed must be a sequence"),
         ({"seed": [object()]}, make, TypeError, "axis seed must hold numbers or texts"),
+        ([("seed", [0])], make, TypeError, "axes must be a mapping"),
+        ({"seed": {1, 2}}, make, TypeError, "axis seed must have an order"),
+        ({"step_size": [0.1, float("nan")]}, make, ValueError, "axis step_size must not hold nan"),
+        ({"overlap": [0, True]}, make, TypeError, "axis overlap must not mix True or False with others"),
         ({"seed": [1]}, 5, TypeError, "make must be a function"),
         ({"method": [1, 2], "seed": [1]}, same, ValueError, "same run for method=1, seed=1 and method=2, seed=1.*use method"),
         ({"seed": [1]}, lambda seed: seed, TypeError, "make's result must be an instance such as Cell"),
@@ -171,6 +175,34 @@ def test_coordinates_that_are_not_there_are_refused():
         study().cell(seed=1)
     with pytest.raises(ValueError, match=r"step_size must be one of 0.05, 0.2"):
         study().cell(seed=1, step_size=0.3)
+
+
+def test_an_outcome_is_asked_for_as_a_cell_is():
+    results = sg.studies.Results({"step_size": [0.05], "seed": [0]}, {})
+    with pytest.raises(TypeError, match="a cell is named by step_size, seed, got seed"):
+        results.outcome(seed=1)
+    with pytest.raises(ValueError, match=r"seed must be one of 0, got 1"):
+        results.outcome(step_size=0.05, seed=1)
+    with pytest.raises(KeyError, match=r"the cell step_size=0.05, seed=0 has not been made"):
+        results.outcome(step_size=0.05, seed=0)
+
+
+def test_an_error_inside_make_says_of_which_cell():
+    one = study(how=lambda step_size, seed: make(step_size / seed, seed))
+    with pytest.raises(ZeroDivisionError) as raised:
+        one.run()
+    assert raised.value.__notes__ == ["in make(step_size=0.05, seed=0)"]
+    with pytest.raises(TypeError, match="unexpected keyword") as raised:
+        study({"workers": [4]}).cell(step_size=0.05, seed=0, workers=4)
+    assert raised.value.__notes__ == ["in make(step_size=0.05, seed=0, workers=4)"]
+
+
+def test_a_study_says_what_it_is(tmp_path):
+    one = study()
+    assert repr(one) == "Study(2 step sizes × 3 seeds: 0 of 6 cells made)"
+    one.run(Here())
+    assert repr(one) == "Study(2 step sizes × 3 seeds: 6 of 6 cells made)"
+    assert repr(study(folder=tmp_path)) == f"Study(2 step sizes × 3 seeds: 6 cells, kept in {os.fspath(tmp_path)!r})"
 
 
 INTERRUPTED = """

@@ -10,13 +10,14 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simsgd.executing.parcels import LackingError, Packer, Parcel, SendingError, opened, unpack
 from simsgd.executing.pinning import Surroundings, SurroundingsError, pin
 from simsgd.executing.signs import Sign, beating
+from simsgd.support import environment
 
 IN_FLIGHT = 32
 """So many things are submitted at a time to an executor that does not say how many workers it has."""
@@ -47,9 +48,15 @@ class Lost:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A worker that cannot do the work: it lacks a module, or its bits would be others."""
+    """A worker that cannot do the work: it lacks a module, or memory, or its bits would be others.
+
+    Attributes:
+        reason: why, in words.
+        trace: where in its code it was found out, if that was in the work.
+    """
 
     reason: str
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,16 +234,38 @@ def of(
     """
     if isinstance(executor, Direct | Sending) or hasattr(executor, "prepared"):
         return executor  # type: ignore[return-value]
-    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            "executor must have a method submit(function, *arguments), such as "
-            f"concurrent.futures.ThreadPoolExecutor(2) or a Dask Client's get_executor(), got {executor!r:.60}"
-        )
+    _check_submits(executor)
     if isinstance(executor, Here):
         return Direct(executor, 1)  # what it has done is handed on before it does more
     if isinstance(executor, ThreadPoolExecutor):
         return Direct(executor, limit)
     return Sending(executor, shared, surroundings, limit)
+
+
+def check(executor: object) -> None:
+    """Raise TypeError for what has no `submit`, ValueError for a pool whose processes are about to be forked: they cannot play.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from simsgd.executing import backends
+        >>> backends.check(ThreadPoolExecutor(2))
+    """
+    _check_submits(executor)
+    context, begun = getattr(executor, "_mp_context", None), getattr(executor, "_processes", None)
+    if isinstance(executor, ProcessPoolExecutor) and context and context.get_start_method() == "fork" and not begun:
+        raise ValueError(
+            'executor must not start its processes by "fork", which copies a JAX that has started, and hangs: give it '
+            'concurrent.futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")), in a script below '
+            'if __name__ == "__main__":; or loky.ProcessPoolExecutor(2), or none, for threads'
+        )
+
+
+def _check_submits(executor: object) -> None:
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            "executor must have a method submit(function, *arguments), such as "
+            f"concurrent.futures.ThreadPoolExecutor(2) or a Dask Client's get_executor(), got {executor!r:.60}"
+        )
 
 
 def _limit(executor: Executor) -> int:
@@ -254,7 +283,12 @@ def carried_out(sign: Sign | None, function: Callable[..., Any], *arguments: Any
         try:
             return Done(function(*map(opened, arguments)))
         except Exception as error:
-            return Raised(error)
+            return _unfit(error) if environment.at_fault(error) else Raised(error)
+
+
+def _unfit(error: Exception) -> Unfit:
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return Unfit(f"the work could not be done, by no fault of its own ({said})", "".join(traceback.format_exception(error)))
 
 
 def carried_out_there(

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,17 @@ FROZEN = 600.0
 SHORTEST, LONGEST = 0.002, 0.05
 """Seconds between two looks at the futures: at first, and when nothing has happened for long."""
 
+GUARD = (
+    "It had given nothing back: processes that are spawned import the script, which must begin its work below "
+    'if __name__ == "__main__":. '
+)
+"""What is said first where a pool breaks before anything came back."""
+
 type Task = tuple[Callable[..., Any], Sequence[Any]]
 
 
 class ExecutorError(RuntimeError):
-    """An executor died, or lost some of the work; the message says what, and how much is finished."""
+    """An executor died, lost some of the work, or cannot do it; the message says what, and how much is finished."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,9 @@ def execute(
             signs, and work that has not begun is waited for without end, as in the queue of a cluster.
 
     Raises:
-        ExecutorError: if the executor died, or some groups were lost, after the others were finished. These are no failures:
-            to run them again is all that is needed.
+        ExecutorError: if the executor died, or some groups were lost, after the others were finished; or, at once, if the work
+            raised what is the environment's fault, such as MemoryError or OSError. These are no failures: to run them again is
+            all that is needed.
         SendingError: if something cannot be sent to another process.
         KeyboardInterrupt, and what the callbacks raise: after what had not begun was cancelled.
 
@@ -218,6 +225,7 @@ class _Execution:
         self._unmade: dict[str, Ended] = {}
         self._lost: dict[str, str] = {}
         self._finished = 0
+        self._landed = False
 
     def run(self, on_look: Callable[[], object]) -> None:
         """Go on until nothing is left to be waited for."""
@@ -254,9 +262,11 @@ class _Execution:
         moved = 0
         for name, ended in self.recorders.landed():
             moved += 1
+            self._landed = True
             self._recorded(name, ended)
         for name, ended in self.players.landed():
             moved += 1
+            self._landed = True
             self._played(name, ended)
         for name, why in self.recorders.fallen_silent():
             self._unmade[name] = Lost(why)
@@ -335,25 +345,38 @@ class _Execution:
                     self._played(name, ended)
 
     def _died(self, cause: BaseException | None) -> ExecutorError:
-        at_work = _some([*self.players.flights, *(f"the recording {name}" for name in self.recorders.flights)])
+        recordings = (f"the recording {_short(name)}" for name in self.recorders.flights)
+        at_work = _some([*map(_short, self.players.flights), *recordings])
         said = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+        guard = "" if self._landed or not isinstance(cause, BrokenExecutor) else GUARD
         return ExecutorError(
-            f"the executor died ({said}) while it had {at_work}: {self._kept()}. Run again, with a "
+            f"the executor died ({said}) while it had {at_work}: {self._kept()}. {guard}Run again, with a "
             "new executor, to make the rest; if it dies again, give it fewer workers, as memory may be what it lacks"
         )
 
     def _lost_some(self) -> ExecutorError:
-        reasons = "; ".join(f"{name} {reason}" for name, reason in list(self._lost.items())[:3])
+        reasons = "; ".join(f"{_short(name)} {reason}" for name, reason in list(self._lost.items())[:3])
         further = f"; and {len(self._lost) - 3} more" if len(self._lost) > 3 else ""
         return ExecutorError(
             f"the executor lost {len(self._lost)} groups: {reasons}{further}. {self._kept()}. Run again to make the rest"
         )
 
     def _unfit(self, ended: Unfit) -> ExecutorError:
-        return ExecutorError(f"{ended.reason}. {self._kept()}")
+        error = ExecutorError(
+            f"{ended.reason}. {self._kept()}; nothing counts as failed. Mend that, and run again to make the rest"
+        )
+        if ended.trace:
+            error.add_note(f"raised by the work:\n{ended.trace}")
+        return error
 
     def _kept(self) -> str:
         return f"{self._finished} of {len(self.groups)} groups are finished and kept"
+
+
+def _short(name: object) -> str:
+    """Return a name that can be read: the beginning of a long one, such as a hash."""
+    text = str(name)
+    return text if len(text) <= 16 else f"{text[:8]}…"
 
 
 def _some(names: Sequence[str]) -> str:

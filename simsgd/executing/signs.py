@@ -41,9 +41,11 @@ class Signs:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.every = every
         self._seen: dict[str, tuple[int, float]] = {}
+        self._given: set[str] = set()
 
     def sign(self, name: str) -> Sign:
         """Return what a worker needs to give signs while it works on something."""
+        self._given.add(name)
         return str(self._file(name)), self.every
 
     def seconds(self, name: str) -> float | None:
@@ -62,6 +64,11 @@ class Signs:
         self._seen.pop(name, None)
         with contextlib.suppress(OSError):
             self._file(name).unlink()
+
+    def clear(self) -> None:
+        """Remove the files of all for which signs were asked: those who work on when nobody waits touch theirs again."""
+        for name in self._given:
+            self.forget(name)
 
     def _file(self, name: str) -> pathlib.Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.alive"

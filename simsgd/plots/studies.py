@@ -1,7 +1,7 @@
 """Figures of a study: metrics with bands over seeds, shares of runs that arrived, times to the target.
 
 Law of this module: each figure stands on all seeds. A run that stopped at its target is not left to those that go on, one that
-diverged is not left out, and one that never arrived is seen.
+diverged or failed is not left out, and one that never arrived is seen.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_MARKS = 25
 """So many arrivals are marked each; of more some."""
+BAD = ("diverged", "failed")
+"""The ends of runs that count as worse than all others."""
 NEVER = 1.06
 """Where runs that never arrived are drawn, in horizons."""
 
@@ -32,7 +34,7 @@ class Course(NamedTuple):
     Attributes:
         along: where the evaluations are along the axis.
         values: the metric there.
-        end: "arrived" where the run stopped at its target in this metric, "diverged", or "ended".
+        end: "arrived" where the run stopped at its target in this metric, "diverged", "failed" (with an error), or "ended".
     """
 
     along: np.ndarray
@@ -53,9 +55,9 @@ def bands(
 ) -> Axes:
     """Draw a metric of each label: the median over its runs in a band between two quantiles.
 
-    Quantiles are of all runs: one that stopped at its target counts as better than those still running, one that diverged as
-    worse. So a median ends, with a dot, at the target when half of the runs have arrived, and with a cross when half have
-    diverged. At the first end of a run that did neither, the band ends, and thin lines go on.
+    Quantiles are of all runs: one that stopped at its target counts as better than those still running, one that diverged or
+    failed as worse. So a median ends, with a dot, at the target when half of the runs have arrived, and with a cross when half
+    have diverged. At the first end of a run that did neither, the band ends, and thin lines go on.
 
     Args:
         courses: the runs of each label.
@@ -79,7 +81,7 @@ def bands(
         ax.plot(grid[known], middle[known], label=_counted(label, runs), **style, **marks)  # type: ignore[arg-type]
         if len(runs) > 1:
             _fill(ax, grid, (low, high), arrived, level, look.colour)
-        if len(runs) > 1 or runs[0].end == "diverged":
+        if len(runs) > 1 or runs[0].end in BAD:
             _mark_end(ax, grid, middle, arrived, look.colour)
         if len(grid):
             _draw_rest(ax, runs, grid[-1], look.colour)
@@ -104,7 +106,8 @@ def _title(courses: Mapping[str, Sequence[Course]], quantiles: tuple[float, floa
     said = f"line: median of all seeds; band: {edges}"
     ends = {run.end for run in runs}
     said += "\ndot: half have arrived (they count as better)" if "arrived" in ends else ""
-    said += "\ncross: half have diverged (they count as worse)" if "diverged" in ends else ""
+    bad = " or ".join(end for end in BAD if end in ends)
+    said += f"\ncross: half have {bad} (they count as worse)" if bad else ""
     lasts = {float(run.along[-1]) for each in courses.values() for run in each if run.end == "ended" and len(run.along)}
     return said + ("\nthin: runs that go on after the first has ended" if len(lasts) > 1 else "")
 
@@ -113,8 +116,8 @@ def _counted(label: str, runs: Sequence[Course]) -> str:
     """Return a label with how many runs it stands for, and how they ended."""
     ends = [run.end for run in runs]
     said = [f"{len(runs)} seeds"] if len(runs) > 1 else []
-    said += [f"{ends.count(end)} {end}" for end in ("arrived", "diverged") if end in ends and len(runs) > 1]
-    said += ["diverged"] if ends == ["diverged"] else []
+    said += [f"{ends.count(end)} {end}" for end in ("arrived", *BAD) if end in ends and len(runs) > 1]
+    said += [end for end in BAD if ends == [end]]
     return f"{label} ({', '.join(said)})" if said else label
 
 
@@ -128,7 +131,7 @@ def _finite(course: Course) -> Course:
 
 def _table(courses: Sequence[Course], arrived: float) -> tuple[np.ndarray, np.ndarray]:
     """Return where the courses are compared, shape (places,), and their values there: what stopped is infinite."""
-    beyond = {"arrived": arrived, "diverged": -arrived, "ended": math.nan}
+    beyond = {"arrived": arrived, "ended": math.nan} | dict.fromkeys(BAD, -arrived)
     grid = np.unique(np.concatenate([course.along for course in courses]))
     ends = [course.along[-1] for course in courses if course.end == "ended" and len(course.along)]
     grid = grid[grid <= min(ends)] if ends else np.append(grid, np.nextafter(grid[-1:], math.inf))  # when all have stopped
@@ -186,6 +189,7 @@ def arrivals(
     *,
     x: str = "time",
     targets: int = 1,
+    ends: Mapping[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the share of all runs that have arrived at their target, along what it took them.
@@ -196,6 +200,7 @@ def arrivals(
         horizon: where the picture ends.
         x: what they took, a name of `AXIS_LABELS`.
         targets: how many there are.
+        ends: by label, how many runs failed or diverged, in words.
         ax: where to draw; a new figure by default.
     """
     ax = common.axes(ax, 8.4, 4.2)
@@ -207,7 +212,8 @@ def arrivals(
         marks = few if len(few) <= MOST_MARKS else (0.04 * i % BETWEEN_MARKERS, BETWEEN_MARKERS)
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line_style, "linewidth": 1.6, "clip_on": False}
         style |= {"marker": look.marker, "markevery": marks, "markersize": 5.5}
-        ax.step(along, heights, where="post", label=f"{label} ({len(ordered)} of {len(took)})", **style)
+        said = ", ".join(filter(None, (f"{len(ordered)} of {len(took)}", (ends or {}).get(label))))
+        ax.step(along, heights, where="post", label=f"{label} ({said})", **style)
     ax.set(xlim=(0, horizon), ylim=(0, 1), xlabel=common.AXIS_LABELS[x])
     ax.set_ylabel("share of runs arrived" if targets == 1 else f"share of runs and {targets} targets arrived")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -221,14 +227,16 @@ class Bar(NamedTuple):
 
     Attributes:
         times: of each run, simulated seconds, infinite for never.
-        mean: the restricted mean, simulated seconds.
+        mean: the restricted mean, simulated seconds; NaN where all runs failed, so that nothing was measured.
         low, high: the ends of its interval; NaN where there is none.
+        ends: how many runs failed or diverged, in words.
     """
 
     times: np.ndarray
     mean: float
     low: float
     high: float
+    ends: str = ""
 
 
 def bars(found: Mapping[str, Bar], looks: Mapping[str, Look], horizon: float, *, ax: Axes | None = None) -> Axes:
@@ -246,13 +254,14 @@ def bars(found: Mapping[str, Bar], looks: Mapping[str, Look], horizon: float, *,
     for row, (label, bar) in enumerate(found.items()):
         colour = looks[label].colour
         never = ~np.isfinite(bar.times)
-        ax.barh(row, bar.mean, 0.7, color=colour, alpha=0.35, hatch="////" if never.any() else None, edgecolor="white")
+        if math.isfinite(bar.mean):
+            ax.barh(row, bar.mean, 0.7, color=colour, alpha=0.35, hatch="////" if never.any() else None, edgecolor="white")
         if math.isfinite(bar.low):
             ax.plot([bar.low, bar.high], [row, row], color=colour, linewidth=1.6)
         places = row + np.linspace(-0.22, 0.22, len(bar.times)) if len(bar.times) > 1 else np.array([float(row)])
         ax.plot(bar.times[~never], places[~never], looks[label].marker, color=colour, markersize=5.5, markeredgecolor="white")
         ax.plot(np.full(never.sum(), NEVER * horizon), places[never], "x", color=colour, markersize=5)
-        text = f"{(~never).sum()} of {len(never)} arrived"
+        text = f"{(~never).sum()} of {len(never)} arrived" + (f", {bar.ends}" if bar.ends else "")
         ax.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize="small")
     ax.axvline(horizon, color="0.35", linestyle="--", linewidth=1, zorder=1)
     ax.text(NEVER * horizon, -0.6, "never", ha="center", va="bottom", fontsize="small")

@@ -11,7 +11,7 @@ from simsgd.cluster import Cluster
 from simsgd.protocols import Protocol
 from simsgd.recording.recorder import Recording
 from simsgd.stopping import Rule, limits
-from simsgd.support import files
+from simsgd.support import environment, files
 from simsgd.tape import Tape
 from simsgd.work import Work
 
@@ -57,6 +57,7 @@ def attempt(ask: Ask, path: pathlib.Path | None = None) -> Recorded:
 
     Raises:
         OSError: if the file cannot be written.
+        Exception: what `support.environment` holds to be no fault of what is recorded, such as MemoryError.
     """
     if path is not None:
         with contextlib.suppress(FileNotFoundError, files.FileFormatError):  # what cannot be read is recorded anew
@@ -78,4 +79,6 @@ def _recorded(ask: Ask) -> Recorded:
             recording.advance(*(limit * (part / 100) for limit in end))
         return Recorded(recording.tape())
     except Exception as error:
+        if environment.at_fault(error):
+            raise
         return Recorded(recording.tape() if recording is not None and recording.now else None, error)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from simsgd.provenance import surroundings
+from simsgd.support.environment import UnfitProcessError
 
 VARIABLES = (
     "NPROC",
@@ -45,6 +46,25 @@ def here() -> dict[str, Any]:
 def is_cpu() -> bool:
     """Say whether the device is a CPU, which several threads may keep busy."""
     return jax.default_backend() == "cpu"
+
+
+class MissingDevicesError(UnfitProcessError, ValueError):
+    """More devices are asked for than the process has."""
+
+
+def check_devices(wanted: int) -> None:
+    """Raise MissingDevicesError if this process has fewer devices than are wanted.
+
+    Example:
+        >>> from simsgd.replaying import machine
+        >>> machine.check_devices(1)
+    """
+    there = jax.device_count()
+    if wanted > there:
+        raise MissingDevicesError(
+            f"devices={wanted}, but this process has {there} ({jax.default_backend()}): ask for no more, or, on a CPU, set "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted} before JAX starts"
+        )
 
 
 def settings() -> dict[str, str]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd.problems import settings
+from simsgd.support.environment import UnfitProcessError
 
 OLDEST_JAX = (0, 12)
 CALLS = 8
@@ -31,7 +32,7 @@ type Inputs = dict[str, Any]
 type Operations = dict[str, tuple[Callable[[Inputs], Any], Callable[[Inputs], Any]]]
 
 
-class BrokenInstallationError(RuntimeError):
+class BrokenInstallationError(UnfitProcessError):
     """The installed jax cannot be trusted; the message says what to install."""
 
 

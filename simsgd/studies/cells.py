@@ -25,6 +25,8 @@ ARGUMENTS = (
     *("evaluate_every", "message_bytes", "dtype", "width"),
 )
 """The arguments of `simulate`, in their order."""
+DTYPES = "float32", "float64"
+"""In which a run can be computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         method = compatible.check("Cell", self.method, self.problem, self.cluster, self.optimizer, self.until)
-        checks.one_of("dtype", self.dtype, ("float32", "float64"))
+        checks.one_of("dtype", self.dtype, DTYPES)
         checks.store(self, seed=checks.whole("seed", self.seed, 0))
         if not isinstance(method, Method):
             assert isinstance(self.method, Protocol)

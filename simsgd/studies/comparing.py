@@ -22,8 +22,10 @@ from simsgd.problems import Problem
 from simsgd.replaying.schedule import planned
 from simsgd.stopping import Rule, Seconds, Target, bound
 from simsgd.studies import halving as rungs
+from simsgd.studies.cells import DTYPES
 from simsgd.studies.comparison import Comparison, Tuned, budgets
 from simsgd.studies.entrants import Entrant, Given, named
+from simsgd.studies.outcomes import all_failed
 from simsgd.studies.trials import Labels, Setting, Trial, Trials
 from simsgd.studies.tuning import STEP_SIZES, Choice, Tuner, rounded
 from simsgd.support import checks
@@ -98,6 +100,7 @@ def compare(
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message.
+        RuntimeError: if all tuning runs of a method failed, before grids are extended, or all reporting runs of all methods.
         KeyboardInterrupt, and what else `Study.run` raises: with the `Results` of what was being run as its attribute
             `partial`. With a folder all finished runs are kept: call again.
 
@@ -118,6 +121,7 @@ def compare(
     grids = _grids(entrants.values(), step_sizes)
     rounds = checks.whole("extensions", extensions, 0), _refinements(refinements, step_sizes)
     _check_halving(halving, grids, settings)
+    checks.one_of("dtype", dtype, DTYPES)
     options = {"message_bytes": message_bytes, "dtype": dtype, "width": width}
     trials = Trials(entrants, settings, options, *_running(folder, executor, progress, study))
     first = {name: grids[name][0] if name in grids else None for name in entrants}
@@ -134,6 +138,10 @@ def compare(
 
     def reporting(on: Sequence[int]) -> Comparison:
         trials.play(final, on)
+        for labels in settings:
+            here = [trial for trial in final if trial.setting == labels]
+            if all(map(all_failed, trials.play(here, on))):  # so that nobody can be ranked
+                trials.check_played(here, on)
         results = trials.results(dims, final, on, sizes=False)
         return Comparison(tuple(entrants), dims, settings, tuple(on), tuned, tuning, results, separate)
 

@@ -7,23 +7,25 @@ import functools
 import html
 import itertools
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simsgd.studies import tables, telling
+from simsgd.studies import dataset, tables, telling
 from simsgd.studies.halving import Saving, end_of
-from simsgd.studies.outcomes import Outcome
+from simsgd.studies.outcomes import Outcome, all_failed
 from simsgd.studies.results import Results
 from simsgd.studies.statistics import Ranking, expected_running_time, profile_scores, rank, restricted_mean
 from simsgd.studies.trials import Labels, Setting, Trial
 from simsgd.studies.tuning import Choice
-from simsgd.support import checks, show
+from simsgd.support import checks, frames, show
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import pandas
     import xarray
 
 
@@ -121,6 +123,34 @@ class Comparison:
             horizon=(along, np.array(horizons).reshape(shape)),
         )
 
+    def to_dataframe(self, evaluations: bool = False) -> pandas.DataFrame:
+        """Return a pandas DataFrame with a row for each reporting run; see `Results.to_dataframe`.
+
+        Of the tuning runs: `tuning.to_dataframe()`.
+
+        Args:
+            evaluations: give a row for each evaluation of each run; else the step size stands in each row, too.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        data = self.dataset
+        if evaluations:
+            return frames.dataframe(dataset.evaluation_columns(data))
+        sizes = data.step_size.broadcast_like(data.status).values.ravel()
+        return frames.dataframe(dataset.cell_columns(data) | {"step_size": sizes})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the reporting runs to one netCDF file, as `Results.save` does; `Results.load` reads them.
+
+        How step sizes were chosen is not in it, for methods are functions: `compare` with a `folder` finds everything again.
+
+        Raises:
+            TypeError: if `path` is no name of a file.
+            OSError: if the file cannot be written.
+        """
+        self.reporting.save(path)
+
     @property
     def ranking(self) -> Ranking:
         """The methods ranked, those that are not separated with ranks that overlap; where there is one setting, see `rank`."""
@@ -129,7 +159,7 @@ class Comparison:
         return self.rank()
 
     def rank(self, **setting: str) -> Ranking:
-        """Return the methods ranked in a setting by `statistics.rank`; one alone is first.
+        """Return the methods ranked in a setting by `statistics.rank`; one alone is first, one whose runs all failed has none.
 
         Raises:
             TypeError, ValueError: unless there is such a setting.
@@ -188,7 +218,8 @@ class Comparison:
         """
         checks.one_of("format", format, tables.FORMATS)
         labels = self._labels(setting)
-        return tables.FORMATS[format](telling.rows(self, labels), telling.note(self, labels))
+        rows = [row[: telling.OF_A_PAPER] for row in telling.rows(self, labels)]
+        return tables.FORMATS[format](rows, telling.note(self, labels))
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -201,7 +232,8 @@ class Comparison:
         for labels in self.settings:
             head = [f"\n{self.called(labels)}"] if labels else []
             parts += [*head, show.in_text(telling.rows(self, labels)), *telling.tests(self, labels)]
-        return "\n".join([*parts, *telling.scores(self), "", *telling.tuning(self.tuned), *telling.cautions(self)])
+        told = [*telling.tuning(self.tuned), *telling.cautions(self)]
+        return "\n".join([*parts, *telling.scores(self), "", *telling.columns(self), "", *told])
 
     def __repr__(self) -> str:
         return f"Comparison({telling.headline(self)})"
@@ -210,7 +242,7 @@ class Comparison:
         parts = [f"<p>{html.escape(telling.headline(self))}</p>"]
         for labels in self.settings:
             parts += [f"<p>{html.escape(self.called(labels))}</p>{show.in_html(telling.rows(self, labels))}"]
-        told = [*telling.tuning(self.tuned), *telling.cautions(self)]
+        told = [*telling.columns(self), *telling.tuning(self.tuned), *telling.cautions(self)]
         return "".join([*parts, *(f"<pre>{html.escape(line)}</pre>" for line in told)])
 
     def seconds_of(self, labels: Labels) -> dict[str, np.ndarray]:
@@ -218,13 +250,19 @@ class Comparison:
         here = self.seconds.sel(dict(zip(self.dims, labels, strict=True)))
         return dict(zip(self.methods, here.values, strict=True))
 
+    def runs_of(self, labels: Labels) -> dict[str, list[Outcome]]:
+        """Return by method the reporting outcomes in a setting."""
+        return {name: [self.reporting.outcomes[name, *labels, seed] for seed in self.seeds] for name in self.methods}
+
     def ranked(self, labels: Labels) -> Ranking:
-        """Return the methods ranked in the setting of these names."""
+        """Return the methods ranked in the setting of these names, but for those whose runs all failed."""
         if labels not in self._rankings:
-            seconds, horizon = self.seconds_of(labels), self.settings[labels].horizon
-            if len(self.methods) == 1:
-                alone = (restricted_mean(seconds[self.methods[0]], horizon),)
-                self._rankings[labels] = Ranking(self.methods, (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
+            horizon, runs = self.settings[labels].horizon, self.runs_of(labels)
+            seconds = {name: times for name, times in self.seconds_of(labels).items() if not all_failed(runs[name])}
+            if len(seconds) == 1:
+                ((name, times),) = seconds.items()
+                alone = (restricted_mean(times, horizon),)
+                self._rankings[labels] = Ranking((name,), (1,), (1,), alone, np.ones((1, 1)), {}, alone[0].level)
             else:
                 self._rankings[labels] = rank(seconds, horizon, any_time=self.any_time)
         return self._rankings[labels]

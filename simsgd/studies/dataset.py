@@ -149,8 +149,6 @@ def _rows(outcome: Outcome | None) -> int:
 
 def _of_cells(there: Sequence[Outcome | None], known: Sequence[Known], target: Target | None) -> dict[str, np.ndarray]:
     """Return what each cell has beside its evaluations and measures, by name: shape (cells,)."""
-    never = Cost(*[math.nan] * len(Cost._fields))
-    costs = [cell.to_target(target) if cell and target else never for cell in there]
     place = {names: i for i, names in enumerate(known)}
     texts = {name: [getattr(cell, name) if cell else "" for cell in there] for name in TEXTS}
     texts["status"] = [status or MISSING for status in texts["status"]]
@@ -161,11 +159,18 @@ def _of_cells(there: Sequence[Outcome | None], known: Sequence[Known], target: T
     }
     return {
         "status": np.array(texts.pop("status"), np.str_),
-        **{f"{name}_to_target": np.array([getattr(cost, name) for cost in costs]) for name in Cost._fields},
+        **({} if target is None else _costs(there, target)),
         **{name: np.array(list(values), np.int32) for name, values in whole.items()},
         "wall_seconds": np.array([cell.seconds if cell else math.nan for cell in there]),
         **{name: np.array(values, np.str_) for name, values in texts.items()},
     }
+
+
+def _costs(there: Sequence[Outcome | None], target: Target) -> dict[str, np.ndarray]:
+    """Return what it took each cell to a target, NaN where that never happened; without a target nothing is said of it."""
+    never = Cost(*[math.nan] * len(Cost._fields))
+    costs = [cell.to_target(target) if cell else never for cell in there]
+    return {f"{name}_to_target": np.array([getattr(cost, name) for cost in costs]) for name in Cost._fields}
 
 
 def _measure(name: str, there: Sequence[Outcome | None]) -> np.ndarray:

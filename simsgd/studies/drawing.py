@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from simsgd.run import AXES
 from simsgd.stopping import Target
 from simsgd.studies import tables
 from simsgd.studies.grid import Label
-from simsgd.studies.outcomes import FAILED, Outcome
+from simsgd.studies.outcomes import DIVERGED, FAILED, Outcome, all_failed, bad_ends
 from simsgd.studies.statistics import restricted_mean
 from simsgd.support import checks
 
@@ -65,10 +64,11 @@ def arrivals(
         for label, several in rows.items()
     }
     times = {label: np.where(np.isnan(took), np.inf, took) for label, took in times.items()}
-    ends = [float(each.evaluations[x][-1]) for several in rows.values() for each in several if each.status != FAILED]
+    lasts = [float(each.evaluations[x][-1]) for several in rows.values() for each in several if each.status != FAILED]
     horizon = tables.horizon_of(targets[0], None) if x == "time" else None
-    last = horizon or max(ends, default=1.0)
-    return studies.arrivals(times, _looks(results, over, rows, among), last, x=x, targets=len(targets), ax=ax)
+    last = horizon or max(lasts, default=1.0)
+    ends = {label: bad_ends(several) for label, several in rows.items()}
+    return studies.arrivals(times, _looks(results, over, rows, among), last, x=x, targets=len(targets), ends=ends, ax=ax)
 
 
 def bars(
@@ -84,7 +84,8 @@ def bars(
     for label, several in _rows(results, over).items():
         seconds = tables.until(np.array([each.to_target(target).seconds for each in several]), last)
         mean = restricted_mean(seconds, last)
-        found[label] = studies.Bar(seconds, mean.value, mean.low, mean.high)
+        height = (math.nan,) * 3 if all_failed(several) else (mean.value, mean.low, mean.high)
+        found[label] = studies.Bar(seconds, *height, bad_ends(several))
     return studies.bars(found, _looks(results, over, found, among), last, ax=ax)
 
 
@@ -93,14 +94,8 @@ def _rows(results: Results, over: str) -> dict[str, list[Outcome]]:
     if over != "seed":
         checks.one_of("over", over, results.axes)
     names = [name for name in results.axes if name != over]
-    found: dict[str, list[Outcome]] = {}
-    for labels in itertools.product(*(results.axes[name] for name in names)):
-        at = dict(zip(names, labels, strict=True))
-        places = [tuple({**at, over: each}[name] for name in results.axes) for each in results.axes.get(over, [0])]
-        several = [results.outcomes[place] for place in places if place in results.outcomes]
-        if several:
-            found[_label(results, at)] = several
-    return found
+    rows = tables.outcomes_by_row(results, over)
+    return {_label(results, dict(zip(names, labels, strict=True))): several for labels, several in rows.items()}
 
 
 def _label(results: Results, at: Mapping[str, Label]) -> str:
@@ -125,14 +120,14 @@ def _looks(results: Results, over: str, rows: Mapping[str, object], among: Seque
 
 
 def _course(outcome: Outcome, x: str, y: str, target: Target | None) -> Course:
-    """Return how a metric went, up to where it reached and kept the target; a run that failed has diverged at once."""
+    """Return how a metric went, up to where it reached and kept the target; of a run that failed there is nothing."""
     from simsgd.plots.studies import Course
 
     if outcome.status == FAILED or y not in outcome.evaluations:
-        return Course(np.zeros(0), np.zeros(0), "diverged")
+        return Course(np.zeros(0), np.zeros(0), FAILED if outcome.status == FAILED else DIVERGED)
     along, values = np.asarray(outcome.evaluations[x]), np.asarray(outcome.evaluations[y])
     seconds = outcome.to_target(target).seconds if target else math.nan
     if math.isnan(seconds):
-        return Course(along, values, "diverged" if outcome.status == "diverged" else "ended")
+        return Course(along, values, DIVERGED if outcome.status == DIVERGED else "ended")
     last = int(np.searchsorted(outcome.evaluations["time"], seconds)) + 1
     return Course(along[:last], values[:last], "arrived")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from simsgd.studies.cells import Cell
@@ -28,6 +29,8 @@ class Grid:
     """
 
     def __init__(self, make: Callable[..., Cell], axes: Mapping[str, Mapping[str, Any] | Sequence[Any]]) -> None:
+        if not isinstance(axes, Mapping):
+            raise TypeError(f'axes must be a mapping of names to values such as {{"seed": range(5)}}, got {checks.shown(axes)}')
         if not axes:
             raise ValueError('axes must hold at least one axis, for example {"seed": range(5)}, got none')
         if not callable(make):
@@ -47,12 +50,8 @@ class Grid:
         return itertools.product(*self._values.values())
 
     def place(self, coordinates: Mapping[str, Label]) -> Place:
-        """Return the place of coordinates by name; KeyError or TypeError says which are missing or unknown."""
-        if set(coordinates) != set(self._values):
-            raise TypeError(f"a cell is named by {', '.join(self._values)}, got {', '.join(coordinates) or 'nothing'}")
-        for name, label in coordinates.items():
-            checks.one_of(name, label, list(self._values[name]))
-        return tuple(coordinates[name] for name in self._values)
+        """Return the place of coordinates by name; TypeError or ValueError says what is missing or unknown."""
+        return place(self._values, coordinates)
 
     def said(self, place: Place) -> str:
         """Return a place as it is given by name, for example `method='async', seed=3`."""
@@ -62,10 +61,49 @@ class Grid:
         """Return the cell at a place, made when it is first asked for."""
         if place not in self._cells:
             values = {name: of[label] for (name, of), label in zip(self._values.items(), place, strict=True)}
-            made = self._make(**values)
-            checks.instance("make's result", made, Cell, "Cell(method, problem, cluster, until=…)")
+            try:
+                made = self._make(**values)
+                checks.instance("make's result", made, Cell, "Cell(method, problem, cluster, until=…)")
+            except Exception as error:
+                error.add_note(f"in make({self.said(place)})")
+                raise
             self._cells[place] = made
         return self._cells[place]
+
+
+def place(axes: Mapping[str, Iterable[Label]], coordinates: Mapping[str, Label]) -> Place:
+    """Return the place of coordinates by name.
+
+    Args:
+        axes: by name the labels of each axis.
+        coordinates: a label of each axis.
+
+    Raises:
+        TypeError: if axes are missing, or unknown.
+        ValueError: for a label that its axis does not have.
+
+    Example:
+        >>> from simsgd.studies.grid import place
+        >>> place({"method": ["sync", "async"], "seed": [0, 1]}, {"seed": 1, "method": "sync"})
+        ('sync', 1)
+    """
+    if set(coordinates) != set(axes):
+        raise TypeError(f"a cell is named by {', '.join(axes)}, got {', '.join(coordinates) or 'nothing'}")
+    for name, label in coordinates.items():
+        checks.one_of(name, label, axes[name])
+    return tuple(coordinates[name] for name in axes)
+
+
+def counted(count: int, name: str) -> str:
+    """Return how many labels an axis has, in words.
+
+    Example:
+        >>> from simsgd.studies.grid import counted
+        >>> counted(2, "step_size"), counted(1, "seed")
+        ('2 step sizes', '1 seed')
+    """
+    words = name.replace("_", " ")
+    return f"{count:,} {words}{'' if count == 1 or words.endswith('s') else 's'}"
 
 
 def _labelled(name: str, values: object) -> dict[Label, Any]:
@@ -75,6 +113,8 @@ def _labelled(name: str, values: object) -> dict[Label, Any]:
         for label in labelled:
             checks.instance(f"a label of axis {name}", label, str, '"async"')
     else:
+        if isinstance(values, Set):
+            raise TypeError(f"axis {name} must have an order, which a set has not: write sorted(…), got {checks.shown(values)}")
         entries = checks.sequence(f"axis {name}", values, "[0.1, 0.2], or {label: value, …}")
         labelled = {}
         for each in entries:
@@ -83,9 +123,13 @@ def _labelled(name: str, values: object) -> dict[Label, Any]:
                 raise TypeError(
                     f"axis {name} must hold numbers or texts, or be a mapping of labels to values, got {each!r:.60}"
                 )
+            if isinstance(label, numbers.Real) and math.isnan(label):
+                raise ValueError(f"axis {name} must not hold nan, which equals nothing, so that no cell is found by it")
             if label in labelled:
                 raise ValueError(f"axis {name} must not hold a value twice, got {label!r} again")
             labelled[label] = each
+        if len({isinstance(label, bool) for label in labelled}) > 1:
+            raise TypeError(f"axis {name} must not mix True or False with others, as True equals 1, got {checks.shown(values)}")
     if not labelled:
         raise ValueError(f"axis {name} must hold at least one value, got none")
     return labelled

@@ -75,6 +75,7 @@ def halve(
             for contest, some in left.items()
         }
         trials.play([trial for some in batch.values() for trial in some], seeds)
+        trials.check_played([trial for some in batch.values() for trial in some], seeds)
         left = {contest: _kept(trials, some, seeds, factor) for contest, some in batch.items()}
         played += [trial for some in batch.values() for trial in some]
     seconds = sum(end_of(outcome) for trial in played for outcome in trials.played.get(trial, {}).values())

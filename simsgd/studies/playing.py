@@ -13,8 +13,8 @@ from simsgd import measures
 from simsgd.recording.attempt import Ask, Recorded, attempt
 from simsgd.replaying.lanes import group
 from simsgd.replaying.lanes.group import Wanted
-from simsgd.replaying.lanes.player import Measured
 from simsgd.replaying.lanes.resuming import Resuming
+from simsgd.replaying.lanes.seats import Measured
 from simsgd.replaying.lanes.sheets import Moment
 from simsgd.replaying.schedule import planned
 from simsgd.run import AXES, Run
@@ -22,6 +22,7 @@ from simsgd.stopping import bound
 from simsgd.studies.cells import Cell
 from simsgd.studies.outcomes import Outcome
 from simsgd.studies.store import Checkpoint
+from simsgd.support import environment
 from simsgd.tape import Tape, prefix
 from simsgd.tape.intervals import SHARES
 
@@ -67,6 +68,8 @@ def play(
 ) -> list[Outcome]:
     """Return the outcome of each cell of a group; an error of one is its outcome, and the rest go on.
 
+    An error that is the environment's fault, such as MemoryError, is no outcome: it is raised (`support.environment`).
+
     Args:
         cells: of one problem and dtype.
         tapes: by `Cell.tape_key`; those that are missing are recorded here.
@@ -88,7 +91,14 @@ def alone_outcome(cell: Cell) -> Outcome:
     try:
         return of_run(cell.simulate(progress=False), time.perf_counter() - begun)
     except Exception as error:
-        return Outcome.failure(error)
+        return failure(error)
+
+
+def failure(error: Exception) -> Outcome:
+    """Return the outcome of a cell that raised an error; raise one that is the environment's fault: it says nothing of it."""
+    if environment.at_fault(error):
+        raise error
+    return Outcome.failure(error)
 
 
 def of_run(run: Run, seconds: float) -> Outcome:
@@ -114,7 +124,7 @@ def _in_lanes(
                 tapes[cell.tape_key] = attempt(ask(cell))
             wanted[place] = _wanted(cell, tapes[cell.tape_key])
         except Exception as error:
-            outcomes[place] = Outcome.failure(error)
+            outcomes[place] = failure(error)
     if wanted:
         first = cells[next(iter(wanted))]
         found = group.play(first.problem, list(wanted.values()), first.dtype, lanes, devices, played, resuming)

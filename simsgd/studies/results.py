@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simsgd.stopping import Seconds, Target, Updates, settled
-from simsgd.studies import dataset, drawing, tables
+from simsgd.studies import dataset, drawing, grid, tables
 from simsgd.studies.grid import Label, Place
-from simsgd.studies.outcomes import FAILED, Outcome
+from simsgd.studies.outcomes import FAILED, Outcome, all_failed
 from simsgd.support import checks, files, frames, sealed, show
 
 if TYPE_CHECKING:
@@ -67,14 +67,24 @@ class Results:
         """Return the outcome of one cell.
 
         Raises:
-            KeyError: if the cell is not there.
+            TypeError, ValueError: for axes or a label that are not there.
+            KeyError: if the cell has not been made.
         """
-        return self.outcomes[tuple(coordinates[name] for name in self.axes)]
+        place = grid.place(self.axes, coordinates)
+        if place not in self.outcomes:
+            raise KeyError(f"the cell {self._named(place)} has not been made: run the study again")
+        return self.outcomes[place]
 
     @property
     def failed(self) -> dict[Place, Outcome]:
         """The cells that raised an error."""
         return {place: outcome for place, outcome in self.outcomes.items() if outcome.status == FAILED}
+
+    @property
+    def done(self) -> str:
+        """How many cells have an outcome, of how many: "2 of 4"."""
+        cells = int(np.prod([len(labels) for labels in self.axes.values()]))
+        return f"{len(self.outcomes):,} of {cells:,}"
 
     def select(self, **labels: Label | Sequence[Label]) -> Results:
         """Return the results of some labels of some axes; an axis keeps its place, with the labels that are named.
@@ -102,6 +112,9 @@ class Results:
     def seconds(self, target: Target | None = None) -> xarray.DataArray:
         """Return simulated seconds to the target along the axes, NaN where it was never reached or the cell is missing.
 
+        Of one method: `results.select(method="async").seconds()`. xarray's `sel` has an argument called method, so that
+        `seconds().sel(method="async")` selects nothing: write `seconds().sel({"method": "async"})`.
+
         Raises:
             ValueError: if there is no target.
         """
@@ -117,7 +130,8 @@ class Results:
     def dataset(self) -> xarray.Dataset:
         """All that was measured, along the study's axes, and along `evaluation` too, padded with NaN to the longest run.
 
-        Along the axes: `status`, `seconds_to_target`, `updates_to_target`, `samples_to_target`, `bytes_to_target` (NaN: never),
+        Along the axes: `status`, `seconds_to_target`, `updates_to_target`, `samples_to_target`, `bytes_to_target` (NaN: never;
+        all four are left out where cells had different targets, `outcome.to_target(target)` tells of one),
         the measures of `Outcome` (`updates` as `total_updates`), `tape_hash`, `parameters_hash`, `lanes`, `wall_seconds`,
         `evaluations` (how many), `error`. Along `evaluation` too: `time`, `updates`, `samples`, `bytes` and each metric. Its
         attributes are JSON: `target`, `configuration`, `axes`, `columns` (which names cells have). No variable holds objects.
@@ -230,9 +244,11 @@ class Results:
             ax: where to draw; a new figure by default.
 
         Raises:
-            ValueError: for an axis, a metric, a kind or quantiles that are not there, or where there is no target.
+            ValueError: for an axis, a metric, a kind or quantiles that are not there, where there is no target, and where no
+                cell is done or all of them failed.
         """
         checks.one_of("kind", kind, ("curves", "arrivals", "bars"))
+        self._check_drawable()
         if kind == "curves":
             return drawing.curves(self, x, y, over, quantiles, among, ax)
         several = [target] if target is None or isinstance(target, Target) else checks.sequence("target", target, "[Target(…)]")
@@ -265,11 +281,10 @@ class Results:
         return self.target is not None and bool(self.outcomes)
 
     def _headline(self) -> str:
-        sizes = " × ".join(_counted(len(labels), name) for name, labels in self.axes.items())
+        sizes = " × ".join(grid.counted(len(labels), name) for name, labels in self.axes.items())
         statuses = collections.Counter(outcome.status for outcome in self.outcomes.values())
         said = "".join(f", {count:,} {status}" for status, count in statuses.most_common())
-        cells = int(np.prod([len(labels) for labels in self.axes.values()]))
-        return f"{sizes or 'one cell'}: {len(self.outcomes):,} of {cells:,} cells{said}"
+        return f"{sizes or 'one cell'}: {self.done} cells{said}"
 
     def _remarks(self) -> list[str]:
         """Return a line for the target, and one for each of the first failures."""
@@ -281,6 +296,15 @@ class Results:
         ]
         more = len(failed) - MOST_FAILURES
         return said + ([f"… and {more:,} more failed: see Results.failed"] if more > 0 else [])
+
+    def _check_drawable(self) -> None:
+        """Raise ValueError if there is nothing to draw."""
+        if not self.outcomes:
+            raise ValueError(f"there is nothing to draw: {self.done} cells are done, run the study first")
+        if all_failed(self.outcomes.values()):
+            (place, first), *_ = self.failed.items()
+            count = "the one run" if len(self.outcomes) == 1 else f"all {len(self.outcomes):,} runs"
+            raise ValueError(f"there is nothing to draw: {count} failed, the first, {self._named(place)}, with {first.error}")
 
     def _named(self, place: Place) -> str:
         return ", ".join(f"{name}={label!r}" for name, label in zip(self.axes, place, strict=True))
@@ -300,8 +324,3 @@ class Results:
 
 MOST_FAILURES = 5
 """A summary shows at most so many errors."""
-
-
-def _counted(count: int, name: str) -> str:
-    words = name.replace("_", " ")
-    return f"{count:,} {words}{'' if count == 1 or words.endswith('s') else 's'}"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from simsgd import executing, measures
-from simsgd.executing import pools
+from simsgd.executing import backends, pools
 from simsgd.executing.pinning import Surroundings
-from simsgd.executing.signs import Signs
 from simsgd.problems import Problem
 from simsgd.recording.attempt import attempt
 from simsgd.replaying import machine
 from simsgd.stopping import Target
 from simsgd.studies.about import common
 from simsgd.studies.cells import Cell
-from simsgd.studies.grid import Grid, Label, Place
+from simsgd.studies.grid import Grid, Label, Place, counted
 from simsgd.studies.grouping import Group, Grouping
 from simsgd.studies.keeping import Memory, Shelf
 from simsgd.studies.outcomes import FAILED, Outcome
@@ -86,6 +87,11 @@ class Study:
         self._grouping = Grouping(self.memory, wanted)
         self._kept = Memory(self._grouping) if folder is None else Shelf(folder, self._grouping, keep_tapes)
 
+    def __repr__(self) -> str:
+        axes = self.grid.axes
+        sizes = " × ".join(counted(len(labels), name) for name, labels in axes.items())
+        return f"Study({sizes}: {self._kept.known(math.prod(map(len, axes.values())))})"
+
     def cell(self, **coordinates: Label) -> Cell:
         """Return the cell at coordinates by name."""
         return self.grid.cell(self.grid.place(coordinates))
@@ -110,17 +116,27 @@ class Study:
             progress: show a progress bar; by default on a terminal and in a notebook only.
 
         Raises:
-            TypeError, ValueError: for cells that make no sense, named in the message.
-            simsgd.executing.ExecutorError: if the executor died or lost groups; what is finished is kept: run again.
+            TypeError, ValueError: for arguments and cells that make no sense, named in the message.
+            simsgd.executing.ExecutorError: if the executor died or lost groups, or the work met what is no fault of its cell,
+                such as too little memory; what is finished is kept, and nothing of this as failed: run again.
             OSError: if the folder cannot be written.
             KeyboardInterrupt, and others: with the `Results` that are there as their attribute `partial`.
         """
+        if executor is not None:
+            backends.check(executor)
+        patience = None if patience is None else checks.positive("patience", patience, "seconds")
+        if self.devices > 1:
+            machine.check_devices(self.devices)
         cells = {place: self.grid.cell(place) for place in self.grid.places}
         self._check_different(cells)
         with handing_back("Results", self.results):
             missing = self._missing(cells, retry_failed)
             if missing:
-                self._make(missing, cells, executor, patience, progress)
+                self._kept.check_writable(self.grid.axes)
+                try:
+                    self._make(missing, cells, executor, patience, progress)
+                finally:
+                    self._kept.finish()
         return self.results()
 
     def results(self) -> Results:
@@ -137,7 +153,7 @@ class Study:
         return Results(self.grid.axes, there, target if isinstance(target, Target) else None, made)
 
     def explain(self, **coordinates: Label) -> Explanation:
-        """Return what a cell is, its key, and why it is or is not done.
+        """Return what a cell is, its key, and why it is or is not done; of a missing one the nearest that is kept.
 
         Example:
             >>> import simsgd as sg
@@ -149,7 +165,8 @@ class Study:
             >>> study.explain(seed=1).state
             'missing'
         """
-        return self._kept.explain(self.cell(**coordinates))
+        place = self.grid.place(coordinates)
+        return dataclasses.replace(self._kept.explain(self.grid.cell(place)), coordinates=self.grid.said(place))
 
     def _check_different(self, cells: Mapping[Place, Cell]) -> None:
         """Raise ValueError if two places hold the same run."""
@@ -178,7 +195,6 @@ class Study:
         progress: bool | None,
     ) -> None:
         """Have the missing cells made."""
-        self._kept.check_writable()
         workers = pools.cores() if executor is None else int(getattr(executor, "_max_workers", 0) or pools.cores())
         groups = {self._kept.name(group, cells): group for group in self._grouping.groups(missing, cells, workers)}
         asked = {cells[place].tape_key: cells[place] for group in groups.values() for place in group.places if group.lanes}
@@ -204,7 +220,7 @@ class Study:
                 on_look=told.look,
                 shared=(Problem,),
                 surroundings=None if inside else Surroundings.here(machine.here),
-                signs=None if self.folder is None else Signs(os.path.join(self.folder, "running")),
+                signs=self._kept.signs(),
                 patience=patience,
             )
 

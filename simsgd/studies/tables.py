@@ -1,6 +1,7 @@
 """The table of a paper: methods in rows, the way to the target over the seeds in columns; text, Markdown or LaTeX.
 
 Laws of this module: a run that never arrived counts as one, in every column; the mean of those alone that arrived is nowhere.
+Runs that failed or diverged are counted in their row, and a row whose runs all failed has no times: nothing was measured.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simsgd.stopping import Seconds, Target
 from simsgd.studies.grid import Label
+from simsgd.studies.outcomes import DIVERGED, FAILED, Outcome, all_failed, bad_ends
 from simsgd.studies.statistics import compare_pair, expected_running_time, restricted_mean
 from simsgd.studies.statistics.arriving import shown
 from simsgd.support import checks, show
@@ -56,9 +58,10 @@ def table(
 
     Of n seeds k arrived. With T the simulated seconds to the target (infinite for a run that never arrived, diverged or
     failed) and H the horizon: the median of T, "–" where it is infinite; the restricted mean, the mean of min(T, H); and the
-    expected running time Σ min(T, H) / k, of restarts until one arrives (Hansen et al., 2021, "COCO"). With a `baseline`, how
-    many times sooner a row arrives, the geometric mean over the seeds; or, where a run never arrived, how many seconds sooner,
-    the mean difference of min(T, H). Both are paired by seed. Intervals are of 95%; see `statistics` for what they are.
+    expected running time Σ min(T, H) / k, of restarts until one arrives (Hansen et al., 2021, "COCO"). Runs that failed or
+    diverged are counted beside k; where all of a row failed, nothing was measured, and its times are "–". With a `baseline`,
+    how many times sooner a row arrives, the geometric mean over the seeds; or, where a run never arrived, how many seconds
+    sooner, the mean difference of min(T, H). Both are paired by seed. Intervals are of 95%; see `statistics` for what they are.
 
     Args:
         results: of a study.
@@ -98,13 +101,17 @@ def cells(
     head = [*(name.replace("_", " ") for name in named), "arrived", "median (s)"]
     head += ["restricted mean (s)", "expected running time (s)"] if last is not None else []
     table = [head]
+    runs = outcomes_by_row(results, over)
     for labels, found in groups.items():
         told = [_label(label) for name, label in zip(rows_of, labels, strict=True) if name in named]
-        table.append([*told, *_measured(found, last)])
+        table.append([*told, *_measured(found, last, runs[labels])])
     if baseline is not None:
+        groups = {
+            labels: np.full_like(found, np.nan) if all_failed(runs[labels]) else found for labels, found in groups.items()
+        }
         _add_comparison(table, groups, results.axes[rows_of[0]], baseline, last)
     fixed = {name: results.axes[name][0] for name in rows_of if name not in named}
-    return [tuple(row) for row in table], _note(wanted, last, fixed)
+    return [tuple(row) for row in table], _note(wanted, last, fixed) + _nothing(results) + remark(results.outcomes.values())
 
 
 type Groups = dict[tuple[Label, ...], np.ndarray]
@@ -123,10 +130,24 @@ def _groups(results: Results, over: str, seconds: np.ndarray) -> Groups:
     return {place: row for place, row in rows if not np.isnan(row).all()}
 
 
-def _measured(found: np.ndarray, last: float | None) -> list[str]:
-    """Return what a row says of its seconds to the target, where `last` is the horizon."""
+def outcomes_by_row(results: Results, over: str) -> dict[tuple[Label, ...], list[Outcome]]:
+    """Return by its labels the outcomes of a row that are there; rows without any are left out."""
+    names, found = [name for name in results.axes if name != over], dict[tuple[Label, ...], list[Outcome]]()
+    for labels in itertools.product(*(results.axes[name] for name in names)):
+        at = dict(zip(names, labels, strict=True))
+        places = [tuple({**at, over: each}[name] for name in results.axes) for each in results.axes.get(over, [0])]
+        if several := [results.outcomes[place] for place in places if place in results.outcomes]:
+            found[labels] = several
+    return found
+
+
+def _measured(found: np.ndarray, last: float | None, runs: Sequence[Outcome]) -> list[str]:
+    """Return what a row says of its runs and their seconds to the target, where `last` is the horizon."""
     times = until(found[~np.isnan(found)], last)
-    said = [f"{np.isfinite(times).sum()} of {len(times)}", number(_median(times))]
+    arrived = f"{np.isfinite(times).sum()} of {len(times)}"
+    said = [", ".join(filter(None, (arrived, bad_ends(runs)))), number(_median(times))]
+    if all_failed(runs):
+        return [said[0], *[NEVER] * (1 if last is None else 3)]
     if last is None:
         return said
     mean, running = restricted_mean(times, last), expected_running_time(times, last)
@@ -201,6 +222,17 @@ def _note(target: Target, last: float | None, fixed: Mapping[str, Label]) -> str
     return f"Simulated seconds until {target}, {target.criterion}. {ends}{held}"
 
 
+def _nothing(results: Results) -> str:
+    return "" if results.outcomes else f" Nothing to show: {results.done} cells are done."
+
+
+def remark(outcomes: Iterable[Outcome]) -> str:
+    """Return what the note of a table says of runs that failed or diverged; nothing where none did."""
+    words, statuses = {FAILED: "failed (raised an error)", DIVERGED: "diverged"}, {outcome.status for outcome in outcomes}
+    said = " or ".join(word for status, word in words.items() if status in statuses)
+    return f" Runs that {said} never arrived." if said else ""
+
+
 def _label(label: Label) -> str:
     return f"{label:g}" if isinstance(label, float) else str(label)
 
@@ -227,8 +259,8 @@ def in_latex(rows: Sequence[Sequence[str]], note: str) -> str:
 
 def _sides(rows: Sequence[Sequence[str]], left: str, right: str) -> list[str]:
     """Return `right` for each column of numbers, and `left` for the others."""
-    columns = zip(*rows[1:], strict=True)
-    return [right if all(re.fullmatch(rf"[-+.\de]+( .*)?|{NEVER}", cell) for cell in column) else left for column in columns]
+    numbers = re.compile(rf"[-+.\de]+( .*)?|{NEVER}")
+    return [right if all(map(numbers.fullmatch, column[1:])) else left for column in zip(*rows, strict=True)]
 
 
 def escaped(text: str) -> str:

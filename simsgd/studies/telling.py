@@ -11,6 +11,7 @@ import numpy as np
 
 from simsgd.stopping import in_words
 from simsgd.studies import tables
+from simsgd.studies.outcomes import DIVERGED, FAILED, Outcome, all_failed, bad_ends
 from simsgd.studies.statistics import PairedComparison as Pair
 from simsgd.studies.statistics import Ranking, expected_running_time, more_seeds_to_separate
 from simsgd.studies.statistics.arriving import shown
@@ -19,6 +20,10 @@ from simsgd.support import show
 
 if TYPE_CHECKING:
     from simsgd.studies.comparison import Comparison, Tuned
+
+
+OF_A_PAPER = 7
+"""So many columns of the table stand in a paper's; the others tell how the runs were planned."""
 
 
 def headline(comparison: Comparison) -> str:
@@ -32,25 +37,47 @@ def headline(comparison: Comparison) -> str:
 def rows(comparison: Comparison, labels: Labels) -> list[tuple[str, ...]]:
     """Return the table of a setting, the head first: methods by rank, each compared with the first by seed."""
     ranking, horizon = comparison.ranked(labels), comparison.settings[labels].horizon
-    first, seconds = ranking.labels[0], comparison.seconds_of(labels)
+    first, seconds, runs = ranking.labels[0], comparison.seconds_of(labels), comparison.runs_of(labels)
     against = f"against {first}"
     table: list[tuple[str, ...]] = [
         ("rank", "method", "step size", "restricted mean", "expected", against, "p", "correlation", "pairing gains")
     ]
+    sizes = {name: comparison.tuned.choices[name, labels].step_size for name in comparison.methods}
+    shown_sizes = {name: "its own" if size is None else f"{size:g}" for name, size in sizes.items()}
     for name, best, worst, time in zip(ranking.labels, ranking.best, ranking.worst, ranking.times, strict=True):
-        size = comparison.tuned.choices[name, labels].step_size
         expected = expected_running_time(seconds[name], horizon).value
         table.append(
             (
                 f"{best}" if best == worst else f"{best} to {worst}",
                 name,
-                "its own" if size is None else f"{size:g}",
-                str(time),
+                shown_sizes[name],
+                ", ".join(filter(None, (str(time), _ends(runs[name])))),
                 f"{shown(expected)} s" if math.isfinite(expected) else tables.NEVER,
                 *(_pair_cells(ranking, name) if name != first else ("", "", "", "")),
             )
         )
-    return table
+    unranked = [name for name in comparison.methods if name not in ranking.labels]
+    return table + [(tables.NEVER, name, shown_sizes[name], _ends(runs[name]), *[""] * 5) for name in unranked]
+
+
+def _ends(runs: Sequence[Outcome]) -> str:
+    """Return how many runs failed or diverged, or that all did; nothing where none did."""
+    statuses = {run.status for run in runs}
+    return f"all {statuses.pop()}" if statuses in ({FAILED}, {DIVERGED}) else bad_ends(runs)
+
+
+def columns(comparison: Comparison) -> list[str]:
+    """Return what the columns of the table are, a line each."""
+    lines = [
+        "restricted mean: the mean of min(T, H), with T the seconds to the target and H the horizon, and its 95% interval.",
+        "expected: seconds until a run arrives, if each that has not arrived by the horizon is started again.",
+    ]
+    if len(comparison.methods) > 1:
+        lines += [
+            "p: of the test, corrected by Holm for the number of pairs; correlation: with the first's times, over the seeds.",
+            "pairing gains: on seeds of their own, methods would need so many times as many seeds.",
+        ]
+    return lines
 
 
 def _pair_cells(ranking: Ranking, name: str) -> tuple[str, str, str, str]:
@@ -98,7 +125,7 @@ def tests(comparison: Comparison, labels: Labels) -> list[str]:
 def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float) -> str:
     """Return how many more seeds separate two methods in four of five studies, if they differ as they seem to."""
     more = more_seeds_to_separate(first, other, horizon) if len(first) > 1 else math.nan
-    return "not known from one seed" if math.isnan(more) else "none" if math.isinf(more) else f"{more:,}"
+    return "not known from one seed" if math.isnan(more) else "no number of seeds" if math.isinf(more) else f"{more:,}"
 
 
 def scores(comparison: Comparison) -> list[str]:
@@ -116,6 +143,7 @@ def note(comparison: Comparison, labels: Labels) -> str:
     return (
         f"Simulated seconds until {_goal(comparison.settings[labels])}.{where} Restricted means with 95% intervals; expected "
         "running time with restarts; differences paired by seed, p-values corrected by Holm."
+        f"{tables.remark(run for runs in comparison.runs_of(labels).values() for run in runs)}"
     )
 
 
@@ -150,23 +178,36 @@ def cautions(comparison: Comparison) -> list[str]:
         if choice.edge:
             lines.append(f"CAUTION: {who}: the best step size, {choice.step_size:g}, is the {choice.edge} tried: try more.")
         if choice.arrived and not any(choice.arrived.values()):
-            lines.append(
-                f"CAUTION: {who}: no step size reached the target on any tuning seed; {choice.step_size:g} ended closest to it."
-            )
+            assert choice.step_size is not None
+            some_ended = math.isfinite(choice.tried[choice.step_size].distance)
+            closest = "ended closest to it" if some_ended else "is no choice: each diverged or failed on some seed"
+            lines.append(f"CAUTION: {who}: no step size reached the target on any tuning seed; {choice.step_size:g} {closest}.")
     if tuned.optimistic:
         lines.append("CAUTION: these figures are optimistic: step sizes were chosen on seeds that are reported.")
-    for kind, results in (("tuning", comparison.tuning), ("reporting", comparison.reporting)):
-        failed = list(results.failed.items())
-        if failed:
-            place, outcome = failed[0]
-            lines.append(f"CAUTION: {_count(len(failed), f'{kind} run')} failed, the first {place}: {outcome.error}")
+    lines += [line for name in comparison.methods if (line := _failures(comparison, name))]
     if (comparison.seconds == 0).any():
         lines.append("CAUTION: the target is reached before the first update: ask for more.")
-    diverged = [place for place, outcome in comparison.reporting.outcomes.items() if outcome.status == "diverged"]
-    if diverged:
-        names = ", ".join(dict.fromkeys(str(place[0]) for place in diverged))
-        lines.append(f"CAUTION: {_count(len(diverged), 'reporting run')} diverged ({names}): they count as never arrived.")
+    for name, labels in tuned.choices:
+        statuses = [run.status for run in comparison.runs_of(labels)[name]]
+        if count := statuses.count(DIVERGED):
+            who = f"{name} on {', '.join(labels)}" if labels else name
+            which = "all" if count == len(statuses) else f"{count} of {len(statuses)}"
+            lines.append(f"CAUTION: {who}: {which} reporting runs diverged: they count as never arrived.")
     return lines
+
+
+def _failures(comparison: Comparison, name: str) -> str:
+    """Return what is said of a method's runs that failed; nothing where none did."""
+    counts, errors, every = [], [], {}
+    for kind, results in (("tuning", comparison.tuning), ("reporting", comparison.reporting)):
+        every[kind] = [outcome for place, outcome in results.outcomes.items() if place[0] == name]
+        failed = [outcome.error for outcome in every[kind] if outcome.status == FAILED]
+        counts += [f"{len(failed)} of {len(every[kind])} {kind} runs"] if failed else []
+        errors += failed
+    if not errors:
+        return ""
+    then = "it is not ranked" if all_failed(every["reporting"]) else "they count as never arrived"
+    return f"CAUTION: {name}: {' and '.join(counts)} failed, the first with {errors[0]}: {then}."
 
 
 def _goal(setting: Setting) -> str:

@@ -13,7 +13,7 @@ from simsgd.stopping import Rule, Seconds, Target
 from simsgd.studies.cells import Cell
 from simsgd.studies.entrants import Entrant
 from simsgd.studies.grid import Label, Place
-from simsgd.studies.outcomes import Outcome
+from simsgd.studies.outcomes import Outcome, all_failed
 from simsgd.studies.results import Results
 from simsgd.studies.study import Study
 
@@ -149,6 +149,25 @@ class Trials:
                 here |= {seed: outcome for seed, outcome in earlier.items() if outcome.status in ENDED and seed not in here}
         if trial.seconds is not None and trial.seconds not in self._rungs[trial[:3]]:
             self._rungs[trial[:3]].append(trial.seconds)
+
+    def check_played(self, trials: Iterable[Trial], seeds: Sequence[int]) -> None:
+        """Raise RuntimeError for a method all of whose runs in a setting failed: that is no method that comes late.
+
+        As such it would look alike at each step size, and so be best at the least, where the grids of all are extended.
+        """
+        contests: dict[tuple[str, Labels], list[Trial]] = {}
+        for trial in trials:
+            contests.setdefault(trial[:2], []).append(trial)
+        for (name, labels), some in contests.items():
+            runs = [outcome for by_seed in self.play(some, seeds) for outcome in by_seed]
+            if all_failed(runs):
+                where = f" on {', '.join(labels)}" if labels else ""
+                size = "" if some[0].step_size is None else f"at step size {some[0].step_size:g} "
+                raise RuntimeError(
+                    f"all {len(runs)} runs of methods[{name!r}]{where} failed, the first, {size}on seed {seeds[0]}, with "
+                    f"{runs[0].error}: correct the method or leave it out; runs that are done stay in the folder, if there is "
+                    "one, and retry_failed=True makes those that failed again"
+                )
 
     def cell(self, trial: Trial, seed: int) -> Cell:
         """Return the cell of a trial on a seed; an error says of which method it is."""

@@ -150,6 +150,7 @@ class Tuner:
                 for name, labels in self.contests
             }
         self._play(first)
+        self._trials.check_played(self.trials, self._seeds)
         for _ in range(extensions):
             if not self._extend():
                 break

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
+from simsgd.support.environment import UnfitProcessError
 
-class ForkedProcessError(RuntimeError):
+
+class ForkedProcessError(UnfitProcessError):
     """JAX cannot compute in a process that was forked after it had started; the message says how to start another kind."""
 
 

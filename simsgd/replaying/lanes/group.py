@@ -10,16 +10,17 @@ import jax.numpy as jnp
 
 from simsgd.method import Method
 from simsgd.problems import Problem, settings
-from simsgd.replaying import demands, parts, selftest
+from simsgd.replaying import demands, machine, parts, selftest
 from simsgd.replaying.drawing import Drawing
-from simsgd.replaying.lanes.player import LaneRun, Lanes, Measured
+from simsgd.replaying.lanes.player import Lanes
 from simsgd.replaying.lanes.program import Settings
 from simsgd.replaying.lanes.resuming import Resuming
+from simsgd.replaying.lanes.seats import LaneRun, Measured
 from simsgd.replaying.lanes.sheets import Moments, Sheet
 from simsgd.replaying.parts import Recipe
 from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import Schedule
-from simsgd.support import forked
+from simsgd.support import environment, forked
 from simsgd.tape import Tape
 
 
@@ -59,6 +60,7 @@ def play(
         resuming: where the state is kept now and then, and taken up.
     """
     forked.check()
+    machine.check_devices(devices)
     selftest.run_once()
     preparing = Preparing(problem, dtype)
     found: list[Any] = [None] * len(wanted)
@@ -67,6 +69,8 @@ def play(
         try:
             key, run = preparing.prepared(each)
         except Exception as error:  # of this run's own arguments: the others go on
+            if environment.at_fault(error):
+                raise
             found[number] = error
         else:
             sharing.setdefault(key, []).append((number, run))

@@ -74,9 +74,10 @@ def restricted_mean(
 
     The usual interval is a t interval of the log of the mean (delta method) where all runs arrived. Where some did not,
     E[min(T, H)] = H − p·(H − E[T | arrived]), and the exact interval of p and the t interval of the mean of those that arrived
-    are joined by squares (MOVER, Zou and Donner 2008). Where none arrived, p ≤ 1 − (1 − level)^(1/n) gives the lower end. The
-    module says what these cover. The guaranteed interval is Anderson's (1969), the area under an exact band around the
-    distribution: it covers at least `level` for every law, and is long.
+    are joined by squares (MOVER, Zou and Donner 2008). Where none arrived, p ≤ 1 − (1 − level)^(1/n) gives the lower end.
+    At 95% it covers 91 to 100% of the laws that were measured, but 75 to 87% where 10% of the runs never arrive, none of those
+    seen is one, and the horizon is at four times the median. The guaranteed interval is Anderson's (1969), the area under an
+    exact band around the distribution: it covers at least `level` for every law, and is long.
 
     Args:
         seconds: simulated seconds to the target by seed, NaN or infinity where it was never reached; shape (seeds,).
@@ -102,8 +103,8 @@ def expected_running_time(seconds: object, horizon: float, level: float = 0.95) 
     """Return Σ min(T, H) / successes: the expected seconds to the target when a failed run is started again.
 
     It equals E[T | arrived] + H·(1 − p)/p, and is infinite when nothing arrived. Its interval joins those of the two terms as
-    that of the restricted mean does, and always allows for failures that were not seen, so it is long; it covers 96 to 100% for
-    all laws of the module's text.
+    that of the restricted mean does, and always allows for failures that were not seen, so it is long; at 95% it covers
+    96 to 100% for lognormal times of log-sd 0.3 and 1 of which 30 to 95% arrive, and for runs that arrive early or never.
     Source: Hansen et al. (2021), "COCO: a platform for comparing continuous optimizers in a black-box setting".
 
     Args:

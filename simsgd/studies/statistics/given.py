@@ -131,8 +131,8 @@ def rows(seconds: Any, labels: Any = None) -> tuple[tuple[str, ...], np.ndarray]
         if len(set(lengths.values())) > 1:
             raise ValueError(f"seconds must have as many entries for each method, got {lengths}")
         labels, seconds = list(seconds), [np.asarray(row) for row in seconds.values()]
-    elif hasattr(seconds, "dims") and np.ndim(seconds) == 2:  # an array of xarray, such as a study's results
-        seconds = seconds.transpose(..., "seed") if "seed" in seconds.dims else seconds
+    elif hasattr(seconds, "dims") and np.ndim(seconds) >= 2:  # an array of xarray, such as a study's results
+        seconds = _two_dimensional(seconds)
         labels = seconds[seconds.dims[0]].values.tolist() if labels is None else labels
     found = times("seconds", seconds, 2)
     names = [f"method {row}" for row in range(len(found))] if labels is None else checks.sequence("labels", labels, '["sync"]')
@@ -141,3 +141,22 @@ def rows(seconds: Any, labels: Any = None) -> tuple[tuple[str, ...], np.ndarray]
     if len(found) < 2:
         raise ValueError(f"seconds must have at least two methods to compare, got {len(found)}")
     return tuple(map(str, names)), found
+
+
+def _two_dimensional(seconds: Any) -> Any:
+    """Return an array of xarray without further axes of one label, seeds last.
+
+    Raises:
+        ValueError: if more than two axes are left.
+    """
+    others = [name for name in seconds.dims if name != "seed"]
+    single = [name for name in others if seconds.sizes[name] == 1]
+    found = seconds.squeeze(single[-(seconds.ndim - 2) :] if seconds.ndim > 2 else [])
+    if found.ndim > 2:
+        kept = [name for name in others if name in found.dims]
+        name = kept[1 if "seed" in found.dims else 2]
+        raise ValueError(
+            f"seconds must have 2 dimensions, such as methods and seeds, got {dict(found.sizes)}: choose one label of {name}, "
+            f"as in results.select({name}={found[name].values.tolist()[0]!r}).seconds()"
+        )
+    return found.transpose(..., "seed") if "seed" in found.dims else found

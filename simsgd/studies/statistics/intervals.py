@@ -39,7 +39,9 @@ def t_interval(values: object, level: float = 0.95) -> tuple[float, float]:
 
 
 def percentile_bootstrap(values: object, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a mean (Efron 1979), which is too short for few values: see the module.
+    """Return the percentile bootstrap interval of a mean (Efron 1979), to be compared with: it is too short for few values.
+
+    Of normal values it covers 75 / 83 / 90 / 93% at n = 3 / 5 / 10 / 20 where 95% are promised; `t_interval` covers 95%.
 
     Args:
         values: numbers, shape (n,).

@@ -71,7 +71,9 @@ class PairedComparison:
         ends = "" if math.isnan(self.low) else f" ({shown(self.low)} to {shown(self.high)})"
         said = [f"{size}{ends}, {self._p()}", f"{self.test}: {self.why}"]
         if not math.isnan(self.correlation):
-            said.append(f"correlation {self.correlation:.2f}: pairing is worth {shown(self.pairing_gain)} times as many seeds")
+            worth = f"pairing is worth {shown(self.pairing_gain)} times as many seeds"
+            helped = worth if self.pairing_gain > 1 else "pairing did not help here"
+            said.append(f"correlation {self.correlation:.2f}: {helped}")
         said.append("{} and {} of {} arrived".format(*self.arrived, self.seeds))
         return "; ".join(said)
 

@@ -23,13 +23,14 @@ TEXT = f"""{MARK}
 
 It holds what finished runs measured, so that a study which is asked for them again need not make them again.
 
-{CONTENTS}  what there is, in plain text; written anew after each group of runs
+{CONTENTS}  what there is, in plain text; written anew after each group of runs, and when a study ends
 {CELLS}/  one file for each group of finished runs: netCDF, which xarray, h5py and others open; the variable "text" holds
         JSON that describes each run, with the places of its numbers in "evaluations" and "measures"
 {TAPES}/  recorded tapes, so that further runs on them need not be recorded; simsgd.Tape.load reads them; may be deleted
-{RUNNING}/  where long runs go on after an interruption; may be deleted, then they begin again
+{RUNNING}/  where long runs go on after an interruption (.ckpt); may be deleted, then they begin again. Files that end in .alive
+        are touched by those who work, so that one that hangs is noticed; they go when a study ends, or an hour later
 
-simsgd deletes nothing here but what stands in {RUNNING}/ and is done. A run is found by all that its numbers depend on, code,
+simsgd deletes nothing here but what stands in {RUNNING}/ and is over. A run is found by all that its numbers depend on, code,
 data and versions included, so a run made with other versions stays and is not used; study.explain(...) says what differs. Files
 may be copied between such folders. Files that turn out to be damaged get names that end in "{DAMAGED}", and their runs are made
 again. Any file may be deleted while no study runs: its runs are made again.

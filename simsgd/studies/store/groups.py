@@ -139,7 +139,8 @@ def load(path: pathlib.Path) -> Group:
 
 def digest(outcome: Outcome) -> str:
     """Return the SHA-256 (hexadecimal) of all that is compared of an outcome: equal outcomes have equal digests."""
-    found = hashlib.sha256(canonical({**_fields(outcome), "seconds": 0}).encode())
+    compared = {name: each for name, each in _fields(outcome).items() if name != "trace"}
+    found = hashlib.sha256(canonical({**compared, "seconds": 0}).encode())
     for field in NUMBERS:
         for name, column in sorted(_float64(getattr(outcome, field)).items()):
             found.update(canonical([field, name, len(column)]).encode() + column.astype("<f8").tobytes())
@@ -153,8 +154,9 @@ def _name(cells: list[dict[str, Any]]) -> str:
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:
-    """Return what an outcome says in texts and single numbers, as plain JSON."""
-    return {name: keys.written(getattr(outcome, name)) for name in sorted(FIELDS)}
+    """Return what an outcome says in texts and single numbers, as plain JSON; the trace of those that have one."""
+    names = FIELDS if outcome.trace else FIELDS - {"trace"}
+    return {name: keys.written(getattr(outcome, name)) for name in sorted(names)}
 
 
 def _float64(numbers: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import heapq
 import pathlib
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from simsgd.studies.outcomes import FAILED
-from simsgd.studies.store import folders, groups
+from simsgd.studies.store import folders, groups, saying
 from simsgd.studies.store.groups import Group
 from simsgd.support import show
 from simsgd.support.files import FileFormatError, OtherFormatError
@@ -36,6 +37,24 @@ class Kept:
     error: str
 
 
+class _Row:
+    """Cells that share a row of the text: how many there are of each status, and over what they are spread."""
+
+    def __init__(self) -> None:
+        self.statuses: collections.Counter[str] = collections.Counter()
+        self.over: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in saying.OVER}
+
+    def add(self, kept: Kept, count: int) -> None:
+        """Count a cell in, or out."""
+        self.statuses[kept.status] += count
+        for name, values in self.over.items():
+            values[str(dict(kept.about).get(name, ""))] += count
+
+    def spread(self, name: str) -> str:
+        """Return in short which values there are."""
+        return saying.spread([value for value, count in self.over[name].items() if count])
+
+
 class Index:
     """The cells in the files of a folder.
 
@@ -58,12 +77,12 @@ class Index:
         self.files: set[str] = set()
         self.kept: dict[str, Kept] = {}
         self.kin: dict[str, set[str]] = collections.defaultdict(set)
-        self._counts: collections.Counter[tuple[Any, str]] = collections.Counter()
+        self._rows: dict[tuple[str, ...], _Row] = collections.defaultdict(_Row)
 
     @property
     def failed(self) -> list[Kept]:
         """The cells that failed, in the order of their keys."""
-        if not any(count for (_, status), count in self._counts.items() if status == FAILED):
+        if not any(row.statuses[FAILED] for row in self._rows.values()):
             return []
         return sorted((kept for kept in self.kept.values() if kept.status == FAILED), key=lambda kept: kept.key)
 
@@ -123,26 +142,52 @@ class Index:
 
     def _put(self, kept: Kept, old: Kept | None) -> None:
         if old is not None:
-            self._counts[old.about, old.status] -= 1
+            self._rows[_row(old)].add(old, -1)
         self.kept[kept.key] = kept
         self.kin[kept.kin].add(kept.key)
-        self._counts[kept.about, kept.status] += 1
+        self._rows[_row(kept)].add(kept, 1)
+
+    def near(self, about: dict[str, Any], count: int) -> list[Kept]:
+        """Return so many cells, those that are called most alike first: few parts are others, and the seed is near."""
+        wanted = set(about.items())
+
+        def far(kept: Kept) -> tuple[int, float, str]:
+            said = dict(kept.about)
+            seeds = said.get("seed"), about.get("seed")
+            apart = abs(seeds[0] - seeds[1]) if isinstance(seeds[0], int) and isinstance(seeds[1], int) else 0
+            return len(wanted - set(kept.about)), apart, kept.key
+
+        return heapq.nsmallest(count, self.kept.values(), key=far)
 
     def text(self) -> list[str]:
         """Return in lines of plain text what there is."""
-        statuses = collections.Counter[str]()
-        rows: dict[Any, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-        for (about, status), count in self._counts.items():
-            statuses[status] += count
-            rows[about][status] += count
+        rows = {named: row for named, row in self._rows.items() if any(row.statuses.values())}
+        statuses = sum((row.statuses for row in rows.values()), collections.Counter[str]())
         several = f": {_several(statuses)}" if statuses else ""
-        lines = [f"{len(self.kept):,} cells in {len(self.files):,} files{several}"]
+        lines = [f"{counted(len(self.kept), 'cell')} in {counted(len(self.files), 'file')}{several}"]
         if rows:
-            head = ("problem", "protocol", "optimizer", "workers", "lanes", "cells")
-            each = [(*(str(value) for _, value in about), _several(rows[about])) for about in sorted(rows, key=str)]
-            lines += ["", show.in_text([head, *each])]
-        lines += [f"\nfailed: {kept.key[:16]} {kept.error} ({kept.file})" for kept in self.failed[:SHOWN]]
-        return [*lines, f"\n{self._damaged:,} damaged files, set aside"] if self._damaged else lines
+            head = (*saying.ROW, "step sizes", "seeds", "cells")
+            each = [
+                (*named, *(row.spread(name) for name in saying.OVER), _several(row.statuses))
+                for named, row in sorted(rows.items())
+            ]
+            columns = [column for column in zip(head, *each, strict=True) if any(column[1:])]
+            lines += ["", show.in_text(list(zip(*columns, strict=True)))]
+        failed = self.failed
+        for kept in failed[:SHOWN]:
+            lines += [f"\nfailed: {kept.key[:16]} {kept.error} ({kept.file})", f"        {saying.line(dict(kept.about))}"]
+        lines += [f"\n… and {len(failed) - SHOWN:,} more that failed"] if len(failed) > SHOWN else []
+        return [*lines, f"\n{counted(self._damaged, 'damaged file')}, set aside"] if self._damaged else lines
+
+
+def counted(count: int, what: str, several: str = "") -> str:
+    """Return a number of things, such as "1 tape" or "1,200 tapes"."""
+    return f"{count:,} {what if count == 1 else several or what + 's'}"
+
+
+def _row(kept: Kept) -> tuple[str, ...]:
+    said = dict(kept.about)
+    return tuple(str(said.get(name, "")) for name in saying.ROW)
 
 
 def _several(counts: collections.Counter[str]) -> str:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +26,13 @@ from typing import Any
 from simsgd.provenance import Identity, canonical
 from simsgd.provenance.bits import BITS
 from simsgd.provenance.identity import ABSENT, unknowns
+from simsgd.studies.store import saying
+from simsgd.studies.store.saying import DIGEST
 
 SCHEMA = 1
 """Which way of writing descriptions this is: keys of two schemas are never equal."""
 SHORT = 16
 """Digits of a group's name that stand in the name of its file."""
-DIGEST = re.compile(r"[0-9a-f]{64}")
-"""What hashes of code, programs and data look like."""
 ENVIRONMENTS = ("environment", "bits", "lanes")
 """Parts of a description, at any depth, that say where and with what a cell is computed, not what it is."""
 
@@ -64,16 +63,8 @@ class Described:
 
     @property
     def about(self) -> dict[str, str | int]:
-        """What people call the cell by: its problem, protocol, optimizer, workers and lanes, as far as they are said."""
-        cell = self.description["cell"]
-        recording = _at(cell, "tape", "recording") or {}
-        return {
-            "problem": str(_at(cell, "problem", "name") or "?"),
-            "protocol": str(_at(recording, "protocol", "class") or "?").rpartition(".")[2],
-            "optimizer": str(_at(cell, "optimizer", "name") or "?").partition("(")[0],
-            "workers": _at(recording, "cluster", "workers") or 0,
-            "lanes": self.description["lanes"],
-        }
+        """What people call the cell by: its problem, protocol, step size, seed and so on, as far as they are said."""
+        return saying.about(self.description)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Described) and self.key == other.key
@@ -193,12 +184,6 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(each, f"{place}[{i}]")
     else:
         yield place, value
-
-
-def _at(value: Any, *names: str) -> Any:
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _digest(description: Any) -> str:
