@@ -4,7 +4,7 @@ The workers differ in speed, for good: the slowest takes `--slowest` times as lo
 between. They learn the digits by an MLP. Each method gets its own step size: all try equally many, on seeds that are not
 reported (`--tuning-seeds`); where the best of one lies at the edge, the grids of all are extended; then two step sizes more are
 tried beside each best. What is reported comes from other seeds, the same for all methods: on one seed all see the same job
-times and the same batches. So methods are compared in pairs, and the table says what the pairing was worth.
+times and the same batches. So methods are compared in pairs, and the summary says what the pairing was worth.
 
 No number forgets the runs that never arrived: "3 of 10 arrived" is said, the restricted mean counts them as long as they ran,
 the expected running time starts them again, and the curves of shares (ECDF) never reach 1. Methods that the seeds do not tell

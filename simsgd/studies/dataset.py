@@ -60,6 +60,8 @@ def dataset(
     known = list(dict.fromkeys(_names_in(outcome) for outcome in there if outcome is not None))
     shape, of_cells, found = tuple(map(len, axes.values())), _of_cells(there, known, target), {}
     for (kind, name), variable in _variables(axes, known).items():
+        if kind == "cell" and name not in of_cells:  # what is not said
+            continue
         along = (*axes, _evaluation_dimension(axes)) if kind == EVALUATION else tuple(axes)
         values = of_cells[name] if kind == "cell" else (_evaluations if kind == EVALUATION else _measure)(name, there)
         said = {"long_name": TEXTS[name]} if name in TEXTS else {"units": UNITS[name]} if name in UNITS else {}
