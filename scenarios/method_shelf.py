@@ -10,12 +10,12 @@ by Dirichlet draws makes shares of different sizes; then even synchronous SGD go
 anew on each seed. With another number of workers than digits shares are a little, or much, unequal.
 
 Only the step size is tuned, for each method and kind of data, on seeds of its own (`--tuning-seeds`) that are not reported:
-six step sizes a factor of 4 apart, one or two more for all where the best of one is at an edge, then the two beside each best,
-so a factor of 2 apart in the end. All other settings stand in `shelf.py`. The target is a loss above the least possible, kept
-for some seconds. A method's time is the median over the seeds, and infinite on a seed on which it does not arrive; those that
-do not arrive on most seeds are ranked last, by how many did and by their loss at the end. At the settings given, two methods
-are told apart no better than their seeds agree, than models are evaluated (`--evaluate-every`), and than step sizes lie apart.
-The default run takes some minutes, much of it for compiling; `--folder` keeps what is finished.
+five step sizes a factor of 4 apart, more while the best is at the edge, then the two beside the best, so a factor of 2 apart
+in the end. All other settings stand in `shelf.py`. The target is a loss above the least possible, kept for some seconds. A
+method's time is the median over the seeds, and infinite on a seed on which it does not arrive; those that do not arrive on
+most seeds are ranked last, by how many did and by their loss at the end. At the settings given, two methods are told apart no
+better than their seeds agree, than models are evaluated (`--evaluate-every`), and than step sizes lie apart. The default run
+takes six minutes on two cores, much of it for compiling.
 
     python scenarios/method_shelf.py
     python scenarios/method_shelf.py --quick
@@ -29,22 +29,24 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import common
 import numpy as np
 import xarray
+from measuring import sweep
 from pictures.method_shelf import draw
 from ranking import findings, ranked, ranks
-from shelf import NAMES, Unequal, digits, least_loss
+from shelf import NAMES, Unequal, digits, least_loss, tuned
 
 import simsgd as sg
 
 ALIKE = "Homogeneous data: the workers' samples are alike"
 DIFFER = "Heterogeneous data: each worker has digits of its own"
 KINDS = ALIKE, DIFFER
-COARSE = [2.0**power for power in (-8, -6, -4, -2, 0, 2)]
+COARSE = [2.0**power for power in (-8, -6, -4, -2, 0)]
+TUNING = 1000
+"""The first seed of tuning is so far from the first that is reported."""
 QUICK = {"seeds": 2, "tuning_seeds": 1, "evaluate_every": 1.0}
 FEW = ("minibatch", "rennala", "asynchronous", "k_batch_async", "ringmaster", "rescaled", "all_client_engagement", "dana_slim")
 
@@ -71,8 +73,6 @@ class Flags(Unequal):
     """how far apart to evaluate the loss (simulated seconds): the resolution of the time to the target"""
     penalty: common.Positive = 0.01
     """of squared parameters, in the loss"""
-    folder: Path | None = None
-    """folder that keeps finished runs, so that what was interrupted, or is asked for again, is not made again"""
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -101,7 +101,7 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     if flags.quick:
         few = FEW if flags.methods == NAMES else flags.methods
         flags = dataclasses.replace(flags, methods=few, **QUICK).checked()
-    measured, found = measure(flags)
+    measured = measure(flags)
     goal = f"Target: the loss {flags.above:g} above the least possible, kept for {flags.kept:g} s; {flags.seeds} seeds."
     doubts = (
         f"The loss is evaluated every {flags.evaluate_every:g} s; step sizes are a factor of 2 apart; all other settings are "
@@ -111,7 +111,6 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     saved.text(
         *(f"{kind}. {goal}\n{ranked(measured.sel(data=kind))}" for kind in KINDS),
         f"{findings(measured)}\n{doubts}",
-        *(["\n".join(found.cautions)] if found.cautions else []),
     )
     saved.numbers(measured, "method_shelf.nc")
     title = (
@@ -121,43 +120,42 @@ def method_shelf(flags: Flags, saved: common.Saved) -> None:
     saved.figure(draw(measured, flags.above, title), "method_shelf.png")
 
 
-def measure(flags: Flags) -> tuple[xarray.Dataset, sg.studies.Comparison]:
-    """Return for each method and kind of data its step size, its times to the target, its loss over time, and its rank.
-
-    And the comparison that these are of.
-    """
-    problems = {kind: functools.partial(flags.problem, kind) for kind in KINDS}
-    seeds = range(flags.seed, flags.seed + flags.seeds)
-    chosen_by = range(flags.seed + common.TUNING, flags.seed + common.TUNING + flags.tuning_seeds)
-    options = {"until": flags.target, "evaluate_every": sg.Seconds(flags.evaluate_every), "step_sizes": COARSE}
-    options |= {"seeds": seeds, "tuning_seeds": chosen_by, "extensions": 1, "refinements": 1, "folder": flags.folder}
-    found = sg.compare(flags.made(), problems, flags.cluster, **options)
-    loss = losses(flags, found, seeds)
-    measured = xarray.Dataset(
-        {
-            "seconds": found.seconds.fillna(math.inf).rename(problem="data"),
-            "step_size": found.dataset.step_size.rename(problem="data"),
-            "loss": loss,
-            "final": loss.isel(second=slice(-loss.sizes["second"] // 10, None)).mean("second"),
-        }
-    ).transpose("data", "method", "seed", "second")
-    family = [entry.preset.__module__.rsplit(".", 1)[-1] for entry in flags.entries.values()]
-    return measured.assign(family=("method", family), rank=ranks(measured)), found
-
-
-def losses(flags: Flags, found: sg.studies.Comparison, seeds: Sequence[int]) -> xarray.DataArray:
-    """Return the loss above the least possible of runs at the best step sizes, up to the end; infinite once diverged."""
-    made, end = flags.made(), {"until": sg.Seconds(flags.seconds), "evaluate_every": sg.Seconds(flags.evaluate_every)}
-
-    def run(data: str, method: str, seed: int) -> sg.Cell:
-        whole = made[method](found.step_sizes[method, data])
-        return sg.Cell(whole, flags.problem(data, seed), flags.cluster, seed=seed, **end)
-
-    axes = {"data": KINDS, "method": list(found.methods), "seed": list(seeds)}
-    runs = sg.Study(run, axes, folder=flags.folder).run().dataset
+def measure(flags: Flags) -> xarray.Dataset:
+    """Return for each method and kind of data its step size, its times to the target, its loss over time, and its rank."""
     moments = np.arange(0, flags.seconds + 1e-9, flags.evaluate_every)
-    loss = runs.loss.isel(evaluation=slice(len(moments))).rename(evaluation="second").assign_coords(second=moments)
-    return loss.fillna(math.inf) - least_loss(flags.penalty)
+    seeds = list(range(flags.seed, flags.seed + flags.seeds))
+    along = {"data": KINDS, "method": list(flags.entries)}
+    measured = sweep(along, functools.partial(learn, flags, seeds), "methods", seed=seeds, second=moments)
+    family = [entry.preset.__module__.rsplit(".", 1)[-1] for entry in flags.entries.values()]
+    return measured.assign(family=("method", family), rank=ranks(measured))
+
+
+def learn(flags: Flags, seeds: list[int], kind: str, title: str) -> dict[str, Any]:
+    """Return (for `sweep`) what a method does on one kind of data at the step size that was best on the seeds of tuning."""
+    make, target, end = flags.made()[title], flags.target, sg.Seconds(flags.seconds)
+    options = {"evaluate_every": sg.Seconds(flags.evaluate_every), "progress": False}
+
+    def try_sizes(sizes: list[float]) -> dict[float, tuple[float, float]]:
+        found = []
+        for seed in range(flags.seed + TUNING, flags.seed + TUNING + flags.tuning_seeds):
+            where = flags.problem(kind, seed), flags.cluster
+            tuning = sg.studies.tune(make, *where, sizes, until=target, seed=seed, **options)
+            found.append([(run.to_target().seconds, run.final("loss")) for run in tuning.runs])
+        middle = np.median(np.nan_to_num(found, nan=math.inf), axis=0)
+        return dict(zip(sorted(sizes), map(tuple, middle.tolist()), strict=True))
+
+    size = tuned(try_sizes, COARSE)
+    runs = [sg.simulate(make(size), flags.problem(kind, seed), flags.cluster, None, end, seed, **options) for seed in seeds]
+    loss = np.full((len(seeds), round(flags.seconds / flags.evaluate_every) + 1), math.inf)
+    for row, run in zip(loss, runs, strict=True):
+        known = run.dataset.loss.values[: len(row)]
+        row[: len(known)] = np.nan_to_num(known, nan=math.inf) - least_loss(flags.penalty)
+    return {
+        "step_size": size,
+        "seconds": (("seed",), np.nan_to_num([run.to_target(target).seconds for run in runs], nan=math.inf)),
+        "loss": (("seed", "second"), loss),
+        "final": (("seed",), loss[:, -len(loss[0]) // 10 :].mean(axis=1)),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -125,3 +125,19 @@ def least_loss(penalty: float) -> float:
     both = jax.jit(jax.value_and_grad(lambda w: problem.loss(shaped(w), problem.data)))
     found = minimize(lambda w: tuple(np.asarray(each, float) for each in both(w)), start, jac=True, method="L-BFGS-B")
     return float(found.fun)
+
+
+def tuned(try_sizes: Callable[[list[float]], dict[float, tuple[float, float]]], coarse: list[float]) -> float:
+    """Return the best step size of a geometric grid that is widened while the best lies at its edge, then made finer there.
+
+    Args:
+        try_sizes: returns for each step size what is to be least: seconds to the target, then the loss at the end.
+        coarse: step sizes, each so many times the one before.
+    """
+    factor, tried = coarse[1] / coarse[0], try_sizes(coarse)
+    best = min(tried, key=tried.__getitem__)
+    while best in (min(tried), max(tried)) and math.isfinite(sum(tried[best][1:])):
+        tried |= try_sizes([best / factor if best == min(tried) else best * factor])
+        best = min(tried, key=tried.__getitem__)
+    tried |= try_sizes([best / math.sqrt(factor), best * math.sqrt(factor)])
+    return min(tried, key=tried.__getitem__)

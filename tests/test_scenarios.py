@@ -110,7 +110,6 @@ FLAGS = {
         "--latency",
         "--seeds",
         "--tuning-seeds",
-        "--folder",
         "--seconds",
         "--above",
         "--kept",
@@ -410,6 +409,20 @@ def test_a_folder_keeps_what_is_finished(tmp_path):
         kept.append(({path.name: path.stat().st_mtime_ns for path in files}, (tmp_path / "out" / "table.txt").read_text()))
     assert kept[0][0]
     assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("optimum", [2.0**-10, 2.0**-3, 2.0**4])
+def test_a_step_size_is_looked_for_beyond_the_edge_and_then_more_finely(optimum):
+    tried = []
+
+    def try_sizes(sizes):
+        tried.extend(sizes)
+        return {size: (np.inf, abs(np.log2(size / optimum))) for size in sizes}
+
+    assert shelf.tuned(try_sizes, [2.0**-4, 2.0**-2, 1.0]) == optimum
+    assert len(tried) == len(set(tried))
+    diverging = shelf.tuned(lambda sizes: {size: (np.inf, np.inf) for size in sizes}, [0.25, 1.0])
+    assert diverging in (0.25, 1.0)
 
 
 def test_the_shelf_is_ranked_by_time_then_arrivals_then_loss():
