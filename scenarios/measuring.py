@@ -40,24 +40,22 @@ def sweep(along: Mapping[str, Sequence], measure: Callable[..., Mapping[str, Any
 def reported(found: sg.studies.Comparison, batch_size: int) -> xarray.Dataset:
     """Return what a comparison reports along its settings, protocol and seed, for tables and pictures.
 
-    Namely "best_seconds" and "best_gradients" to the target, infinite where it was never reached; the chosen "step_size" and
-    the "largest" by which some tuning seed arrived; the "horizon", seconds.
+    Namely "best_seconds" to the target, infinite where it was never reached, and "best_gradients" where settings share a target;
+    the chosen "step_size" and the "largest" by which some tuning seed arrived; the "horizon", seconds.
     """
     data, choices = found.dataset, found.tuned.choices.values()
     largest = [max((size for size, count in choice.arrived.items() if count), default=math.nan) for choice in choices]
-    return (
-        xarray.Dataset(
-            {
-                "best_seconds": data.seconds_to_target.fillna(math.inf),
-                "best_gradients": data.samples_to_target.fillna(math.inf) / batch_size,
-                "step_size": data.step_size,
-                "largest": (data.step_size.dims, np.reshape(largest, data.step_size.shape)),
-                "horizon": data.horizon,
-            }
-        )
-        .rename(method="protocol")
-        .transpose(*found.dims, "protocol", "seed")
+    told = xarray.Dataset(
+        {
+            "best_seconds": data.seconds_to_target.fillna(math.inf),
+            "step_size": data.step_size,
+            "largest": (data.step_size.dims, np.reshape(largest, data.step_size.shape)),
+            "horizon": data.horizon,
+        }
     )
+    if "samples_to_target" in data:
+        told["best_gradients"] = data.samples_to_target.fillna(math.inf) / batch_size
+    return told.rename(method="protocol").transpose(*found.dims, "protocol", "seed")
 
 
 def ratio(costs: xarray.DataArray, over: xarray.DataArray) -> xarray.DataArray:
