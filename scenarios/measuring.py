@@ -40,7 +40,7 @@ def sweep(along: Mapping[str, Sequence], measure: Callable[..., Mapping[str, Any
 def reported(found: sg.studies.Comparison, batch_size: int) -> xarray.Dataset:
     """Return what a comparison reports along its settings, protocol and seed, for tables and pictures.
 
-    Namely "best_seconds" to the target, infinite where it was never reached, and "best_gradients" where settings share a target;
+    Namely "best_seconds", infinite where the target was never reached, and "best_gradients" where settings share a target;
     the chosen "step_size" and the "largest" by which some tuning seed arrived; the "horizon", seconds.
     """
     data, choices = found.dataset, found.tuned.choices.values()
