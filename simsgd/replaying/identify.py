@@ -139,7 +139,10 @@ def _transformation(
         warnings.simplefilter("ignore")  # the player has warned already
         recipe, numbers = optimizers.split(part)
         forms = _form(_parameters(problem, dtype)), _form(message_state)
-        programs, state = _programs(place, recipe, tuple(numbers), *forms, dtype, workers, canonical(machine.settings()))
+        write = (
+            _programs if isinstance(part, Tunable) else _programs.__wrapped__
+        )  # a ready-made one is its own recipe, and goes
+        programs, state = write(place, recipe, tuple(numbers), *forms, dtype, workers, canonical(machine.settings()))
     if "unknown" in programs:
         return programs, None
     kind = "tunable" if isinstance(part, Tunable) else "ready-made"
