@@ -74,7 +74,7 @@ def _folder(config: pytest.Config, temporary: pytest.TempPathFactory) -> pathlib
     """Return the folder that runs are shared in: the cache asked for, or, between xdist's processes, a temporary one."""
     given = config.getoption("simsgd_cache")
     if given is None:
-        if "PYTEST_XDIST_WORKER" not in os.environ:
+        if not hasattr(config, "workerinput"):  # no process of xdist: the environment may be that of a session around this one
             return None
         folder = temporary.getbasetemp().parent / "simsgd"
     elif given == DEFAULT:

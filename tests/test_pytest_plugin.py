@@ -49,7 +49,8 @@ def session(folder, tests, *options, head=HEAD):
     (folder / "pytest.ini").touch()
     plugins = ("-p", "simsgd.pytest_plugin", "-p", "xdist", "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", *plugins, "-W", "error", *options]
-    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    alone["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     done = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -238,14 +239,13 @@ def test_a_sweep_of_a_hundred_cases_compiles_for_the_first_alone_and_failures_sh
     ],
 )
 def test_where_runs_are_shared(tmp_path, monkeypatch, given, worker, wanted):
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    if worker:
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw7")  # of a session around this one: it says nothing
     (tmp_path / "base" / "gw0").mkdir(parents=True)
     config = types.SimpleNamespace(
         getoption={"simsgd_cache": given}.get,
         invocation_params=types.SimpleNamespace(dir=tmp_path),
         cache=types.SimpleNamespace(mkdir=lambda name: tmp_path / "cache" / name),
+        **({"workerinput": {"workerid": worker}} if worker else {}),
     )
     found = pytest_plugin._folder(config, types.SimpleNamespace(getbasetemp=lambda: tmp_path / "base" / "gw0"))
     assert found == (wanted and tmp_path / wanted)
