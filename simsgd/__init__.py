@@ -15,6 +15,7 @@ _HOME = {
     "BoundError": "support.bounds",
     "Cell": "studies",
     "Cluster": "cluster",
+    "Compression": "compression",
     "FileFormatError": "support.files",
     "ForkedProcessError": "support.forked",
     "Gradients": "stopping",
@@ -43,7 +44,10 @@ _HOME = {
     "simulate": "simulation",
     "writing": "support.files",
 }
-_MODULES = ("faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "studies", "testing", "times")
+_MODULES = (
+    *("compressions", "faults", "methods", "networks", "optimizers", "plots", "problems", "protocols", "studies", "testing"),
+    *("times", "works"),
+)
 
 __version__ = "0.6.0"
 __all__ = [*_HOME, *_MODULES]

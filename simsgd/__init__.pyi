@@ -1,5 +1,6 @@
 """The types of what `import simsgd` offers, for editors and type checkers; at run time names are loaded when first used."""
 
+from simsgd import compressions as compressions
 from simsgd import faults as faults
 from simsgd import methods as methods
 from simsgd import networks as networks
@@ -10,7 +11,9 @@ from simsgd import protocols as protocols
 from simsgd import studies as studies
 from simsgd import testing as testing
 from simsgd import times as times
+from simsgd import works as works
 from simsgd.cluster import Cluster as Cluster
+from simsgd.compression import Compression as Compression
 from simsgd.identifying import identity as identity
 from simsgd.method import Method as Method
 from simsgd.problems import Problem as Problem

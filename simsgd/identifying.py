@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from simsgd import compatible, provenance
 from simsgd.cluster.cluster import Cluster
-from simsgd.method import Method, protocol_of, work_of
+from simsgd.costs import Costs
+from simsgd.method import Method, protocol_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
@@ -59,6 +60,6 @@ def identity(
     schedule = planned(until, evaluate_every, problem.metric_names, problem.batch_size)
     seed, width = checks.whole("seed", seed, 0), None if width is None else checks.whole("width", width, 1)
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
-    size = checks.not_negative("message_bytes", size, "bytes")
-    tape = provenance.recording(protocol_of(protocol), cluster, size, seed, work_of(protocol))
+    costs = Costs.of(protocol, size, problem.message_shapes)
+    tape = provenance.recording(protocol_of(protocol), cluster, costs, seed)
     return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule, cluster.workers)

@@ -15,9 +15,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from simsgd import work as works
+from simsgd.compression import Compression
+from simsgd.compression import check as check_compression
 from simsgd.protocols import Protocol
 from simsgd.protocols import check as check_protocol
 from simsgd.support import checks
+from simsgd.times.law import Law
 from simsgd.work import ONE_GRADIENT, Work
 
 if TYPE_CHECKING:
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 
     from simsgd.optimizers import Optimizer
 
-PARTS = ("optimizer", "at_worker", "on_message", "hand_out")
+PARTS = ("optimizer", "inner", "at_worker", "on_message", "hand_out")
 """The fields of a method that are optax transformations."""
+COMPRESSIONS = ("compress_up", "compress_down")
 CRASHES = ("keep", "reset")
 
 
@@ -34,19 +38,21 @@ CRASHES = ("keep", "reset")
 class Method:
     """A whole method: protocol × work × worker transformation × message transformation × optimizer.
 
-    A gradient, or what else `work` computes, goes through `at_worker` before it is sent, through `on_message` when the server
-    uses it, is weighted and summed by the protocol, and goes through `optimizer` at the step:
+    A gradient, or what else `work` computes, goes through `at_worker` and `compress_up` before it is sent, through `on_message`
+    when the server uses it, is weighted and summed by the protocol, and goes through `optimizer` at the step:
 
-        message = at_worker(work(w_read)),  s = Σ weight · on_message(message),  w ← w + optimizer(s).
+        message = compress_up(at_worker(work(w_read))),  s = Σ weight · on_message(message),  w ← w + optimizer(s).
 
     All of them are optax transformations, so whatever optax has, chained or not, fits any place. Extra arguments are offered to
     those that take them (`update(updates, state, params, *, staleness, **others)`):
 
-    - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `key`. Its state is each worker's own. It
-      changes the message's numbers, not its bytes: those are the work's to say (`Work.bytes_up`).
-    - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`,
-      `version` (the number of the current one), `parameters_read`. One state, the server's; `optimizers.per_worker` gives a
-      transformation a state for each worker, and `optimizers.worker_count` says in an `init` how many workers there are.
+    - `inner`: the optimizer of local steps, for works that make them (`job.inner`); it is offered nothing.
+    - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `kind`, `key`. Its state is each worker's
+      own. It changes the message's numbers, not its bytes: those are for `compress_up` and the work to say.
+    - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`, `kind`,
+      `key` (the job's), `version` (the number of the current one), `parameters_read`. One state, the server's;
+      `optimizers.per_worker` gives a transformation a state for each worker, and `optimizers.worker_count` says in an `init`
+      how many workers there are.
     - `optimizer`: `staleness`, the mean over the step's messages.
 
     Methods are equal when their parts are: the same functions of optax and simsgd with the same numbers, or, of other
@@ -56,8 +62,14 @@ class Method:
         protocol: who waits for whom.
         optimizer: what the server does with a step's sum.
         work: what a worker does with a job; one gradient by default.
+        inner: the optimizer of the work's local steps.
         at_worker: what a worker does to its message before it sends it.
         on_message: what the server does to each message that it uses, in the order of use.
+        compress_up: what becomes of a message on its way to the server: fewer bytes, and other numbers. Each worker has a state
+            of its own.
+        compress_down: the same on the way down: the server sends what has changed, compressed, and all workers hold the sum of
+            what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w.
+        compressing: the law of the seconds that a worker takes to compress a message, added to its computing; none by default.
         hand_out: what the server hands out in place of the model: an optax transformation whose `update` is called with the
             model as updates, and `message_state`, the state of `on_message`. It has no state of its own.
         after_crash: whether a worker's state is "keep" or "reset" when it is back after a crash.
@@ -82,9 +94,13 @@ class Method:
     optimizer: Optimizer
     _: KW_ONLY
     work: Work = ONE_GRADIENT
+    inner: Optimizer | None = None
     at_worker: optax.GradientTransformation | None = None
     on_message: optax.GradientTransformation | None = None
     hand_out: optax.GradientTransformation | None = None
+    compress_up: Compression | None = None
+    compress_down: Compression | None = None
+    compressing: Law | None = None
     after_crash: str = "keep"
     per_worker_data: bool = False
     name: str | None = None
@@ -104,6 +120,11 @@ class Method:
             given = getattr(self, part)
             if given is not None or part == "optimizer":
                 checks.store(self, **{part: optimizers.comparable(part, given)})
+        for way in COMPRESSIONS:
+            if getattr(self, way) is not None:
+                check_compression(way, getattr(self, way))
+        if self.compressing is not None:
+            checks.instance("compressing", self.compressing, Law, "times.Constant(0.001)")
         for text in ("name", "source"):
             if getattr(self, text) is not None:
                 checks.instance(f"Method.{text}", getattr(self, text), str, '"Ringmaster ASGD"')
@@ -113,7 +134,14 @@ class Method:
     @property
     def is_plain(self) -> bool:
         """Whether it is protocol and optimizer alone, so that the player has nothing else to do."""
-        return self.work == ONE_GRADIENT and all(getattr(self, part) is None for part in PARTS[1:])
+        return self.work == ONE_GRADIENT and all(getattr(self, part) is None for part in (*PARTS[1:], *COMPRESSIONS))
+
+    @property
+    def step_size(self) -> float | None:
+        """The step size that is tuned: the inner optimizer's, if there is one, else the optimizer's; None if it has none."""
+        from simsgd import optimizers
+
+        return optimizers.step_size_of(self.optimizer if self.inner is None else self.inner)
 
     @property
     def title(self) -> str:
@@ -154,11 +182,6 @@ class Method:
 def protocol_of(method: Protocol | Method) -> Protocol:
     """Return the protocol of a method; of a protocol, itself."""
     return method.protocol if isinstance(method, Method) else method
-
-
-def work_of(method: Protocol | Method) -> Work:
-    """Return the work of a method; of a protocol alone, one gradient."""
-    return method.work if isinstance(method, Method) else ONE_GRADIENT
 
 
 def check(name: str, method: object) -> None:

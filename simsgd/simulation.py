@@ -9,7 +9,8 @@ import math
 
 from simsgd import compatible
 from simsgd.cluster.cluster import Cluster
-from simsgd.method import Method, protocol_of, work_of
+from simsgd.costs import Costs
+from simsgd.method import Method, protocol_of
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
 from simsgd.protocols.base import Protocol
@@ -102,5 +103,6 @@ def _recording_for(
         player.catch_up(recording)
         return player.evaluate()[statistic]
 
-    recording = Recording(protocol, cluster, player.seed, message_bytes, observe, seconds, work_of(method))
+    costs = Costs.of(method, message_bytes, player.problem.message_shapes)
+    recording = Recording(protocol, cluster, costs, player.seed, observe, seconds)
     return recording

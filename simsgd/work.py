@@ -2,8 +2,8 @@
 
 Laws of this module:
 
-1. Work has two sides. Plain numbers tell the clock what a job costs: local steps and bytes. `init` and `run` tell the compiled
-   player what is computed. The first never needs JAX.
+1. Work has two sides. Plain numbers tell the clock what a job costs: local steps and bytes (`charge`). `init` and `run` tell
+   the compiled player what is computed. The first never needs JAX.
 2. What the clock charged stands on the tape, and a replay computes exactly that or refuses.
 3. A worker's own state moves with every job of it that arrives, used or not: the worker cannot know. A job that was cancelled,
    or lost in a crash, leaves no trace.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from typing import Protocol as Interface
 
 from simsgd.support import checks, frozen
@@ -21,9 +21,61 @@ from simsgd.support.bounds import bounds
 
 if TYPE_CHECKING:
     import jax
+    import optax
 
 Parameters = Any
 """A pytree of arrays, as the problem's `init` returns."""
+
+
+class Charges(NamedTuple):
+    """What the clock charges for a job: the first four are columns of the tape.
+
+    Attributes:
+        steps: local steps; computing takes the sum of so many draws.
+        bytes_down: of what the worker is sent.
+        bytes_up: of what it sends back.
+        kind: what kind of job it is, a place in `Work.kinds`.
+        seconds: where the job has a time instead of a number of steps: it makes as many local steps as end within so many
+            seconds of computing, at least one, and `steps` is what came of it; None for a number of steps.
+        overlap: how many of its first steps the worker makes while its message before and the model are on their way.
+    """
+
+    steps: int = 1
+    bytes_down: float = 0.0
+    bytes_up: float = 0.0
+    kind: int = 0
+    seconds: float | None = None
+    overlap: int = 0
+
+
+class Message(NamedTuple):
+    """What is known of a whole message before it is made.
+
+    Attributes:
+        bytes: of the model, and of a gradient.
+        shapes: of its arrays; one array of 4-byte numbers where nothing is known of them.
+        known: whether the shapes are those of a problem, and not made up.
+    """
+
+    bytes: float
+    shapes: tuple[tuple[int, ...], ...]
+    known: bool = True
+
+
+class Order(NamedTuple):
+    """A job that is about to be handed out, of which a work says what it costs.
+
+    Attributes:
+        worker: whose it will be.
+        job: which of the worker's jobs, from 0.
+        kind: what kind of job, a place in `Work.kinds`.
+        message: what a whole message is.
+    """
+
+    worker: int
+    job: int
+    kind: int
+    message: Message
 
 
 class JobAtHand(Interface):
@@ -42,8 +94,32 @@ class JobAtHand(Interface):
         """Local steps that the clock charged for it, int32."""
 
     @property
+    def kind(self) -> jax.Array:
+        """What kind of job it is, a place in the work's `kinds`, int32."""
+
+    @property
+    def version(self) -> jax.Array:
+        """The number of the version that the worker was sent, int32."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+
+    @property
     def key(self) -> jax.Array:
         """A JAX random key of the job's own, by (worker, number)."""
+
+    @property
+    def shared_key(self) -> jax.Array:
+        """A JAX random key that all jobs of one version have in common."""
+
+    @property
+    def inner(self) -> optax.GradientTransformationExtraArgs:
+        """The method's inner optimizer, that of the local steps."""
+
+    @property
+    def shown(self) -> Any:
+        """What of the server's memory the worker was sent with the model: what `Work.shows` returned at that version."""
 
     def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
         """Return the gradient of the loss on the batch of one local step; step 0 draws what the plain gradient draws.
@@ -76,6 +152,8 @@ class Work(ABC):
         LocalSGD(steps=8, step_size=0.1)
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("usual",)
+    """The kinds of jobs that a protocol may ask for, `assign(worker, kind=1)`: what they are, for a reader."""
     takes_steps: ClassVar[bool] = True
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
     steps: int = 1
@@ -88,6 +166,14 @@ class Work(ABC):
         checks.store(self, steps=checks.whole(name, self.steps, 1))
         bounds.check("parts", self.steps, f"{name}={self.steps}")
 
+    def charge(self, order: Order) -> Charges:
+        """Return what the clock charges for a job; by default the same for all: `steps`, `bytes_down` and `bytes_up`.
+
+        Override it where that depends on the worker, on which of its jobs it is, or on the kind of job. A `kind` that is
+        returned is not looked at.
+        """
+        return Charges(self.steps, self.bytes_down(order.message.bytes), self.bytes_up(order.message.bytes))
+
     def bytes_down(self, message_bytes: float) -> float:
         """Return the bytes of what a worker is sent; by default those of the model."""
         return message_bytes
@@ -98,6 +184,17 @@ class Work(ABC):
 
     def init(self, parameters: Parameters) -> Any:
         """Return what one worker remembers from job to job, a pytree of arrays; by default nothing."""
+        return ()
+
+    def begin(self, parameters: Parameters, inner: optax.GradientTransformationExtraArgs) -> Any:
+        """Return what `init` does; override it instead where workers remember the state of the inner optimizer."""
+        return self.init(parameters)
+
+    def shows(self, message_state: Any) -> Any:
+        """Return what of the server's memory, the state of `on_message`, goes out with the model; by default nothing.
+
+        A worker finds it as `job.shown`. What it takes on the wire is said by `bytes_down`.
+        """
         return ()
 
     @abstractmethod

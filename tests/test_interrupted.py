@@ -11,6 +11,7 @@ import pytest
 from methods import RECORDED
 
 import simsgd as sg
+from simsgd.costs import Costs
 from simsgd.recording.recorder import BrokenOffError, Recording
 from simsgd.tape import prefix
 
@@ -54,7 +55,7 @@ def test_a_recording_that_broke_off_tells_exactly_what_had_happened(method, clus
     generator = np.random.default_rng(0)
     lengths = []
     for lines in generator.integers(1, 4000, size=12).tolist():
-        recording = Recording(RECORDED[method], cluster, message_bytes=10)
+        recording = Recording(RECORDED[method], cluster, Costs.of(RECORDED[method], 10))
         if not interrupted_after(lines, lambda recording=recording: recording.advance(seconds=12.0)):
             continue
         tape = recording.tape().check()

@@ -12,6 +12,7 @@ from methods import FIXED_WORKERS, RECORDED
 
 import simsgd as sg
 from simsgd import faults, networks, times
+from simsgd.costs import Costs
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
 from simsgd.tape.schema import REASONS
@@ -156,7 +157,7 @@ def test_pieces_and_cuts_are_the_same_recording(case, seed, pieces):
     """Advancing in pieces writes the tape that one go writes, and a longer tape read up to a moment is the shorter one."""
     protocol, cluster = case
     moments = np.cumsum(pieces)
-    recording = Recording(protocol, cluster, seed, MESSAGE_BYTES)
+    recording = Recording(protocol, cluster, Costs.of(protocol, MESSAGE_BYTES), seed)
     for moment in moments:
         recording.advance(seconds=moment)
     whole = recorded(protocol, cluster, sg.Seconds(float(moments[-1])), seed)

@@ -11,6 +11,7 @@ import pytest
 from methods import METHODS
 
 import simsgd as sg
+from simsgd.costs import Costs
 from simsgd.protocols import KSyncSGD
 from simsgd.protocols.base import Gradient
 from simsgd.recording import computing, server, stuck
@@ -149,7 +150,7 @@ def test_step_after_a_discarded_gradient_happens_at_that_moment():
 
 def test_advancing_in_small_steps_writes_the_same_tape(cluster):
     whole = sg.record(METHODS["K-batch-async"], cluster, sg.Seconds(100), seed=3, message_bytes=10)
-    pieces = Recording(METHODS["K-batch-async"], cluster, seed=3, message_bytes=10)
+    pieces = Recording(METHODS["K-batch-async"], cluster, Costs.of(METHODS["K-batch-async"], 10), seed=3)
     for second in np.linspace(0.1, 100, 777):
         pieces.advance(seconds=second)
     assert pieces.tape().content_hash == whole.content_hash

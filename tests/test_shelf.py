@@ -56,7 +56,7 @@ def test_presets_are_methods_like_any_other(entry):
     made = entry.make(0.25)
     assert made == entry.make(0.25) != entry.make(0.5)
     assert pickle.loads(pickle.dumps(made)) == made
-    assert sg.optimizers.step_size_of(made.optimizer) == 0.25
+    assert made.step_size == 0.25
     assert made.title == entry.name
     assert repr(made).startswith(f"Method({made.protocol!r}, ")
     assert made.description != entry.make(0.5).description

@@ -10,6 +10,7 @@ from test_ties import assert_cut_at_each_update
 
 import simsgd as sg
 from simsgd import measures
+from simsgd.costs import Costs
 from simsgd.recording.recorder import Recording
 
 TIES = sg.times.Constant(1.0)
@@ -291,7 +292,9 @@ class Charged(sg.Work):
 
 
 def played(work, law=EXPONENTIAL, network=LINK, protocol=None, until=None, size=10.0, workers=4, **more):
-    recording = Recording(protocol or sg.AsyncSGD(), sg.Cluster(workers, law, network, **more), 0, size, work=work)
+    protocol = protocol or sg.AsyncSGD()
+    costs = Costs.of(sg.Method(protocol, sg.optimizers.sgd(0.1), work=work), size)
+    recording = Recording(protocol, sg.Cluster(workers, law, network, **more), costs)
     recording.advance(seconds=until or 30.0)
     return recording.tape().check()
 
@@ -401,8 +404,10 @@ def test_bytes_and_samples_are_counted_as_charged():
 @pytest.mark.parametrize("of", ["down", "up"])
 @pytest.mark.parametrize("factor", [-1.0, math.inf, math.nan])
 def test_bytes_that_no_message_has_are_refused(of, factor):
-    with pytest.raises(ValueError, match=rf"Charged\(.*\)\.bytes_{of}\(10\) must be a finite number of at least 0 \(bytes\)"):
-        Recording(sg.AsyncSGD(), sg.Cluster(2, TIES), 0, 10.0, work=Charged(**{of: factor}))
+    with pytest.raises(
+        ValueError, match=rf"bytes_{of} in Charged.*'s charge for a job must be a finite number of at least 0 .bytes"
+    ):
+        played(Charged(**{of: factor}))
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, "2", True])

@@ -22,9 +22,10 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
-from simsgd.methods.shelf import SHELF, Entry
+from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
     ada_delay,
     clipped,
@@ -47,13 +48,12 @@ from simsgd.methods.synchronous import (
     minibatch,
     rennala,
 )
-from simsgd.methods.tables import FullGradient, all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
 from simsgd.support import public
 
 __all__ = [
     "SHELF",
     "Entry",
-    "FullGradient",
     "ada_delay",
     "ada_sync",
     "all_client_engagement",

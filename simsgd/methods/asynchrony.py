@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simsgd.method import Method
+from simsgd.methods.entry import WORKERS, Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import (
@@ -189,3 +190,17 @@ def ada_sync(step_size: float = 0.1, *, every: float, gradients: int = 1) -> Met
         AdaSyncSGD(every=5.0)
     """
     return Method(AdaSyncSGD(every, gradients), sgd(step_size))
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(asynchronous, {}, "test_shelf_protocols.py::test_asynchronous"),
+    Entry(k_async, {"gradients": 2}, "test_shelf_protocols.py::test_k_async"),
+    Entry(k_batch_async, {"gradients": 2}, "test_shelf_protocols.py::test_k_batch_async"),
+    Entry(softsync, {"workers": WORKERS}, "test_shelf_protocols.py::test_softsync"),
+    Entry(stale_synchronous, {"bound": 2}, "test_shelf_protocols.py::test_stale_synchronous"),
+    Entry(bounded_concurrency, {"jobs": 2}, "test_shelf_protocols.py::test_bounded_concurrency"),
+    Entry(ringmaster, {"threshold": 4}, "test_shelf_protocols.py::test_ringmaster"),
+    Entry(ringmaster, {"threshold": 4, "stops": True}, "test_shelf_protocols.py::test_ringmaster_with_stops"),
+    Entry(ada_sync, {"every": 5.0}, "test_shelf_protocols.py::test_ada_sync"),
+)
+"""The rows of the shelf."""

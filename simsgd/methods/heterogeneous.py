@@ -6,6 +6,7 @@ They ask for a problem that is `partitioned` among the workers.
 from __future__ import annotations
 
 from simsgd.method import Method
+from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import round_table, sgd
 from simsgd.protocols import MaleniaSGD, RescaledASGD, RingleaderASGD
@@ -72,3 +73,11 @@ def rescaled(step_size: float = 0.1, *, seconds: tuple[float, ...] | None = None
         RescaledASGD(seconds=(1.0, 10.0))
     """
     return Method(RescaledASGD(seconds), sgd(step_size), per_worker_data=True)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(malenia, {"gradients": 8}, "test_shelf_protocols.py::test_malenia"),
+    Entry(ringleader, {}, "test_shelf_tables.py::test_ringleader"),
+    Entry(rescaled, {}, "test_shelf_protocols.py::test_rescaled"),
+)
+"""The rows of the shelf."""

@@ -6,6 +6,7 @@ import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD
@@ -80,3 +81,11 @@ def dana_slim(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
     """
     rule = optax.trace(decay=checks.below_one("momentum", momentum), nesterov=True)
     return Method(AsyncSGD(), sgd(step_size), at_worker=rule)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(worker_momentum, {}, "test_shelf_rules.py::test_worker_momentum"),
+    Entry(dana_zero, {}, "test_shelf_rules.py::test_dana_zero"),
+    Entry(dana_slim, {}, "test_shelf_rules.py::test_dana_slim"),
+)
+"""The rows of the shelf."""

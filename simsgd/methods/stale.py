@@ -9,6 +9,7 @@ import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD
@@ -204,3 +205,18 @@ def picky(step_size: float = 0.1, *, distance: float) -> Method:
         'skip_distant(distance=0.5)'
     """
     return Method(AsyncSGD(), sgd(step_size), on_message=optimizers.skip_distant(distance))
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(staleness_aware, {}, "test_shelf_rules.py::test_staleness_aware"),
+    Entry(polynomial_staleness, {}, "test_shelf_rules.py::test_polynomial_staleness"),
+    Entry(hinge_staleness, {}, "test_shelf_rules.py::test_hinge_staleness"),
+    Entry(delay_adaptive, {}, "test_shelf_rules.py::test_delay_adaptive"),
+    Entry(ada_delay, {}, "test_shelf_rules.py::test_ada_delay"),
+    Entry(clipped, {}, "test_shelf_rules.py::test_clipped"),
+    Entry(delay_compensated, {}, "test_shelf_rules.py::test_delay_compensated"),
+    Entry(delay_compensated_adaptively, {}, "test_shelf_rules.py::test_delay_compensated_adaptively"),
+    Entry(gap_aware, {}, "test_shelf_rules.py::test_gap_aware"),
+    Entry(picky, {"distance": 0.5}, "test_shelf_rules.py::test_picky"),
+)
+"""The rows of the shelf."""

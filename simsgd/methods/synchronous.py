@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simsgd.method import Method
+from simsgd.methods.entry import WORKERS, Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import FirstMSGD, KBatchSyncSGD, KSyncSGD, MindFlayerSGD, MinibatchSGD, RennalaSGD
@@ -185,3 +186,20 @@ def asynchronous_mini_batching(step_size: float = 0.1, *, gradients: int) -> Met
         RennalaSGD(gradients=8)
     """
     return Method(RennalaSGD(gradients), sgd(step_size))
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(minibatch, {}, "test_shelf_protocols.py::test_minibatch"),
+    Entry(k_sync, {"gradients": 2}, "test_shelf_protocols.py::test_k_sync"),
+    Entry(backup_workers, {"workers": WORKERS, "backups": 1}, "test_shelf_protocols.py::test_backup_workers"),
+    Entry(k_batch_sync, {"gradients": 2}, "test_shelf_protocols.py::test_k_batch_sync"),
+    Entry(first_m, {"workers": 3}, "test_shelf_protocols.py::test_first_m"),
+    Entry(rennala, {"gradients": 4}, "test_shelf_protocols.py::test_rennala"),
+    Entry(
+        asynchronous_mini_batching,
+        {"gradients": 4},
+        "test_shelf_protocols.py::test_asynchronous_mini_batching",
+    ),
+    Entry(mind_flayer, {"limit": 2.0, "trials": 2}, "test_shelf_protocols.py::test_mind_flayer"),
+)
+"""The rows of the shelf."""

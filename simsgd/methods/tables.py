@@ -5,38 +5,16 @@ Where data differ between workers they go to the optimum of the mean, as fast wo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import optax
 
 from simsgd import optimizers
 from simsgd.method import Method
+from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AsyncSGD, MinibatchSGD
 from simsgd.support import checks
-from simsgd.work import JobAtHand, Parameters, Work
-
-
-@dataclass(frozen=True)
-class FullGradient(Work):
-    """The gradient of the mean loss over all samples, or over the worker's own where workers have shares.
-
-    Args:
-        steps: how many batches' time the clock charges for it.
-
-    Example:
-        >>> import simsgd as sg
-        >>> sg.methods.FullGradient(steps=20)
-        FullGradient(steps=20)
-    """
-
-    takes_steps: ClassVar[bool] = False
-
-    def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
-        """Return it."""
-        return job.full_gradient(parameters), state
+from simsgd.works import FullGradient
 
 
 @preset("IAG")
@@ -106,3 +84,11 @@ def impatient_averaging(step_size: float = 0.1) -> Method:
         optax.chain(optax.trace(decay=1.0), optax.sgd(checks.positive("step_size", step_size))),
         on_message=optimizers.gradient_table_changes(),
     )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(incremental_aggregated, {"steps": 1}, "test_shelf_tables.py::test_incremental_aggregated"),
+    Entry(all_client_engagement, {}, "test_shelf_tables.py::test_all_client_engagement"),
+    Entry(impatient_averaging, {}, "test_shelf_tables.py::test_impatient_averaging"),
+)
+"""The rows of the shelf."""

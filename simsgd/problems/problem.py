@@ -279,6 +279,11 @@ class Problem:
         """Bytes of the model, and of a gradient, in float32: 4 for each parameter."""
         return self.message_bytes_in("float32")
 
+    @functools.cached_property
+    def message_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the parameters' arrays, and so of a message's, in JAX's order of leaves."""
+        return tuple(tuple(leaf.shape) for leaf in jax.tree.leaves(self._shapes))
+
     def message_bytes_in(self, dtype: str) -> int:
         """Return the bytes of the model, and of a gradient, in "float32" or "float64"."""
         return self.parameter_count * np.dtype(dtype).itemsize

@@ -102,14 +102,20 @@ class Server(Interface):
         """
 
     def assign(
-        self, worker: int, steps: int | None = None, bytes_down: float | None = None, bytes_up: float | None = None
+        self,
+        worker: int,
+        steps: int | None = None,
+        bytes_down: float | None = None,
+        bytes_up: float | None = None,
+        kind: int = 0,
     ) -> None:
         """Hand the current model to an idle worker, which begins its next job.
 
         What is asked for is one message. A worker that is down, or crashes on the way, is handed the then newest model when it
         is back. The job has the local steps of the method's work, or `steps`, at least 1, if that is given: its compute time is
         the sum of so many draws. Its messages have the bytes of the work, or `bytes_down` and `bytes_up`, finite and at least
-        0: these take time, and are counted; what is computed does not depend on them.
+        0: these take time, and are counted; what is computed does not depend on them. `kind` says what kind of job it is,
+        where the method's work knows several (`Work.kinds`).
         """
 
     def cancel(self, worker: int) -> None:

@@ -19,23 +19,20 @@ ENTRIES = frozenset(("identity", "content"))
 """What stands in a tape's header for this module."""
 
 
-def recording(protocol: object, cluster: object, message_bytes: float, seed: int, work: Any) -> dict[str, Any]:
+def recording(protocol: object, cluster: object, costs: Any, seed: int) -> dict[str, Any]:
     """Return what a recording's bits depend on, but for how far it goes.
 
     Args:
         protocol, cluster: as `record` is given them.
-        message_bytes: bytes of the model, and of a gradient.
+        costs: what jobs cost the clock (`simsgd.costs`).
         seed: of all random draws.
-        work: what workers do with a job, of which a recording knows what it charges.
     """
-    size = float(message_bytes)
-    charges = {"steps": work.steps, "bytes_down": work.bytes_down(size), "bytes_up": work.bytes_up(size)}
     return {
         "recording": {
             "protocol": describe(protocol),
             "cluster": describe(cluster),
-            "message_bytes": size,
-            "charges": describe(charges),
+            "message_bytes": costs.message.bytes,
+            **{name: describe(told) for name, told in costs.described().items()},
             "seed": describe(seed),
         },
         "environment": surroundings.of_recordings(),

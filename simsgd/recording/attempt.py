@@ -8,12 +8,12 @@ import time
 from typing import NamedTuple
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.protocols import Protocol
 from simsgd.recording.recorder import Recording
 from simsgd.stopping import Rule, limits
 from simsgd.support import environment, files
 from simsgd.tape import Tape
-from simsgd.work import Work
 
 WORTH = 0.5
 """Tapes that took fewer seconds are not kept: to write one takes about 0.15, and to read it."""
@@ -23,17 +23,16 @@ class Ask(NamedTuple):
     """What is to be recorded; see `record`.
 
     Attributes:
-        protocol, cluster, until, seed, message_bytes, batch_size: as in `record`.
-        work: of the method, of which the clock learns the local steps and the bytes.
+        protocol, cluster, until, seed, batch_size: as in `record`.
+        costs: what jobs cost the clock.
     """
 
     protocol: Protocol
     cluster: Cluster
     until: Rule
     seed: int
-    message_bytes: float
     batch_size: int
-    work: Work
+    costs: Costs
 
 
 class Recorded(NamedTuple):
@@ -74,7 +73,7 @@ def _recorded(ask: Ask) -> Recorded:
     end = limits(ask.until, ask.batch_size)
     recording: Recording | None = None
     try:
-        recording = Recording(ask.protocol, ask.cluster, ask.seed, ask.message_bytes, seconds=end.seconds, work=ask.work)
+        recording = Recording(ask.protocol, ask.cluster, ask.costs, ask.seed, seconds=end.seconds)
         for part in range(1, 101):
             recording.advance(*(limit * (part / 100) for limit in end))
         return Recorded(recording.tape())

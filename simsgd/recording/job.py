@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from simsgd.protocols.base import JobInFlight
 from simsgd.recording.events import Happening
-from simsgd.tape.schema import Gradient
+from simsgd.tape.schema import CHARGES, Gradient
+from simsgd.work import Charges
 
-
-class Charges(NamedTuple):
-    """What the clock charges for a job.
-
-    Attributes:
-        steps: local steps; computing takes the sum of so many draws.
-        bytes_down: of what the worker is sent.
-        bytes_up: of what it sends back.
-    """
-
-    steps: int = 1
-    bytes_down: float = 0.0
-    bytes_up: float = 0.0
-
-
+COLUMNS = len(CHARGES)
+"""How many of a job's charges, the first, are columns of the tape."""
 PLAIN = Charges()
 
 
 class Job(Happening):
     """A job from its assignment until its gradient is delivered, or thrown away: an event of the loop, which moves it on.
 
-    It has the fields of `Gradient`; the last of them are its `charges`. Its moments are set as soon as they are known, which
-    may be long before they come: on an uncontended network all of them are known when the job is handed out. Who looks at a job
-    before its end hides what is yet to come (`tape.prefix`).
+    It has the fields of `Gradient`; the last of them are the first of its `charges`. Its moments are set as soon as they are
+    known, which may be long before they come: on an uncontended network all of them are known when the job is handed out. Who
+    looks at a job before its end hides what is yet to come (`tape.prefix`).
     """
 
     def __init__(self, worker: int, job: int, read: int, assigned: float, charges: Charges = PLAIN) -> None:
@@ -57,7 +45,7 @@ class Job(Happening):
             self.sent,
             self.arrived,
         )
-        return tuple.__new__(Gradient, values + self.charges)  # Gradient._make, without its check of how many there are
+        return tuple.__new__(Gradient, values + self.charges[:COLUMNS])  # Gradient._make, without its check
 
 
 for _name in ("departed", "began", "ended", "sent", "arrived"):  # moments that are not known yet

@@ -25,9 +25,9 @@ import numpy as np
 import simpy
 
 from simsgd import protocols, provenance
-from simsgd import work as works
 from simsgd.cluster import Cluster
-from simsgd.method import Method, protocol_of, work_of
+from simsgd.costs import Costs
+from simsgd.method import Method, protocol_of
 from simsgd.networks import AllReduce, Network
 from simsgd.networks.fabric import Way, path_seconds
 from simsgd.protocols import Protocol
@@ -36,7 +36,6 @@ from simsgd.recording import fault_schedule
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Change
-from simsgd.recording.job import Charges
 from simsgd.recording.log import Logs, table
 from simsgd.recording.membership import Membership
 from simsgd.recording.refusals import ProtocolError
@@ -53,7 +52,6 @@ from simsgd.support.progress import bar
 from simsgd.support.show import plainly
 from simsgd.tape import Tape, messages, prefix
 from simsgd.tape.schema import REASONS, Discarded, Down, Jobs, Messages, Rows, Ties
-from simsgd.work import ONE_GRADIENT, Work
 
 GIGABYTE = 1e9
 KNOWN = StuckError, ProtocolError, BoundError
@@ -68,6 +66,7 @@ def record(
     message_bytes: float | None = None,
     progress: bool | None = None,
     batch_size: int | None = None,
+    message_shapes: tuple[tuple[int, ...], ...] | None = None,
 ) -> Tape:
     """Play time: run a protocol on a cluster and return the tape of what happened, without computing a gradient.
 
@@ -82,6 +81,8 @@ def record(
             and on an `AllReduce`.
         progress: show a progress bar; by default on a terminal and in a notebook only.
         batch_size: how many samples a local step takes, which counts for `Samples` alone.
+        message_shapes: the shapes of the model's arrays, `problem.message_shapes`, for a method that compresses its messages;
+            without them a message is one long row of numbers.
 
     Raises:
         TypeError, ValueError: for arguments that make no sense, named in the message; for a protocol that the cluster's fabric
@@ -106,7 +107,9 @@ def record(
     if isinstance(until, Samples) and batch_size is None:
         raise ValueError(f"batch_size is needed with until={until!r}: how many samples a local step takes, for example 32")
     end = limits(until, 1 if batch_size is None else checks.whole("batch_size", batch_size, 1))
-    recording = Recording(protocol_of(protocol), cluster, seed, message_bytes, seconds=end.seconds, work=work_of(protocol))
+    _check_fabric(protocol_of(protocol), cluster, None if message_bytes is None and message_shapes is None else 0)
+    costs = Costs.of(protocol, message_bytes, message_shapes)
+    recording = Recording(protocol_of(protocol), cluster, costs, seed, seconds=end.seconds)
     for count in (end.updates, end.gradients):
         if count < math.inf:
             bounds.check("rows", count, f"until={checks.shown(until)}")
@@ -125,10 +128,10 @@ class Recording:
     """A recording in progress, which can be continued and looked at; `record` does it in one go.
 
     Args:
-        protocol, cluster, seed, message_bytes: as in `record`.
+        protocol, cluster, seed: as in `record`.
+        costs: what jobs cost the clock; by default what single gradients without bytes do.
         observe: what `server.observe` calls with the name of a statistic; without one, observing is an error.
         seconds: when it will end, if that is known: what would take more rows than `simsgd.bounds` allow is refused early.
-        work: what workers do with a job, of which the clock learns the local steps and the bytes.
 
     Example:
         >>> import simsgd as sg
@@ -144,28 +147,26 @@ class Recording:
         self,
         protocol: Protocol,
         cluster: Cluster,
+        costs: Costs | None = None,
         seed: int = 0,
-        message_bytes: float | None = None,
         observe: Callable[[str], float] | None = None,
         seconds: float = math.inf,
-        work: Work = ONE_GRADIENT,
     ) -> None:
         protocols.check(protocol)
-        works.check(work)
         checks.instance("cluster", cluster, Cluster, "Cluster(workers=4, compute=times.Exponential(mean=0.1))")
-        _check_fabric(protocol, cluster, message_bytes)
+        _check_fabric(protocol, cluster, None if costs is None else costs.message.bytes)
         self.cluster, self._protocol = cluster, protocol
-        seed, size = checks.whole("seed", seed, 0), checks.not_negative("message_bytes", message_bytes or 0, "bytes")
+        seed, costs = checks.whole("seed", seed, 0), Costs.of(protocol) if costs is None else costs
         self.header: dict[str, Any] = {
             "protocol": plainly(protocol),
             "cluster": plainly(cluster),
             "seed": seed,
-            "message_bytes": size,
-            "work": plainly(work),
+            "message_bytes": costs.message.bytes,
+            "work": plainly(costs.work),
             "versions": surroundings.of_recordings()["versions"],
-            "identity": provenance.canonical(provenance.recording(protocol, cluster, size, seed, work)),
+            "identity": provenance.canonical(provenance.recording(protocol, cluster, costs, seed)),
         }
-        terms = Terms(seed, _charges(work, size), work.takes_steps, observe, seconds)
+        terms = Terms(seed, costs, costs.usual, costs.work.takes_steps, observe, seconds)
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
@@ -371,16 +372,6 @@ def _check_fabric(protocol: Protocol, cluster: Cluster, message_bytes: float | N
             f"message_bytes is needed on {plainly(fabric)}, where bytes take time: for example "
             "message_bytes=problem.message_bytes, which is what simulate takes, or 1e8"
         )
-
-
-def _charges(work: Work, message_bytes: float) -> Charges:
-    """Return what a work charges for a job, or raise ValueError for bytes that no message has."""
-    ways = {"bytes_down": work.bytes_down, "bytes_up": work.bytes_up}
-    said = {
-        name: checks.not_negative(f"{plainly(work)}.{name}({message_bytes:g})", of(message_bytes), "bytes")
-        for name, of in ways.items()
-    }
-    return Charges(steps=work.steps, **said)
 
 
 def _bytes_take_time(network: Network, workers: int) -> bool:

@@ -16,10 +16,11 @@ from typing import Protocol as Interface
 
 import numpy as np
 
+from simsgd.costs import Costs
 from simsgd.protocols import Gradient, Protocol
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Change
-from simsgd.recording.job import Charges, Job, JobsInFlight
+from simsgd.recording.job import Job, JobsInFlight
 from simsgd.recording.log import Logs, Tally
 from simsgd.recording.membership import Membership, Workers, listed
 from simsgd.recording.refusals import Refusals
@@ -27,6 +28,7 @@ from simsgd.recording.stuck import ALARMS_WITHOUT_DELIVERY, GRADIENTS_WITHOUT_ST
 from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
 from simsgd.tape.schema import REASONS, TIES
+from simsgd.work import Charges
 
 EARLY_ROWS = 1_000
 """After so many rows it is reckoned how many a recording will have."""
@@ -56,13 +58,15 @@ class Terms(NamedTuple):
 
     Attributes:
         seed: of all random draws.
-        charges: what the clock charges for a job, unless the protocol says otherwise.
+        costs: what jobs cost the clock, unless the protocol says otherwise.
+        charges: what they cost if all cost the same; else what the first does.
         any_steps: whether a job may have another number of local steps where its gradients are played.
         observe: what `observe` calls; without it, observing is an error.
         seconds: when the recording will end, if that is known; infinite if not.
     """
 
     seed: int
+    costs: Costs
     charges: Charges
     any_steps: bool
     observe: Callable[[str], float] | None
@@ -93,6 +97,7 @@ class Server:
         self.notes: dict[str, Any] = {}
         self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
         self._terms = terms
+        self._plain = terms.costs.same_for_all and len(terms.costs.work.kinds) == 1  # so that nothing need be asked
         self._refusals = Refusals(protocol, loop)
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
@@ -175,7 +180,12 @@ class Server:
     # --- the verbs -------------------------------------------------------------------------------------------------------
 
     def assign(
-        self, worker: int, steps: int | None = None, bytes_down: float | None = None, bytes_up: float | None = None
+        self,
+        worker: int,
+        steps: int | None = None,
+        bytes_down: float | None = None,
+        bytes_up: float | None = None,
+        kind: int = 0,
     ) -> None:
         """Hand the current model to an idle worker; one that is down is handed the newest when it is back."""
         if type(worker) is not int:
@@ -183,21 +193,40 @@ class Server:
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
         charges = self._terms.charges
-        if not steps is bytes_down is bytes_up is None:
-            charges = self._charges(worker, steps, bytes_down, bytes_up)
+        if kind or not self._plain or not steps is bytes_down is bytes_up is None:
+            charges = self._charges(worker, steps, bytes_down, bytes_up, kind)
         self._asked[worker] = charges
         if worker not in self._are_down:
             self._begin(worker, charges)
 
-    def _charges(self, worker: int, steps: int | None, bytes_down: float | None, bytes_up: float | None) -> Charges:
-        """Return what a job is charged that a protocol gave something of its own, or raise ProtocolError for what cannot be."""
+    def _charges(self, worker: int, steps: int | None, bytes_down: float | None, bytes_up: float | None, kind: int) -> Charges:
+        """Return what a job is charged, or raise ProtocolError for what cannot be asked of it."""
         usual = self._terms.charges
-        charges = Charges(
-            usual.steps if steps is None else self._steps(worker, steps),
-            usual.bytes_down if bytes_down is None else self._bytes(worker, "bytes_down", bytes_down),
-            usual.bytes_up if bytes_up is None else self._bytes(worker, "bytes_up", bytes_up),
+        charges = (
+            usual
+            if self._plain and not kind
+            else self._terms.costs.charge(worker, self._next_job[worker], self._kind(worker, kind))
         )
+        if steps is not None:
+            charges = charges._replace(steps=self._steps(worker, steps, charges.steps), seconds=None)
+        if bytes_down is not None:
+            charges = charges._replace(bytes_down=self._bytes(worker, "bytes_down", bytes_down))
+        if bytes_up is not None:
+            charges = charges._replace(bytes_up=self._bytes(worker, "bytes_up", bytes_up))
         return usual if charges == usual else charges
+
+    def _kind(self, worker: int, kind: int) -> int:
+        """Return which kind a job is to be of, or raise ProtocolError for one that the work does not know."""
+        work, did = self._terms.costs.work, f"called assign({worker}, kind={checks.shown(kind)})"
+        try:
+            kind = checks.whole("kind", kind, 0)
+        except ValueError as error:
+            raise self._refusals.error(did, f", but {error}") from None
+        if kind >= len(work.kinds):
+            known = ", ".join(f"{number} ({name})" for number, name in enumerate(work.kinds))
+            why = f", but the kinds of jobs of {work!r} are {known}: record or simulate a whole Method whose work has more"
+            raise self._refusals.error(did, why)
+        return kind
 
     def _bytes(self, worker: int, name: str, value: float) -> float:
         """Return how many bytes a message is to have, or raise ProtocolError for no such number."""
@@ -206,7 +235,7 @@ class Server:
         except ValueError as error:
             raise self._refusals.error(f"called assign({worker}, {name}={checks.shown(value)})", f", but {error}") from None
 
-    def _steps(self, worker: int, steps: int) -> int:
+    def _steps(self, worker: int, steps: int, usual: int) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
         did = f"called assign({worker}, steps={checks.shown(steps)})"
         try:
@@ -215,8 +244,8 @@ class Server:
             raise self._refusals.error(did, f", but {error}") from None
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
         terms = self._terms
-        if terms.observe is not None and steps != terms.charges.steps and not terms.any_steps:
-            why = f", but what is played computes {terms.charges.steps} for a job: give its Method a work that takes steps"
+        if terms.observe is not None and steps != usual and not terms.any_steps:
+            why = f", but what is played computes {usual} for a job: give its Method a work that takes steps"
             raise self._refusals.error(did, why)
         return steps
 

@@ -32,6 +32,8 @@ class MessageColumns(NamedTuple):
     used: Any  # (blocks, width) bool: not a job that arrived and was not used
     staleness: Any  # (blocks, width) floating
     steps: Any  # (blocks, width) int32: local steps charged
+    kind: Any  # (blocks, width) int32: what kind of job it was
+    read: Any  # (blocks, width) int32: the version that was read
     fresh: Any  # (blocks, width) bool: the worker has been down since its last message
     version: Any  # (blocks,) int32: the current one
     count: Any  # (blocks,) int32: lanes that are not idle
@@ -203,6 +205,8 @@ def _message_columns(rows: Messages, layout: Layout, version: int, width: int, d
         used=layout.spread(rows.used, bool, width),
         staleness=layout.spread(version + layout.step - rows.read, dtype, width),
         steps=layout.spread(rows.steps, np.int32, width),
+        kind=layout.spread(rows.kind, np.int32, width),
+        read=layout.spread(rows.read, np.int32, width),
         fresh=layout.spread(fresh, bool, width),
         version=(version + step_of_block).astype(np.int32),
         count=np.bincount(layout.block, minlength=len(layout.long)).astype(np.int32),

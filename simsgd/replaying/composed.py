@@ -18,20 +18,22 @@ import jax.numpy as jnp
 from simsgd import optimizers
 from simsgd.problems import Parameters
 from simsgd.replaying.blocks import Table
-from simsgd.replaying.drawing import Data, Drawing, Job, at
-from simsgd.replaying.parts import Numbers, Recipe
+from simsgd.replaying.drawing import DOWN, UP, Data, Drawing, Job, at, job_key, shared_key
+from simsgd.replaying.parts import Numbers, Recipe, begin_worker
 
 
 class States(NamedTuple):
     """What a composed method remembers besides its optimizer's state; nothing for a plain one.
 
     Attributes:
-        workers: (of the work, of what the worker does to its message), each leaf (workers, ...).
+        workers: (of the work, of what the worker does to its message, of what compresses that), each leaf (workers, ...).
         messages: of what the server does to each message.
+        sent: what the server has sent, if that is compressed: (the sum of it, the state of what compresses it).
     """
 
     workers: Any = ()
     messages: Any = ()
+    sent: Any = ()
 
 
 def begin(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> States:
@@ -41,22 +43,51 @@ def begin(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> States:
     with optimizers.among(recipe.workers):
         one = begin_worker(recipe, numbers, parameters)
         workers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (recipe.workers, *jnp.shape(leaf))), one)
-        return States(workers, recipe.build("on_message", numbers).init(parameters))
+        messages = recipe.build("on_message", numbers).init(parameters)
+        sent: Any = ()
+        if recipe.down is not None:  # all workers have version 0
+            sent = (
+                _model_to_hand_out(recipe, numbers, parameters, messages),
+                recipe.down.init(jax.tree.map(jnp.zeros_like, parameters)),
+            )
+        return States(workers, messages, sent)
 
 
-def begin_worker(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> Any:
-    """Return what one worker remembers at first."""
-    with optimizers.among(recipe.workers):  # also where a worker begins anew
-        return recipe.work.init(parameters), recipe.build("at_worker", numbers).init(parameters)
+def first_handed_out(recipe: Recipe, numbers: Numbers, parameters: Parameters, states: States) -> Any:
+    """Return what is handed out of version 0."""
+    if recipe.is_plain:
+        return parameters
+    return _model_to_hand_out(recipe, numbers, parameters, states.messages), recipe.work.shows(states.messages)
 
 
-def handed_out(recipe: Recipe, numbers: Numbers, parameters: Parameters, states: States) -> Parameters:
-    """Return what is handed out of a version."""
+def handed_out(
+    recipe: Recipe, numbers: Numbers, parameters: Parameters, states: States, version: jax.Array, key: jax.Array
+) -> tuple[Any, States]:
+    """Return what is handed out of a new version, with what goes out beside it, and what is remembered after that.
+
+    Args:
+        recipe, numbers, parameters, states: of the method, its model, and what it remembers.
+        version: the number of the new version.
+        key: of the run.
+    """
+    model = _model_to_hand_out(recipe, numbers, parameters, states.messages)
+    if recipe.down is not None:
+        had, state = states.sent
+        change = jax.tree.map(jnp.subtract, model, had)
+        of_version = shared_key(key, version)
+        change, state = recipe.down.compress(change, state, jax.random.fold_in(of_version, DOWN), of_version)
+        model = jax.tree.map(jnp.add, had, change)
+        states = states._replace(sent=(model, state))
+    return (model, recipe.work.shows(states.messages)), states
+
+
+def _model_to_hand_out(recipe: Recipe, numbers: Numbers, parameters: Parameters, message_state: Any) -> Parameters:
+    """Return what is handed out in place of the model, before it is compressed."""
     if recipe.hand_out is None:
         return parameters
     hand_out = recipe.build("hand_out", numbers)
     nothing = hand_out.init(parameters)  # as it has no state; of a chain, one of nothings
-    made, _ = hand_out.update(parameters, nothing, parameters, message_state=states.messages)
+    made, _ = hand_out.update(parameters, nothing, parameters, message_state=message_state)
     return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, parameters)
 
 
@@ -70,6 +101,8 @@ class Lane(NamedTuple):
     used: Any
     staleness: Any
     steps: Any
+    kind: Any
+    read: Any
     fresh: Any
     version: Any
     picks: Any
@@ -101,7 +134,7 @@ class Messages(NamedTuple):
         version = jnp.broadcast_to(more.version, (width,))
         lanes = Lane(
             *(block.worker, block.job, block.read_slot, block.weight),
-            *(more.used, more.staleness, more.steps, more.fresh, version, picks),
+            *(more.used, more.staleness, more.steps, more.kind, more.read, more.fresh, version, picks),
         )
         if width == 1:
             return self._take(snapshots, current, states, at(lanes, 0), None)
@@ -116,19 +149,28 @@ class Messages(NamedTuple):
         result: tuple[States, Parameters] = jax.lax.fori_loop(0, more.count, take, (states, nothing))
         return result
 
-    def _job(self, lane: Lane) -> Job:
-        return Job(self.drawing, self.data, self.key, lane.worker, lane.job, lane.steps, lane.picks, self.recipe.work.steps)
+    def _job(self, lane: Lane, shown: Any) -> Job:
+        recipe = self.recipe
+        return Job(
+            *(self.drawing, self.data, self.key, lane.worker, lane.job, lane.steps, lane.picks, recipe.work.steps),
+            *(lane.kind, lane.read, recipe.workers, recipe.build("inner", self.numbers), shown),
+        )
 
     def _together(self, snapshots: Parameters, lanes: Lane) -> Parameters:
         """Return what work that remembers nothing computes for all lanes, side by side."""
-        return jax.vmap(lambda lane: self.recipe.work.run(at(snapshots, lane.read_slot), (), self._job(lane))[0])(lanes)
+
+        def one(lane: Lane) -> Parameters:
+            read, shown = at(snapshots, lane.read_slot)
+            return self.recipe.work.run(read, (), self._job(lane, shown))[0]
+
+        return jax.vmap(one)(lanes)
 
     def _take(
         self, snapshots: Parameters, current: Parameters, states: States, lane: Lane, computed: Parameters | None
     ) -> tuple[States, Parameters]:
         """Return what is remembered after one message, and weight·message; zero of a job that was not used."""
-        read = at(snapshots, lane.read_slot)
-        workers, message = self._send(read, states.workers, lane, computed)
+        read, shown = at(snapshots, lane.read_slot)
+        workers, message = self._send(read, self._job(lane, shown), states.workers, lane, computed)
 
         def use(remembered: Any) -> tuple[Any, Parameters]:
             used, remembered = self._use(message, remembered, current, read, lane)
@@ -144,21 +186,25 @@ class Messages(NamedTuple):
         else:  # a selection takes less time than a branch
             remembered, weighted = use(states.messages)
             weighted = jax.tree.map(lambda m: jnp.where(lane.used, m, 0), weighted)
-        return States(workers, remembered), weighted
+        return States(workers, remembered, states.sent), weighted
 
-    def _send(self, read: Parameters, workers: Any, lane: Lane, computed: Parameters | None) -> tuple[Any, Parameters]:
+    def _send(
+        self, read: Parameters, job: Job, workers: Any, lane: Lane, computed: Parameters | None
+    ) -> tuple[Any, Parameters]:
         """Return what workers remember after a job, and its message; the work is done unless it was `computed`."""
-        recipe, job = self.recipe, self._job(lane)
-        of_work, of_worker = own = optimizers.row(workers, lane.worker)
+        recipe = self.recipe
+        of_work, of_worker, of_way = own = optimizers.row(workers, lane.worker)
         if recipe.resets:
             first = begin_worker(recipe, self.numbers, read)
-            of_work, of_worker = jax.tree.map(lambda new, old: jnp.where(lane.fresh, new, old), first, own)
+            of_work, of_worker, of_way = jax.tree.map(lambda new, old: jnp.where(lane.fresh, new, old), first, own)
         if computed is None:
             computed, of_work = recipe.work.run(read, of_work, job)
         message, of_worker = recipe.build("at_worker", self.numbers).update(
-            *(computed, of_worker, read), worker=lane.worker, job=lane.job, steps=lane.steps, key=job.key
+            *(computed, of_worker, read), worker=lane.worker, job=lane.job, steps=lane.steps, kind=lane.kind, key=job.key
         )
-        return optimizers.with_row(workers, lane.worker, (of_work, of_worker)), message
+        if recipe.up is not None:
+            message, of_way = recipe.up.compress(message, of_way, jax.random.fold_in(job.key, UP), job.shared_key)
+        return optimizers.with_row(workers, lane.worker, (of_work, of_worker, of_way)), message
 
     def _use(
         self, message: Parameters, remembered: Any, current: Parameters, read: Parameters, lane: Lane
@@ -169,6 +215,8 @@ class Messages(NamedTuple):
             worker=lane.worker,
             job=lane.job,
             steps=lane.steps,
+            kind=lane.kind,
+            key=job_key(self.key, lane.worker, lane.job),
             staleness=lane.staleness,
             version=lane.version,
             workers=self.recipe.workers,

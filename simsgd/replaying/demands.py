@@ -103,7 +103,12 @@ def check_tape(method: object, tape: Tape) -> None:
             raise ValueError(
                 f"tape was recorded with the {part} {recorded}, but {name} has {wanted}: replay it with that method"
             )
-    if not work.takes_steps and (tape.steps != work.steps).any():
+    if (tape.kind >= len(work.kinds)).any():
+        raise ValueError(
+            f"tape has jobs of kind {int(tape.kind.max())}, but the kinds of {work!r} are {', '.join(work.kinds)}: replay it "
+            "with the Method that it was recorded with"
+        )
+    if not work.takes_steps and type(work).charge is Work.charge and (tape.steps != work.steps).any():
         raise ValueError(
             f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
             "the Method that it was recorded with"
@@ -144,7 +149,8 @@ def check_updates(
     """Raise TypeError or ValueError unless all parts of a method answer what the loop expects; they are only traced."""
     with optimizers.among(recipe.workers or 1):
         if not recipe.is_plain:
-            _check_work(recipe.work, parameters, drawing, data, key)
+            _check_work(recipe, numbers, parameters, drawing, data, key)
+            _check_compressions(recipe, parameters)
         state: Any = None
         for place, part in _in_order(method):
             given = offered(place, parameters, recipe.workers, state)
@@ -162,21 +168,38 @@ def check_updates(
 def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
     """Return the places of a method's transformations in the order in which a message passes them."""
     there = dict(parts(method))
-    return [(place, there[place]) for place in ("at_worker", "on_message", "optimizer", "hand_out") if place in there]
+    return [(place, there[place]) for place in ("inner", "at_worker", "on_message", "optimizer", "hand_out") if place in there]
 
 
-def _check_work(work: Work, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
+def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
     """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
-    number = jnp.zeros((), jnp.int32)
+    work, number = recipe.work, jnp.zeros((), jnp.int32)
+    inner = recipe.build("inner", numbers)
 
-    def run(parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+    def shown(parameters: Parameters) -> Any:
+        return work.shows(recipe.build("on_message", numbers).init(parameters))
+
+    def run(parameters: Parameters, state: Any, shown: Any) -> tuple[Parameters, Any]:
         picks = drawing.picks(data, key, number, number)
-        return work.run(parameters, state, Job(drawing, data, key, number, number, number, picks, work.steps))
+        drawn = (drawing, data, key, number, number, number, picks, work.steps)
+        return work.run(parameters, state, Job(*drawn, number, number, recipe.workers, inner, shown))
 
-    begun = jax.eval_shape(work.init, parameters)
+    begun = jax.eval_shape(lambda p: work.begin(p, inner), parameters)
+    sent = jax.eval_shape(shown, parameters)
     with _saying_what_is_traced(f"work={work!r:.200}"):
-        result = jax.eval_shape(run, parameters, begun)
+        result = jax.eval_shape(run, parameters, begun, sent)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
+
+
+def _check_compressions(recipe: Recipe, parameters: Parameters) -> None:
+    """Raise unless what compresses messages keeps their form, and its state its own."""
+    key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
+    for way, compression in (("compress_up", recipe.up), ("compress_down", recipe.down)):
+        if compression is not None:
+            begun = jax.eval_shape(compression.init, parameters)
+            with _saying_what_is_traced(f"{way}={compression!r:.200}"):
+                result = jax.eval_shape(compression.compress, parameters, begun, key, key)
+            _check_answer(f"{way}={compression!r:.200}: compress", "message, state", result, parameters, begun)
 
 
 @contextlib.contextmanager

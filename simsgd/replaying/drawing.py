@@ -96,12 +96,21 @@ class Job(NamedTuple):
     steps: Any
     first: jax.Array  # the samples of its first step, (batch_size,)
     charged: int  # local steps that the work says
+    kind: Any
+    version: Any
+    workers: int
+    inner: Any
+    shown: Any
 
     @property
     def key(self) -> jax.Array:
         """A key of the job's own, for all but its batches."""
-        own = jax.random.fold_in(self.key_of_run, 1 << 31)  # no worker has this number
-        return jax.random.fold_in(jax.random.fold_in(own, self.worker), self.number)
+        return job_key(self.key_of_run, self.worker, self.number)
+
+    @property
+    def shared_key(self) -> jax.Array:
+        """A key that all jobs of one version have in common."""
+        return shared_key(self.key_of_run, self.version)
 
     def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
         """Return the gradient of the loss on the batch of one local step."""
@@ -117,6 +126,22 @@ class Job(NamedTuple):
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""
         return jax.grad(self.drawing.of_share)(parameters, self.data, self.worker)
+
+
+def job_key(key: jax.Array, worker: Any, job: Any) -> jax.Array:
+    """Return the key of a job for all but its batches."""
+    own = jax.random.fold_in(key, 1 << 31)  # no worker has this number
+    return jax.random.fold_in(jax.random.fold_in(own, worker), job)
+
+
+def shared_key(key: jax.Array, version: Any) -> jax.Array:
+    """Return the key that all jobs of one version have in common."""
+    own = jax.random.fold_in(key, (1 << 31) + 1)  # nor this one
+    return jax.random.fold_in(own, version)
+
+
+UP, DOWN = 0x7570, 0x646F776E
+"""Folded into a job's key for what is drawn to compress its message, and into a version's for what is sent down."""
 
 
 def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array) -> jax.Array:

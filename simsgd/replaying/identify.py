@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simsgd import optimizers
-from simsgd.method import Method
+from simsgd.method import COMPRESSIONS, Method
 from simsgd.optimizers import Optimizer, Tunable
 from simsgd.problems import Problem, settings
 from simsgd.problems import evaluated as evaluated_loss
@@ -125,6 +125,7 @@ def _parts(method: Optimizer | Method, problem: Problem, dtype: str, workers: in
             state = begun if place == "on_message" else state
     if isinstance(method, Method) and not method.is_plain:
         described |= {"work": describe(method.work), "after_crash": method.after_crash}
+        described |= {way: describe(part) for way in COMPRESSIONS if (part := getattr(method, way)) is not None}
     return described
 
 

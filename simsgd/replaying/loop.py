@@ -47,7 +47,7 @@ def begin(parameters: Parameters, recipe: Recipe, numbers: Numbers) -> Carry:
     donated is gone.
     """
     states = States() if recipe.is_plain else begin_states(parameters, numbers, recipe=recipe)
-    handed = composed.handed_out(recipe, numbers, parameters, states)
+    handed = composed.first_handed_out(recipe, numbers, parameters, states)
     carry = Carry(
         snapshots=jax.tree.map(lambda p: jnp.stack([p, p]), handed),
         parameters=parameters,
@@ -155,11 +155,11 @@ class Playing(NamedTuple):
             states, message = messages.play(carry.snapshots, carry.parameters, carry.states, block, picks)
             carry = carry._replace(states=states)
         if not self.long:
-            return _stepped(recipe, numbers, carry, message, block)
+            return _stepped(recipe, numbers, self.key, carry, message, block)
         carry = carry._replace(sum=jax.tree.map(jnp.add, carry.sum, message))
         if recipe.is_plain and self.branches:
-            return _if(block.last, lambda c: _emptied(_stepped(recipe, numbers, c, c.sum, block)), carry)
-        return _selected(block.last, _emptied(_stepped(recipe, numbers, carry, carry.sum, block)), carry)
+            return _if(block.last, lambda c: _emptied(_stepped(recipe, numbers, self.key, c, c.sum, block)), carry)
+        return _selected(block.last, _emptied(_stepped(recipe, numbers, self.key, carry, carry.sum, block)), carry)
 
 
 def _for(start: Any, stop: Any, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
@@ -174,14 +174,16 @@ def _if(condition: jax.Array, then: Callable[[Carry], Carry], carry: Carry) -> C
     return result
 
 
-def _stepped(recipe: Recipe, numbers: Numbers, carry: Carry, gradient: Parameters, block: Table) -> Carry:
+def _stepped(recipe: Recipe, numbers: Numbers, key: jax.Array, carry: Carry, gradient: Parameters, block: Table) -> Carry:
     """Return the carry after a step: a new version as the current one, and what is handed out of it in its slot."""
     optimizer = recipe.build("optimizer", numbers)
     updates, state = optimizer.update(gradient, carry.optimizer_state, carry.parameters, staleness=block.staleness)
     parameters = optax.apply_updates(carry.parameters, updates)
-    handed = composed.handed_out(recipe, numbers, parameters, carry.states)
+    handed, states = parameters, carry.states
+    if block.message is not None:
+        handed, states = composed.handed_out(recipe, numbers, parameters, states, block.message.version + 1, key)
     snapshots = jax.tree.map(lambda s, p: s.at[block.write_slot].set(p), carry.snapshots, handed)
-    return Carry(snapshots, parameters, state, carry.sum, carry.states)
+    return Carry(snapshots, parameters, state, carry.sum, states)
 
 
 def _selected(condition: jax.Array, stepped: Carry, carry: Carry) -> Carry:
@@ -189,11 +191,10 @@ def _selected(condition: jax.Array, stepped: Carry, carry: Carry) -> Carry:
 
     For small models a selection takes less time than a branch, and under `vmap` it is what a branch becomes.
     """
-    chosen = (stepped.parameters, stepped.optimizer_state, stepped.sum)
-    parameters, state, total = jax.tree.map(
-        lambda new, old: jnp.where(condition, new, old), chosen, (carry.parameters, carry.optimizer_state, carry.sum)
-    )
-    return Carry(stepped.snapshots, parameters, state, total, carry.states)
+    chosen = (stepped.parameters, stepped.optimizer_state, stepped.sum, stepped.states.sent)
+    others = (carry.parameters, carry.optimizer_state, carry.sum, carry.states.sent)
+    parameters, state, total, sent = jax.tree.map(lambda new, old: jnp.where(condition, new, old), chosen, others)
+    return Carry(stepped.snapshots, parameters, state, total, carry.states._replace(sent=sent))
 
 
 def _emptied(carry: Carry) -> Carry:

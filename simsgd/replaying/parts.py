@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from simsgd import optimizers
-from simsgd.method import Method
+from simsgd.compression import Compression
+from simsgd.method import PARTS, Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Parameters
 from simsgd.work import ONE_GRADIENT, Work
@@ -27,14 +28,16 @@ class Recipe(NamedTuple):
     """What a method is compiled for, hashable; the numbers of its parts come at run time.
 
     Attributes:
-        optimizer, at_worker, on_message, hand_out: recipes of `optimizers.split`, None for parts that are left out.
+        optimizer, inner, at_worker, on_message, hand_out: recipes of `optimizers.split`, None for parts that are left out.
         work: what a worker does with a job.
         workers: how many there are, where something needs it; 0 for a plain method, which any number of workers share.
         resets: whether a crash takes a worker's state.
         remembers: whether workers have a state at all.
+        up, down: what compresses messages on their ways.
     """
 
     optimizer: Any
+    inner: Any = None
     at_worker: Any = None
     on_message: Any = None
     hand_out: Any = None
@@ -42,6 +45,8 @@ class Recipe(NamedTuple):
     workers: int = 0
     resets: bool = False
     remembers: bool = False
+    up: Compression | None = None
+    down: Compression | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -60,9 +65,12 @@ def offered(place: str, parameters: Parameters, workers: int, message_state: Any
     """Return the extra arguments that a place offers, with values of the right shapes and types."""
     number = jnp.zeros((), jnp.result_type(*jax.tree.leaves(parameters)))
     count = jnp.zeros((), jnp.int32)
-    job = {"worker": count, "job": count, "steps": count}
+    if place == "inner":
+        return {}
+    key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
+    job = {"worker": count, "job": count, "steps": count, "kind": count, "key": key}
     if place == "at_worker":
-        return {**job, "key": jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")}
+        return job
     if place == "on_message":
         return {**job, "staleness": number, "version": count, "workers": workers, "parameters_read": parameters}
     return {"staleness": number} if place == "optimizer" else {"message_state": message_state}
@@ -73,7 +81,7 @@ def parts(method: Optimizer | Method) -> Iterator[tuple[str, Optimizer]]:
     if not isinstance(method, Method):
         yield "optimizer", method
         return
-    for place in ("optimizer", "at_worker", "on_message", "hand_out"):
+    for place in PARTS:
         if getattr(method, place) is not None:
             yield place, getattr(method, place)
 
@@ -97,7 +105,8 @@ def split(method: Optimizer | Method, parameters: Parameters, workers: int) -> t
                 state = optimizers.build(recipes[place], _arrays(numbers[place], parameters)).init(parameters)
     if not isinstance(method, Method) or method.is_plain:
         return Recipe(**recipes), numbers
-    recipe = Recipe(**recipes, work=method.work, workers=workers, resets=method.after_crash == "reset")
+    others: dict[str, Any] = {"work": method.work, "up": method.compress_up, "down": method.compress_down}
+    recipe = Recipe(**recipes, **others, workers=workers, resets=method.after_crash == "reset")
     with optimizers.among(workers):
         return recipe._replace(remembers=_remembers(recipe, numbers, parameters)), numbers
 
@@ -106,10 +115,15 @@ def _remembers(recipe: Recipe, numbers: dict[str, dict[str, float]], parameters:
     """Say whether a worker's state has anything in it."""
     arrays = {place: _arrays(values, parameters) for place, values in numbers.items()}
 
-    def begin(parameters: Parameters) -> Any:
-        return recipe.work.init(parameters), recipe.build("at_worker", arrays).init(parameters)
+    return bool(jax.tree.leaves(jax.eval_shape(lambda p: begin_worker(recipe, arrays, p), parameters)))
 
-    return bool(jax.tree.leaves(jax.eval_shape(begin, parameters)))
+
+def begin_worker(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> Any:
+    """Return what one worker remembers at first: of its work, of what it does to its message, and of what compresses that."""
+    with optimizers.among(recipe.workers):  # also where a worker begins anew
+        of_work = recipe.work.begin(parameters, recipe.build("inner", numbers))
+        of_way = () if recipe.up is None else recipe.up.init(jax.tree.map(jnp.zeros_like, parameters))
+        return of_work, recipe.build("at_worker", numbers).init(parameters), of_way
 
 
 def _arrays(numbers: Mapping[str, float], parameters: Parameters) -> dict[str, jax.Array]:

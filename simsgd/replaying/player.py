@@ -240,10 +240,10 @@ class Player:
 
     def _described(self) -> dict[str, Any]:
         """Return what the configuration says of the method and its optimizer."""
-        method, optimizer = self._method, getattr(self._method, "optimizer", self._method)
-        said = {"optimizer": optimizers.describe(optimizer), "step_size": optimizers.step_size_of(optimizer)}
+        method = self._method
         if not isinstance(method, Method):
-            return said
+            return {"optimizer": optimizers.describe(method), "step_size": optimizers.step_size_of(method)}
+        said = {"optimizer": optimizers.describe(method.optimizer), "step_size": method.step_size}
         named = {} if method.name is None else {"name": method.name}
         return said | named | ({"parts": method.further_parts} if method.further_parts else {})
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simsgd import measures
+from simsgd.costs import Costs
 from simsgd.recording.attempt import Ask, Recorded, attempt
 from simsgd.replaying.lanes import group
 from simsgd.replaying.lanes.group import Wanted
@@ -31,7 +32,8 @@ def ask(cell: Cell) -> Ask:
     """Return what is to be recorded for a cell."""
     method, problem = cell.whole, cell.problem
     size = problem.message_bytes_in(cell.dtype) if cell.message_bytes is None else cell.message_bytes
-    return Ask(method.protocol, cell.cluster, bound(cell.until), cell.seed, size, problem.batch_size, method.work)
+    costs = Costs.of(method, size, problem.message_shapes)
+    return Ask(method.protocol, cell.cluster, bound(cell.until), cell.seed, problem.batch_size, costs)
 
 
 def play_group(

@@ -15,6 +15,7 @@ import numpy as np
 
 from simsgd import optimizers
 from simsgd.cluster.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer
 from simsgd.problems import Problem
@@ -30,7 +31,6 @@ from simsgd.support import checks, interrupts, public, show
 from simsgd.support.partial import handing_back
 from simsgd.support.progress import bar
 from simsgd.tape import Tape
-from simsgd.work import Work
 
 __all__ = ["Tuning", "tune"]
 __dir__ = public.names(__all__)
@@ -226,7 +226,7 @@ class _Playing:
     ) -> None:
         self._problem, self._cluster, self._until, self._seed, self._bytes = problem, cluster, until, seed, message_bytes
         self._further = further
-        self._recorded: tuple[Protocol, Work] | None = None
+        self._recorded: tuple[Protocol, Costs] | None = None
         self.tape: Tape | None = None
 
     def run(self, method: Method) -> Run:
@@ -234,14 +234,19 @@ class _Playing:
         given: dict[str, Any] = {"until": self._until, "progress": False, **self._further}
         if method.protocol.observes:
             return simulate(method, self._problem, self._cluster, seed=self._seed, message_bytes=self._bytes, **given)
-        if self._recorded != (method.protocol, method.work):
+        if self._recorded != (method.protocol, self._costs(method)):
             self.record(method)
         assert self.tape is not None
         return replay(self.tape, self._problem, method, **given)
 
     def record(self, method: Method) -> None:
         """Record the tape that methods of this protocol and work are played on."""
+        until, problem, costs = bound(self._until), self._problem, self._costs(method)
+        given: dict[str, Any] = {"batch_size": problem.batch_size, "message_shapes": problem.message_shapes}
+        self.tape = record(method, self._cluster, until, self._seed, costs.message.bytes, progress=False, **given)
+        self._recorded = method.protocol, costs
+
+    def _costs(self, method: Method) -> Costs:
+        """Return what a method's jobs cost."""
         size = self._problem.message_bytes_in(self._further.get("dtype", "float32")) if self._bytes is None else self._bytes
-        until, batch = bound(self._until), self._problem.batch_size
-        self.tape = record(method, self._cluster, until, self._seed, size, progress=False, batch_size=batch)
-        self._recorded = method.protocol, method.work
+        return Costs.of(method, size, self._problem.message_shapes)

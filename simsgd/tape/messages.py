@@ -18,9 +18,9 @@ import numpy as np
 from simsgd.tape.schema import REASONS, Down, Messages
 
 Columns = Mapping[str, np.ndarray]
-OF_ROWS = ("worker", "job", "read", "assigned", "time", "weight", "step", "steps")
+OF_ROWS = ("worker", "job", "read", "assigned", "time", "weight", "step", "steps", "kind")
 """The columns that are needed of the tape's rows."""
-OF_UNUSED = ("worker", "job", "read", "assigned", "time", "version", "reason", "steps")
+OF_UNUSED = ("worker", "job", "read", "assigned", "time", "version", "reason", "steps", "kind")
 """The columns that are needed of the log of discarded work."""
 UNUSED = REASONS.index("unused")
 
@@ -53,8 +53,8 @@ def merged(rows: Columns, discarded: Columns, down: Down, version: int) -> Messa
     def both(used: np.ndarray, others: np.ndarray | float) -> np.ndarray:
         return np.insert(used, place, others) if len(place) else used
 
-    names = ("worker", "job", "read", "assigned", "steps")
-    worker, job, read, assigned, steps = (both(rows[name], unused[name]) for name in names)
+    names = ("worker", "job", "read", "assigned", "steps", "kind")
+    worker, job, read, assigned, steps, kind = (both(rows[name], unused[name]) for name in names)
     made = both(version + np.cumsum(rows["step"]) - rows["step"], unused["version"])
     return Messages(
         worker=worker,
@@ -64,6 +64,7 @@ def merged(rows: Columns, discarded: Columns, down: Down, version: int) -> Messa
         step=np.append(made[1:] != made[:-1], True)[: len(made)],
         used=both(np.ones(len(rows["step"]), bool), False),
         steps=steps,
+        kind=kind,
         life=lives(worker, assigned, down),
     )
 
@@ -76,7 +77,7 @@ def used_only(messages: Messages) -> Messages:
         >>> from simsgd.tape.messages import used_only
         >>> from simsgd.tape.schema import Messages
         >>> numbers, used, step = np.arange(3), np.array([True, True, False]), np.array([True, False, True])
-        >>> found = used_only(Messages(numbers, numbers, numbers, numbers, step, used, numbers, numbers))
+        >>> found = used_only(Messages(numbers, numbers, numbers, numbers, step, used, numbers, numbers, numbers))
         >>> found.worker.tolist(), found.step.tolist()
         ([0, 1], [True, True])
     """

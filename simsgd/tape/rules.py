@@ -91,6 +91,7 @@ def _check_values(tape: Tape, name: str, log: Any) -> None:
         _law(1, name, log, ~stepped & ~np.isnan(log.weight), "weight is known before the step it is part of")
     if name in JOB_LOGS:
         _law(8, name, log, log.steps < 1, "steps is not at least 1")
+        _law(8, name, log, log.kind < 0, "kind is not counted from 0")
         for sent in (log.bytes_down, log.bytes_up):
             _law(8, name, log, ~((sent >= 0) & (sent < np.inf)), "bytes are not finite numbers of at least 0")
     if name == "tie":

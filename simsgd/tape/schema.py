@@ -34,6 +34,7 @@ class Gradient(NamedTuple):
         steps: the local steps that the clock charged for it; its computing is the sum of so many draws.
         bytes_down: the bytes of what the worker was sent.
         bytes_up: the bytes of what it sends back.
+        kind: what kind of job it is, a place in the `kinds` of the method's work.
     """
 
     worker: int
@@ -48,6 +49,7 @@ class Gradient(NamedTuple):
     steps: int = 1
     bytes_down: float = 0.0
     bytes_up: float = 0.0
+    kind: int = 0
 
 
 type Schema = dict[str, type]
@@ -66,7 +68,7 @@ JOB_LOGS: dict[str, Schema] = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMN
 """The logs of jobs."""
 LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS, "tie": TIES_COLUMNS}
 """The tape's logs, with the names that their columns and their dimension have in a Dataset."""
-CHARGES = ("steps", "bytes_down", "bytes_up")
+CHARGES = ("steps", "bytes_down", "bytes_up", "kind")
 """What was charged for a job."""
 MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64 and name not in CHARGES)
 """The moments of a job's life, in their order: assigned, departed, began, ended, sent, arrived."""
@@ -109,6 +111,7 @@ class Messages(NamedTuple):
         step: whether it is the last of its step (bool), be it used or not.
         used: whether it was used (bool).
         steps: the local steps that the clock charged for it (int32).
+        kind: what kind of job it was (int32).
         life: how many times the worker had been down before the job was assigned (int32): another number than that of the
             worker's message before says that it was down between them.
     """
@@ -120,6 +123,7 @@ class Messages(NamedTuple):
     step: np.ndarray
     used: np.ndarray
     steps: np.ndarray
+    kind: np.ndarray
     life: np.ndarray
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.method import Method
 from simsgd.problems import Problem
 from simsgd.recording.recorder import Recording, record
@@ -47,6 +48,11 @@ class Case:
     seed: int
 
     @property
+    def costs(self) -> Costs:
+        """What the method's jobs cost."""
+        return Costs.of(self.method, None, self.problem.message_shapes)
+
+    @property
     def message_bytes(self) -> float:
         """Bytes of the model."""
         return float(self.problem.message_bytes)
@@ -60,7 +66,7 @@ class Case:
         """Return what a method records here; one that observes the model is simulated for it."""
         if self.observes:
             return self.simulated(method).tape
-        return record(method, self.cluster, Updates(self.updates), self.seed, message_bytes=self.message_bytes)
+        return record(method, self.cluster, Updates(self.updates), self.seed, message_shapes=self.problem.message_shapes)
 
     @functools.cached_property
     def observes(self) -> bool:
@@ -78,7 +84,7 @@ class Case:
     def recording(self, observe: Callable[[str], float] | None = None) -> Recording:
         """Return a recording of the method that has yet to begin."""
         method = self.method
-        return Recording(method.protocol, self.cluster, self.seed, self.message_bytes, observe, work=method.work)
+        return Recording(method.protocol, self.cluster, self.costs, self.seed, observe)
 
     @functools.cached_property
     def run(self) -> Run:

@@ -143,10 +143,9 @@ def check_all_reduce(case: Case) -> None:
 
 def check_bytes(case: Case) -> None:
     """A work says the same bytes whenever it is asked; its protocol may say others for a job."""
-    work = case.method.work
-    for direction, bytes_ in (("bytes_down", work.bytes_down), ("bytes_up", work.bytes_up)):
-        said, again = bytes_(case.message_bytes), bytes_(case.message_bytes)
-        require(again == said, f"{direction} of {said:g} whenever it is asked", f"{again:g}")
+    for kind in range(len(case.method.work.kinds)):
+        said, again = case.costs.charge(0, 0, kind), case.costs.charge(0, 0, kind)
+        require(again == said, f"{said} whenever it is asked", f"{again}")
 
 
 def check_same_bits(case: Case) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from simsgd.compression import Compression
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable, among
 from simsgd.problems import Parameters, Problem, draw
@@ -28,6 +29,10 @@ from simsgd.work import Work
 
 OF_JOBS = 1 << 31
 """Folded into the key of the batches for the keys that jobs have of their own; no worker has this number."""
+OF_VERSIONS = (1 << 31) + 1
+"""The same for the keys that all jobs of a version share."""
+UP, DOWN = 0x7570, 0x646F776E
+"""Folded into a job's key, and into that of a version, for what is drawn to compress a message."""
 LOSS = 0x6C6F7373
 """Folded into the key of a local step for what a loss draws."""
 
@@ -37,12 +42,12 @@ class Played(NamedTuple):
 
     Attributes:
         versions: the parameters of version 0, 1, … before `hand_out`.
-        worker_states: what each worker remembers in the end, by worker: (of its work, of `at_worker`).
+        worker_states: what each worker remembers in the end, by worker: (of its work, of `at_worker`, of `compress_up`).
         message_state: what `on_message` remembers in the end.
     """
 
     versions: list[Parameters]
-    worker_states: list[tuple[Any, Any]]
+    worker_states: list[tuple[Any, Any, Any]]
     message_state: Any
 
 
@@ -50,7 +55,7 @@ class Arrival(NamedTuple):
     """A job that arrived, used or not.
 
     Attributes:
-        worker, job, read, steps: as on the tape.
+        worker, job, read, steps, kind: as on the tape.
         weight: of its message in the step's sum; None where it was not used.
         step: whether the server stepped after it.
         returns: how often its worker had been back after having been down, when it was handed the job.
@@ -60,6 +65,7 @@ class Arrival(NamedTuple):
     job: int
     read: int
     steps: int
+    kind: int
     weight: float | None
     step: bool
     returns: int
@@ -86,9 +92,9 @@ def arrivals(tape: Tape) -> Iterator[Arrival]:
 
 def _arrival(tape: Tape, log: Jobs, row: Any, weight: float | None, step: bool) -> Arrival:
     worker, job, read = (int(getattr(log, name)[row]) for name in ("worker", "job", "read"))
-    steps = int(log.steps[row])
+    steps, kind = int(log.steps[row]), int(log.kind[row])
     returns = np.count_nonzero((tape.down.worker == worker) & (tape.down.end <= log.assigned[row]))
-    return Arrival(worker, job, read, steps, weight, step, int(returns))
+    return Arrival(worker, job, read, steps, kind, weight, step, int(returns))
 
 
 def play_slowly(tape: Tape, problem: Problem, method: Method | Optimizer, seed: int = 0) -> Played:
@@ -131,20 +137,29 @@ class _Slow:
         self._optimizer, self._at_worker, self._on_message, self._hand_out = (
             _transformation(part) for part in (method.optimizer, method.at_worker, method.on_message, method.hand_out)
         )
-        self._compute = _computing(problem, method.work, seed)
+        self._inner = _transformation(method.inner)
+        self._compute = _computing(problem, method.work, seed, workers, self._inner)
+        self._batches = _key_of_batches(seed)
         start = problem.start(seed, "float64")
         with among(workers):
             self._optimizer_state, self.message_state = self._optimizer.init(start), self._on_message.init(start)
             self._hand_out_state = self._hand_out.init(start)
         self.worker_states = [self._begun(start)] * workers
         self._returns = [0] * workers
-        self.versions, self._handed_out = [start], [self._handed(start)]
+        self.versions = [start]
+        self._sent, self._sent_state = self._handed(start), self._compression_begun(method.compress_down, start)
+        self._handed_out = [(self._sent, method.work.shows(self.message_state))]
         self._collected: list[tuple[float, Parameters, jax.Array]] = []
 
-    def _begun(self, parameters: Parameters) -> tuple[Any, Any]:
+    def _begun(self, parameters: Parameters) -> tuple[Any, Any, Any]:
         """Return what a worker that begins with these parameters remembers."""
         with among(self._workers):
-            return self._method.work.init(parameters), self._at_worker.init(parameters)
+            of_work, of_worker = self._method.work.begin(parameters, self._inner), self._at_worker.init(parameters)
+        return of_work, of_worker, self._compression_begun(self._method.compress_up, parameters)
+
+    def _compression_begun(self, compression: Compression | None, like: Parameters) -> Any:
+        """Return what a compression remembers at first."""
+        return () if compression is None else compression.init(jax.tree.map(jnp.zeros_like, like))
 
     def _handed(self, version: Parameters) -> Parameters:
         """Return what is handed out of a version."""
@@ -154,14 +169,17 @@ class _Slow:
 
     def work(self, arrival: Arrival) -> Parameters:
         """Return the message of a job, which moves its worker's state."""
-        worker, read = arrival.worker, self._handed_out[arrival.read]
+        worker, (read, shown) = arrival.worker, self._handed_out[arrival.read]
         if self._method.after_crash == "reset" and arrival.returns > self._returns[worker]:
             self.worker_states[worker] = self._begun(read)
         self._returns[worker] = arrival.returns
-        of_work, of_worker = self.worker_states[worker]
-        message, of_work, key = self._compute(read, of_work, **_numbers(arrival))
+        of_work, of_worker, of_way = self.worker_states[worker]
+        message, of_work, key = self._compute(read, of_work, shown, _whole(arrival.read), **_numbers(arrival))
         message, of_worker = self._at_worker.update(message, of_worker, read, **_numbers(arrival), key=key)
-        self.worker_states[worker] = of_work, of_worker
+        if self._method.compress_up is not None:
+            own, shared = jax.random.fold_in(key, UP), _key_of_version(self._batches, arrival.read)
+            message, of_way = self._method.compress_up.compress(message, of_way, own, shared)
+        self.worker_states[worker] = of_work, of_worker, of_way
         return message
 
     def use(self, arrival: Arrival, weight: float, message: Parameters) -> None:
@@ -171,10 +189,11 @@ class _Slow:
         message, self.message_state = self._on_message.update(
             *(message, self.message_state, self.versions[-1]),
             **_numbers(arrival),
+            key=_key_of_job(self._batches, arrival.worker, arrival.job),
             staleness=staleness,
             version=_whole(version),
             workers=self._workers,
-            parameters_read=self._handed_out[arrival.read],
+            parameters_read=self._handed_out[arrival.read][0],
         )
         self._collected.append((weight, message, staleness))
 
@@ -186,17 +205,47 @@ class _Slow:
         current = self.versions[-1]
         updates, self._optimizer_state = self._optimizer.update(total, self._optimizer_state, current, staleness=staleness)
         self.versions.append(optax.apply_updates(current, updates))
-        self._handed_out.append(self._handed(self.versions[-1]))
+        self._hand_out_next()
         self._collected = []
 
+    def _hand_out_next(self) -> None:
+        """Hand out the newest version: as it is, or what has changed since the last, compressed."""
+        model = self._handed(self.versions[-1])
+        if (compression := self._method.compress_down) is not None:
+            change = jax.tree.map(lambda new, old: new - old, model, self._sent)
+            shared = _key_of_version(self._batches, len(self.versions) - 1)
+            change, self._sent_state = compression.compress(change, self._sent_state, jax.random.fold_in(shared, DOWN), shared)
+            model = jax.tree.map(lambda old, more: old + more, self._sent, change)
+        self._sent = model
+        self._handed_out.append((model, self._method.work.shows(self.message_state)))
 
-def _computing(problem: Problem, work: Work, seed: int) -> Any:
-    """Return what plays a job: (version read, worker's state, worker=, job=, steps=) to (message, state, the job's key)."""
+
+def _key_of_batches(seed: int) -> jax.Array:
+    return jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
+
+
+def _key_of_job(batches: jax.Array, worker: Any, job: Any) -> jax.Array:
+    """Return the key that a job has of its own, for all but its batches."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(batches, OF_JOBS), worker), job)
+
+
+def _key_of_version(batches: jax.Array, version: Any) -> jax.Array:
+    """Return the key that all jobs of a version share."""
+    return jax.random.fold_in(jax.random.fold_in(batches, OF_VERSIONS), version)
+
+
+def _computing(problem: Problem, work: Work, seed: int, workers: int, inner: Any) -> Any:
+    """Return what plays a job.
+
+    It is called as (version read, worker's state, what was shown, number of the version, worker=, job=, steps=, kind=) and
+    returns (message, state, the job's key).
+    """
     data, _ = problem.arrays("float64")
-    batches = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
+    batches = _key_of_batches(seed)
 
-    def run(parameters: Parameters, state: Any, *, worker: Any, job: Any, steps: Any) -> tuple[Parameters, Any, Any]:
-        at_hand = JobAtHand(problem, data, batches, worker, job, steps)
+    def run(parameters: Parameters, state: Any, shown: Any, version: Any, **numbers: Any) -> tuple[Parameters, Any, Any]:
+        at_hand = JobAtHand(problem, data, batches, **numbers)
+        at_hand.shown, at_hand.version, at_hand.workers, at_hand.inner = shown, version, workers, inner
         return *work.run(parameters, state, at_hand), at_hand.key
 
     return jax.jit(run)
@@ -205,11 +254,23 @@ def _computing(problem: Problem, work: Work, seed: int) -> Any:
 class JobAtHand:
     """What `Work.run` is told of its job; see `simsgd.work.JobAtHand`."""
 
-    def __init__(self, problem: Problem, data: Any, batches: jax.Array, worker: Any, number: Any, steps: Any) -> None:
+    shown: Any
+    version: Any
+    workers: int
+    inner: Any
+
+    def __init__(
+        self, problem: Problem, data: Any, batches: jax.Array, *, worker: Any, job: Any, steps: Any, kind: Any
+    ) -> None:
         self._problem, self._data = problem, data
-        self.worker, self.number, self.steps = worker, number, steps
+        self.worker, self.number, self.steps, self.kind = worker, job, steps, kind
         self._batches = batches
-        self.key = self._folded(jax.random.fold_in(batches, OF_JOBS))
+        self.key = _key_of_job(batches, worker, job)
+
+    @property
+    def shared_key(self) -> jax.Array:
+        """The key that all jobs of its version share."""
+        return _key_of_version(self._batches, self.version)
 
     def _folded(self, key: jax.Array) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(key, self.worker), self.number)
@@ -259,7 +320,7 @@ def _transformation(part: Optimizer | None) -> Any:
 
 def _numbers(arrival: Arrival) -> dict[str, jax.Array]:
     """Return what every place is told of a job."""
-    return {"worker": _whole(arrival.worker), "job": _whole(arrival.job), "steps": _whole(arrival.steps)}
+    return {name: _whole(getattr(arrival, name)) for name in ("worker", "job", "steps", "kind")}
 
 
 def _whole(number: int) -> jax.Array:

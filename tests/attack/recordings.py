@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import simsgd as sg
-from simsgd.method import protocol_of, work_of
+from simsgd.costs import Costs
+from simsgd.method import protocol_of
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
 from simsgd.stopping import limits
@@ -154,7 +155,7 @@ def in_pieces(tape: sg.Tape, given: dict[str, Any], chance: random.Random) -> No
     """Advancing by random seconds and updates writes the same tape."""
     method, by_time = given["protocol"], isinstance(given["until"], sg.Seconds)
     end = limits(given["until"], given.get("batch_size", 1))
-    recording = Recording(protocol_of(method), given["cluster"], given["seed"], given["message_bytes"], work=work_of(method))
+    recording = Recording(protocol_of(method), given["cluster"], Costs.of(method, given["message_bytes"]), given["seed"])
     for moment in moments_of(tape, chance, chance.randint(1, 8)):
         if moment < tape.end and chance.random() < 0.7:
             recording.advance(seconds=moment)
@@ -223,7 +224,7 @@ def common_random_numbers(tape: sg.Tape, given: dict[str, Any], chance: random.R
     if "rubbish" in source_of(given["cluster"]) or follows_clock(given["cluster"].compute):
         return
     together, method = isinstance(given["cluster"].network, sg.networks.AllReduce), given["protocol"]
-    if (tape.of_all_jobs("steps") != work_of(method).steps).any():  # jobs that the protocol made longer
+    if (tape.of_all_jobs("steps") != Costs.of(method).usual.steps).any():  # jobs that the protocol made longer
         return
     usual = together or not isinstance(protocol_of(method), sg.MinibatchSGD)
     protocol = sg.MinibatchSGD(wait=False) if usual else sg.AsyncSGD()

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import simsgd as sg
+from simsgd.costs import Costs
 from simsgd.recording.recorder import BrokenOffError, Recording
 from simsgd.tape import prefix
 
@@ -84,7 +85,7 @@ class Works:
         return sg.Run.load(self.other)
 
     def advance(self) -> sg.Tape:
-        self.recording = Recording(sg.AsyncSGD(), self.cluster, 0, SIZE)
+        self.recording = Recording(sg.AsyncSGD(), self.cluster, Costs.of(sg.AsyncSGD(), SIZE))
         for part in range(1, 11):
             self.recording.advance(seconds=15.0 * part)
         return self.recording.tape()

@@ -15,11 +15,11 @@ from simsgd.cluster import Cluster
 from simsgd.networks import AllReduce, Network, ParameterServer
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Charges
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.recording.transport.collective import Collective
 from simsgd.recording.transport.paths import Paths
 from simsgd.recording.transport.shared import SharedServer
+from simsgd.work import Charges
 
 KINDS: dict[type, type[Transport]] = {AllReduce: Collective, ParameterServer: SharedServer, Network: Paths}
 """What moves the messages of each kind of fabric."""

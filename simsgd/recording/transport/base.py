@@ -13,9 +13,10 @@ from simsgd.networks.fabric import jitter_of
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Charges, Job
+from simsgd.recording.job import Job
 from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
 from simsgd.support.walks import Unfinished
+from simsgd.work import Charges
 
 SIZES_KEPT = 1024
 """Of so many messages, told apart by worker and bytes, it is kept how long they take."""

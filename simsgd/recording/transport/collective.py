@@ -14,12 +14,13 @@ from simsgd.networks.all_reduce import undisturbed
 from simsgd.networks.fabric import jitter_of, seconds_of
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Charges, Job
+from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
+from simsgd.work import Charges
 
 
 class Collective(Transport):

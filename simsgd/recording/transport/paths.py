@@ -12,9 +12,10 @@ from simsgd.networks import Network
 from simsgd.networks.fabric import path_seconds
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Charges, Job
+from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.transport.base import SIZES_KEPT, Ends, Transport
+from simsgd.work import Charges
 
 
 class Sending(NamedTuple):

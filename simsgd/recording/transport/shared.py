@@ -15,12 +15,13 @@ from simsgd.networks.fabric import Way
 from simsgd.recording.draws import by_job
 from simsgd.recording.events import EventLoop
 from simsgd.recording.fault_schedule import Named
-from simsgd.recording.job import Charges, Job
+from simsgd.recording.job import Job
 from simsgd.recording.message_faults import UNDISTURBED, Disturbance
 from simsgd.recording.queues import FairLink, Free, Line, Message, Queue
 from simsgd.recording.transport.base import SIZES_KEPT, Ends, Transport
 from simsgd.support import checks, rng
 from simsgd.times.answers import checked, sampler_of
+from simsgd.work import Charges
 
 FINITE = "message times must be finite numbers and not negative"
 

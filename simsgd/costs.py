@@ -1,0 +1,110 @@
+"""What a method's jobs cost the clock: local steps, bytes and seconds, as plain numbers that need no JAX.
+
+Law of this module: the work says what a job costs, and what is compressed on its way is charged in the same proportion. All
+that a recording depends on of a method, besides its protocol, is said here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simsgd.compression import Compression
+from simsgd.method import Method
+from simsgd.protocols import Protocol
+from simsgd.support import checks
+from simsgd.support.show import plainly
+from simsgd.times import Law
+from simsgd.work import ONE_GRADIENT, Charges, Message, Order, Work
+
+NUMBER_BYTES = 4
+"""Of a number in a message whose shapes are known."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the jobs of one method cost, for messages of one size.
+
+    Attributes:
+        work: says what a job costs.
+        message: what a whole message is.
+        up, down: what compresses messages on their ways, if anything does.
+        compressing: the law of the seconds that a worker takes to compress a message; None for none.
+    """
+
+    work: Work
+    message: Message
+    up: Compression | None = None
+    down: Compression | None = None
+    compressing: Law | None = None
+
+    @staticmethod
+    def of(
+        method: Protocol | Method, message_bytes: float | None = None, shapes: tuple[tuple[int, ...], ...] | None = None
+    ) -> Costs:
+        """Return those of a method; of a protocol alone, those of single gradients.
+
+        Args:
+            method: whose jobs.
+            message_bytes: of the model, and of a gradient; by default 4 for each number of the shapes, or 0.
+            shapes: those of the message's arrays, if they are known.
+
+        Raises:
+            ValueError: if something compresses messages that cannot be compressed so.
+        """
+        known = shapes is not None
+        if message_bytes is None:
+            message_bytes = NUMBER_BYTES * sum(map(math.prod, shapes)) if shapes is not None else 0
+        size = checks.not_negative("message_bytes", message_bytes, "bytes")
+        message = Message(size, shapes if shapes is not None else ((round(size / NUMBER_BYTES),),), known)
+        if not isinstance(method, Method):
+            return Costs(ONE_GRADIENT, message)
+        for compression in filter(None, (method.compress_up, method.compress_down)):
+            compression.check(message)
+        return Costs(method.work, message, method.compress_up, method.compress_down, method.compressing)
+
+    @property
+    def usual(self) -> Charges:
+        """What the first job of worker 0 costs: what all jobs do, if the work charges for all the same."""
+        return self.charge(0, 0, 0)
+
+    @property
+    def same_for_all(self) -> bool:
+        """Whether all jobs of the usual kind cost the same."""
+        return type(self.work).charge is Work.charge
+
+    def charge(self, worker: int, job: int, kind: int) -> Charges:
+        """Return what a job costs.
+
+        Raises:
+            ValueError: for what no job can cost, named with the work.
+        """
+        said = self.work.charge(Order(worker, job, kind, self.message))
+        name = f"{plainly(self.work)}'s charge for a job"
+        steps = checks.whole(f"steps in {name}", said.steps, 1)
+        ways = (("bytes_down", said.bytes_down, self.down), ("bytes_up", said.bytes_up, self.up))
+        down, up = (
+            checks.not_negative(f"{way} in {name}", size, "bytes") * self._share(compression) for way, size, compression in ways
+        )
+        seconds = None if said.seconds is None else checks.positive(f"seconds in {name}", said.seconds, "seconds")
+        overlap = checks.whole(f"overlap in {name}", said.overlap, 0)
+        return Charges(steps, down, up, kind, seconds, overlap)
+
+    def _share(self, compression: Compression | None) -> float:
+        """Return which share of a message's bytes is left of it."""
+        if compression is None:
+            return 1.0
+        numbers = sum(map(math.prod, self.message.shapes))
+        return compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers) if numbers else 1.0
+
+    def described(self) -> Mapping[str, Any]:
+        """Return, by name, what a recording's bits depend on of them; nothing that is as for plain gradients."""
+        first = self.usual
+        charges = {"steps": first.steps, "bytes_down": first.bytes_down, "bytes_up": first.bytes_up}
+        told: dict[str, Any] = {"charges": charges}
+        if not self.same_for_all or len(self.work.kinds) > 1 or first[3:] != Charges()[3:]:
+            told |= {"work": self.work, "shapes": self.message.shapes}
+        told |= {name: part for name in ("up", "down", "compressing") if (part := getattr(self, name)) is not None}
+        return told
