@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "optimizers": {"support"},
     "work": {"support"},
     "compression": {"support", "work"},
-    "compressions": {"support"},
+    "compressions": {"compression", "support", "work"},
     "works": {"support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
     "methods": {"method", "optimizers", "protocols", "support", "work", "works"},
@@ -105,7 +105,7 @@ MAY_IMPORT = {
 }
 ONLY_USERS = {
     "simpy": {"recording"},
-    "jax": {"optimizers", "problems", "replaying", "testing", "works"},
+    "jax": {"compressions", "optimizers", "problems", "replaying", "testing", "works"},
     "flax": {"problems"},
     "equinox": {"problems"},
     "optax": {"methods", "optimizers", "problems", "replaying", "testing", "works"},
