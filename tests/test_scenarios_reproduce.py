@@ -81,7 +81,9 @@ def test_a_ratio_is_paired_and_counts_who_never_arrived_as_the_horizon():
     assert found.value == pytest.approx(4.0)
     assert found.low < 2 < 8 < found.high
     assert claims.ratio_of([3.0, 6.0], [1.0, 2.0]) == claims.Measured(*[pytest.approx(3.0)] * 3, 2, "×")
-    assert claim(above=1.0).judged(claims.ratio_of([np.inf, 1.0], [1.0, 2.0])).verdict == claims.UNDECIDED
+    for first, second in (([np.inf, 1.0], [1.0, 2.0]), ([np.nan, 1.0], [np.nan, 2.0])):
+        assert math.isnan(claims.ratio_of(first, second).value)
+    assert math.isnan(claims.ratio_of([np.nan, 1.0], [np.nan, 2.0], horizon=16.0).value)
 
 
 def test_what_has_no_interval_is_not_decided():

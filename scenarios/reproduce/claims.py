@@ -80,10 +80,15 @@ def mean_of(values: object, unit: str = "") -> Measured:
 
 
 def ratio_of(first: object, second: object, horizon: float = math.inf) -> Measured:
-    """Return the geometric mean of ratios, paired by seed; who never arrived (NaN or infinite) counts as the horizon."""
-    one, other = (np.fmin(np.asarray(each, float).ravel(), horizon) for each in (first, second))
+    """Return the geometric mean of ratios, paired by seed; who never arrived (NaN or infinite) counts as the horizon.
+
+    Seeds on which neither arrived say nothing: there is no number then.
+    """
+    one, other = (np.asarray(each, float).ravel() for each in (first, second))
+    somebody = np.isfinite(one) | np.isfinite(other)
     with np.errstate(invalid="ignore", divide="ignore"):  # infinite where a horizon would be needed
-        logs = mean_of(np.log(one / other))
+        ratios = np.where(somebody, np.fmin(one, horizon) / np.fmin(other, horizon), np.nan)
+        logs = mean_of(np.log(ratios))
     return Measured(*(math.exp(each) for each in (logs.value, logs.low, logs.high)), logs.runs, "×")
 
 
