@@ -24,6 +24,7 @@ from simsgd.methods.asynchrony import (
 )
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
+from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
@@ -56,6 +57,7 @@ __all__ = [
     "Entry",
     "ada_delay",
     "ada_sync",
+    "adacomm",
     "all_client_engagement",
     "asynchronous",
     "asynchronous_mini_batching",
@@ -67,6 +69,11 @@ __all__ = [
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "fedasync",
+    "fedasync_hinge",
+    "fedavg",
+    "fedbuff",
+    "fedprox",
     "first_m",
     "gap_aware",
     "hinge_staleness",
@@ -76,6 +83,7 @@ __all__ = [
     "k_batch_async",
     "k_batch_sync",
     "k_sync",
+    "local_sgd",
     "malenia",
     "mind_flayer",
     "minibatch",
@@ -85,6 +93,7 @@ __all__ = [
     "rescaled",
     "ringleader",
     "ringmaster",
+    "scaffold",
     "softsync",
     "stale_synchronous",
     "staleness_aware",

@@ -108,7 +108,7 @@ def check_tape(method: object, tape: Tape) -> None:
             f"tape has jobs of kind {int(tape.kind.max())}, but the kinds of {work!r} are {', '.join(work.kinds)}: replay it "
             "with the Method that it was recorded with"
         )
-    if not work.takes_steps and type(work).charge is Work.charge and (tape.steps != work.steps).any():
+    if not work.takes_steps and work.charges_alike and (tape.steps != work.steps).any():
         raise ValueError(
             f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
             "the Method that it was recorded with"
