@@ -122,12 +122,6 @@ class Flags(claims.Tuned):
         return sg.Cluster(workers, jobs, sg.networks.Ring(sg.networks.preset("ethernet 10g")))
 
 
-def local(step_size: float, steps: int) -> sg.Method:
-    """Return local SGD: the mean of the models after H local steps each."""
-    work, inner = sg.works.LocalSteps(steps=steps), sg.optimizers.sgd(step_size)
-    return sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(1.0), work=work, inner=inner)
-
-
 # --- the time to a target ------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +150,7 @@ def times(flags: Flags) -> Times:
     """Measure the way to the target for each H and n."""
     problem = sg.problems.logistic_regression(batch_size=4)
     until = sg.Target("loss", at_most=problem.target.at_most, within=sg.Seconds(flags.within), kept=sg.Seconds(20))
-    methods = {f"H = {steps}": functools.partial(local, steps=steps) for steps in flags.local_steps}
+    methods = {f"H = {steps}": functools.partial(sg.methods.local_sgd, steps=steps) for steps in flags.local_steps}
     clusters = {f"n = {workers}": flags.cluster(workers) for workers in flags.workers}
     options = {"evaluate_every": sg.Seconds(1), "message_bytes": flags.message_bytes, "step_sizes": flags.step_sizes}
     found = flags.compare(methods, problem, clusters, until=until, **options).dataset
