@@ -202,6 +202,11 @@ class PostLocal(sg.works.LocalSteps):
 
     switch: int = 0
 
+    @property
+    def charges_alike(self) -> bool:
+        """Jobs differ."""
+        return False
+
     def charge(self, order: sg.work.Order) -> sg.work.Charges:
         """Return what a job costs: the worker's first are mini-batch SGD's."""
         return super().charge(order)._replace(steps=1 if order.job < self.switch else self.steps)
