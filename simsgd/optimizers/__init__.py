@@ -10,8 +10,10 @@ Laws of this package:
 """
 
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
+from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
+from simsgd.optimizers.outer import adamw, nesterov
 from simsgd.optimizers.portable import Portable, portable
 from simsgd.optimizers.portable import comparable as comparable
 from simsgd.optimizers.recipes import Optimizer
@@ -35,12 +37,15 @@ __all__ = [
     "Optimizer",
     "Portable",
     "Tunable",
+    "adamw",
     "compensate_delay",
     "compensate_delay_adaptively",
+    "delayed_nesterov",
     "describe",
     "gradient_table",
     "gradient_table_changes",
     "look_ahead",
+    "nesterov",
     "per_worker",
     "portable",
     "round_table",

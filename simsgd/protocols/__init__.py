@@ -7,6 +7,7 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
@@ -19,6 +20,7 @@ __all__ = [
     "AdaSyncSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
+    "DynamicLocalSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",
