@@ -26,12 +26,12 @@ def close(got, expected, relative=1e-13):
 
 
 def test_async_local_sgd():
-    """w ← w − ¾·w_read: 16 → 4 → 1 → ¼, then ¼ − 12, then −47/4 − ¾·¼."""
+    """Each step goes back by ¾·w_read: 16 → 4 → 1 → ¼, then ¼ − 12, then −47/4 − ¾·¼."""
     assert models(methods.async_local_sgd(0.5, steps=2), SECONDS, 5) == [4, 1, 0.25, -11.75, -11.9375]
 
 
 def test_async_local_sgd_nesterov():
-    """g = ¾·w_read, m ← m/2 + g, w ← w − (g + m/2): (g, m) = (12, 12), (−3/2, 9/2), (−33/16, 3/16), (12, 12 + 3/32), …"""
+    """With g = ¾·w_read, m ← m/2 + g, w ← w − (g + m/2): (g, m) = (12, 12), (−3/2, 9/2), (−33/16, 3/16), (12, 12 + 3/32)."""
     method = methods.async_local_sgd_nesterov(0.5, steps=2, outer_step_size=1.0, momentum=0.5)
     assert models(method, SECONDS, 5) == [-2, -2.75, -0.78125, -18.828125, -20.97265625]
 

@@ -60,8 +60,8 @@ def _asynchronous(step_size: float, steps: int, outer: Tunable, protocol: Protoc
 def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: float = 1.0) -> Method:
     """Return asynchronous local SGD: H local steps of SGD, and the server steps with each message as it arrives.
 
-    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW:
-    `dataclasses.replace(method, inner=optimizers.adamw(…), work=works.LocalSteps(H, keeps_inner=True))`; so for its others here.
+    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW, here and
+    below: `dataclasses.replace(method, inner=optimizers.adamw(…), work=works.LocalSteps(H, keeps_inner=True))`.
 
     Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 2 with SGD at the server.
 

@@ -14,7 +14,7 @@ from simsgd.work import JobAtHand, Parameters, Work
 
 
 class Local(NamedTuple):
-    """What a worker remembers: its model, its velocity if there is momentum, the inner optimizer's state, and if it has begun."""
+    """What a worker remembers: model, velocity if there is momentum, the inner optimizer's state, whether it has begun."""
 
     model: Parameters
     velocity: Parameters
@@ -24,7 +24,7 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True)
 class Elastic(Work):
-    """H steps of a worker's own model, which is first pulled towards the centre that was read; the message is that pull, turned.
+    """H steps of a worker's own model, first pulled towards the centre that was read; the message is that pull, turned.
 
     With xⁱ the local model, x̃ the centre that was read, u the inner optimizer's update, and all on the right as it was before:
 
