@@ -25,6 +25,7 @@ from simsgd.methods.asynchrony import (
 from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
+from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
 from simsgd.methods.outer import (
     async_local_sgd,
@@ -64,6 +65,7 @@ __all__ = [
     "Entry",
     "ada_delay",
     "ada_sync",
+    "adacomm",
     "all_client_engagement",
     "async_easgd",
     "async_local_sgd",
@@ -83,6 +85,11 @@ __all__ = [
     "diloco",
     "eamsgd",
     "easgd",
+    "fedasync",
+    "fedasync_hinge",
+    "fedavg",
+    "fedbuff",
+    "fedprox",
     "first_m",
     "gap_aware",
     "hinge_staleness",
@@ -92,6 +99,7 @@ __all__ = [
     "k_batch_async",
     "k_batch_sync",
     "k_sync",
+    "local_sgd",
     "malenia",
     "mind_flayer",
     "minibatch",
@@ -101,6 +109,7 @@ __all__ = [
     "rescaled",
     "ringleader",
     "ringmaster",
+    "scaffold",
     "softsync",
     "stale_synchronous",
     "staleness_aware",

@@ -12,6 +12,7 @@ Laws of this package:
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
 from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.outer import adamw, nesterov
 from simsgd.optimizers.portable import Portable, portable
@@ -40,6 +41,7 @@ __all__ = [
     "adamw",
     "compensate_delay",
     "compensate_delay_adaptively",
+    "control_variate",
     "delayed_nesterov",
     "describe",
     "gradient_table",
@@ -48,6 +50,7 @@ __all__ = [
     "nesterov",
     "per_worker",
     "portable",
+    "proximal",
     "round_table",
     "row",
     "scale_by_adadelay",
@@ -59,6 +62,7 @@ __all__ = [
     "sgd",
     "skip_distant",
     "step_size_of",
+    "towards_model",
     "tunable",
     "with_row",
     "worker_count",
