@@ -11,8 +11,10 @@ Laws of this package:
 """
 
 from simsgd.compressions.feedback import ErrorFeedback
+from simsgd.compressions.rounding import QSGD, Half, NaturalRounding
+from simsgd.compressions.signs import ScaledSign, Sign, TernGrad
 from simsgd.compressions.sparse import RandomK, TopK
 from simsgd.support import public
 
-__all__ = ["ErrorFeedback", "RandomK", "TopK"]
+__all__ = ["QSGD", "ErrorFeedback", "Half", "NaturalRounding", "RandomK", "ScaledSign", "Sign", "TernGrad", "TopK"]
 __dir__ = public.names(__all__)
