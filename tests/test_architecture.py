@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "compressions": {"compression", "support", "work"},
     "works": {"support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
-    "methods": {"method", "optimizers", "protocols", "support", "work", "works"},
+    "methods": {"compression", "compressions", "method", "optimizers", "protocols", "support", "work", "works"},
     "costs": {"compression", "method", "protocols", "support", "times", "work"},
     "recording": {
         *("cluster", "costs", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape"),

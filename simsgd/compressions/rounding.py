@@ -21,7 +21,8 @@ class QSGD(Compression):
     """Round each number by lot to one of s levels between 0 and the message's length: C(x)ᵢ = ‖x‖·sign(xᵢ)·ξᵢ.
 
     ξᵢ is one of the two neighbours l/s and (l + 1)/s of |xᵢ|/‖x‖, with the probabilities that make it unbiased, E[C(x)] = x.
-    The message is one vector of d numbers, and E‖C(x) − x‖² ≤ min(d/s², √d/s)·‖x‖².
+    The message is one vector of d numbers, and E‖C(x) − x‖² ≤ min(d/s², √d/s)·‖x‖². If the square of a number is beyond all
+    numbers of the message's precision, it is sent as NaN.
 
     Bytes: 4 for ‖x‖, and 1 + ⌈log₂(s + 1)⌉ bits for each number, sign and level: with 127 levels it is a byte. The paper codes
     likely levels in fewer bits (Elias), which is left out.
@@ -53,17 +54,11 @@ class QSGD(Compression):
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return the levels times ‖x‖/s."""
         numbers, whole = vector("QSGD", message)
-        length = norm(numbers)
+        length = jnp.sqrt(jnp.sum(numbers**2))
         along = jnp.minimum(self.levels, jnp.abs(numbers) / jnp.where(length > 0, length, 1) * self.levels)
         level = jnp.floor(along)
         level = level + (jax.random.uniform(key, numbers.shape, numbers.dtype) < along - level)
         return whole(unless_broken(length / self.levels * jnp.sign(numbers) * level, length)), state
-
-
-def norm(numbers: jax.Array) -> jax.Array:
-    """Return ‖x‖, also where the square of a number is too large or too small to be told."""
-    top = jnp.max(jnp.abs(numbers), initial=0)
-    return top * jnp.sqrt(jnp.sum((numbers / jnp.where(top > 0, top, 1)) ** 2))
 
 
 POWERS = {8: (-94, 31), 9: (-126, 127)}

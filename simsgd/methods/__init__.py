@@ -22,6 +22,17 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.compressed import (
+    error_feedback_sign,
+    half_precision,
+    natural,
+    qsgd,
+    random_k,
+    sign_sgd,
+    signum,
+    terngrad,
+    top_k,
+)
 from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
@@ -85,6 +96,7 @@ __all__ = [
     "diloco",
     "eamsgd",
     "easgd",
+    "error_feedback_sign",
     "fedasync",
     "fedasync_hinge",
     "fedavg",
@@ -92,6 +104,7 @@ __all__ = [
     "fedprox",
     "first_m",
     "gap_aware",
+    "half_precision",
     "hinge_staleness",
     "impatient_averaging",
     "incremental_aggregated",
@@ -103,16 +116,23 @@ __all__ = [
     "malenia",
     "mind_flayer",
     "minibatch",
+    "natural",
     "picky",
     "polynomial_staleness",
+    "qsgd",
+    "random_k",
     "rennala",
     "rescaled",
     "ringleader",
     "ringmaster",
     "scaffold",
+    "sign_sgd",
+    "signum",
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "terngrad",
+    "top_k",
     "worker_momentum",
 ]
 __dir__ = public.names(__all__)

@@ -30,6 +30,7 @@ from simsgd.optimizers.staleness import (
 )
 from simsgd.optimizers.tables import gradient_table, gradient_table_changes, round_table
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
+from simsgd.optimizers.vote import majority_vote
 from simsgd.optimizers.workers import among as among
 from simsgd.optimizers.workers import per_worker, row, with_row, worker_count
 from simsgd.support import public
@@ -47,6 +48,7 @@ __all__ = [
     "gradient_table",
     "gradient_table_changes",
     "look_ahead",
+    "majority_vote",
     "nesterov",
     "per_worker",
     "portable",
