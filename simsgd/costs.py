@@ -75,7 +75,7 @@ class Costs:
     @property
     def same_for_all(self) -> bool:
         """Whether all jobs of the usual kind cost the same."""
-        return type(self.work).charge is Work.charge
+        return self.work.charges_alike
 
     def charge(self, worker: int, job: int, kind: int) -> Charges:
         """Return what a job costs.

@@ -20,11 +20,16 @@ from simsgd.support import checks, frozen
 from simsgd.support.bounds import bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import jax
     import optax
 
 Parameters = Any
 """A pytree of arrays, as the problem's `init` returns."""
+
+type Gradient = Callable[[Parameters], Parameters]
+"""The gradient at parameters, on a batch that is settled."""
 
 
 class Charges(NamedTuple):
@@ -136,6 +141,13 @@ class JobAtHand(Interface):
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own where workers have shares."""
 
+    def through(self, step: Callable[[jax.Array, Gradient, Any], Any], carry: Any) -> Any:
+        """Return what is carried after all local steps of the job: carry ← step(number, gradient, carry), from step 0 on.
+
+        `gradient(parameters)` is `job.gradient(parameters, number)`. The batches of many steps are drawn at once, which takes
+        less time than a loop of one's own around `job.gradient`; which they are does not depend on that.
+        """
+
 
 @dataclass(frozen=True)
 class Work(ABC):
@@ -161,6 +173,8 @@ class Work(ABC):
     """The kinds of jobs that a protocol may ask for, `assign(worker, kind=1)`: what they are, for a reader."""
     takes_steps: ClassVar[bool] = True
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
+    needs_inner: ClassVar[bool] = False
+    """Whether `run` makes its steps with the method's inner optimizer (`job.inner`), so that a method must have one."""
     steps: int = 1
     """Local steps that the clock charges for a job, each as long as one draw of the compute times; `assign` may say another."""
 
@@ -170,6 +184,11 @@ class Work(ABC):
             raise ValueError(f"{name} must be at least 1, got 0: work that charges no time is not simulated")
         checks.store(self, steps=checks.whole(name, self.steps, 1))
         bounds.check("parts", self.steps, f"{name}={self.steps}")
+
+    @property
+    def charges_alike(self) -> bool:
+        """Whether all jobs of one kind cost the same, so that a recording need ask once; unless `charge` is overridden."""
+        return type(self).charge is Work.charge
 
     def charge(self, order: Order) -> Charges:
         """Return what the clock charges for a job; by default the same for all: `steps`, `bytes_down` and `bytes_up`.

@@ -22,9 +22,18 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
+from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.outer import (
+    async_local_sgd,
+    async_local_sgd_delayed_nesterov,
+    async_local_sgd_dynamic,
+    async_local_sgd_nesterov,
+    diloco,
+)
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
     ada_delay,
@@ -56,7 +65,13 @@ __all__ = [
     "Entry",
     "ada_delay",
     "ada_sync",
+    "adacomm",
     "all_client_engagement",
+    "async_easgd",
+    "async_local_sgd",
+    "async_local_sgd_delayed_nesterov",
+    "async_local_sgd_dynamic",
+    "async_local_sgd_nesterov",
     "asynchronous",
     "asynchronous_mini_batching",
     "backup_workers",
@@ -67,6 +82,14 @@ __all__ = [
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "diloco",
+    "eamsgd",
+    "easgd",
+    "fedasync",
+    "fedasync_hinge",
+    "fedavg",
+    "fedbuff",
+    "fedprox",
     "first_m",
     "gap_aware",
     "hinge_staleness",
@@ -76,6 +99,7 @@ __all__ = [
     "k_batch_async",
     "k_batch_sync",
     "k_sync",
+    "local_sgd",
     "malenia",
     "mind_flayer",
     "minibatch",
@@ -85,6 +109,7 @@ __all__ = [
     "rescaled",
     "ringleader",
     "ringmaster",
+    "scaffold",
     "softsync",
     "stale_synchronous",
     "staleness_aware",

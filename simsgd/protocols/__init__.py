@@ -4,11 +4,13 @@ Weights are said, never implied: the server steps with Σ weight·gradient. `Min
 methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single gradients (weight 1).
 """
 
-from simsgd.protocols.adaptive import AdaSyncSGD
+from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
 from simsgd.protocols.time_limits import MindFlayerSGD
@@ -16,9 +18,11 @@ from simsgd.support import public
 from simsgd.tape.schema import Gradient
 
 __all__ = [
+    "AdaCommSGD",
     "AdaSyncSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
+    "DynamicLocalSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",
@@ -34,6 +38,7 @@ __all__ = [
     "RescaledASGD",
     "RingleaderASGD",
     "RingmasterASGD",
+    "SampledSGD",
     "Server",
     "StaleSynchronousSGD",
     "check",

@@ -16,6 +16,9 @@ import numpy as np
 from simsgd.problems import Batch, Parameters, Problem, Shares, draw, evaluated, loss_key
 from simsgd.replaying.blocks import TILE, Table
 
+STEPS = 16
+"""For how many local steps of a job batches are drawn at once."""
+
 type Drawn = Any
 """A batch, or (a batch, a key) of a loss that draws."""
 
@@ -122,6 +125,23 @@ class Job(NamedTuple):
             picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
         batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
         return jax.grad(self.drawing.of_batch)(parameters, batch)
+
+    def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
+        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles."""
+        where = (self.worker, self.number)
+
+        def play_tile(tile: jax.Array, carry: Any) -> Any:
+            first = tile * STEPS
+            of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
+            picks = jax.vmap(of_step)(first + jnp.arange(STEPS))
+
+            def one(number: jax.Array, carry: Any) -> Any:
+                batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
+                return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
+
+            return jax.lax.fori_loop(first, jnp.minimum(self.steps, first + STEPS), one, carry)
+
+        return jax.lax.fori_loop(0, (self.steps + STEPS - 1) // STEPS, play_tile, carry)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""
