@@ -22,10 +22,18 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
 from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
 from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.outer import (
+    async_local_sgd,
+    async_local_sgd_delayed_nesterov,
+    async_local_sgd_dynamic,
+    async_local_sgd_nesterov,
+    diloco,
+)
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
     ada_delay,
@@ -59,6 +67,11 @@ __all__ = [
     "ada_sync",
     "adacomm",
     "all_client_engagement",
+    "async_easgd",
+    "async_local_sgd",
+    "async_local_sgd_delayed_nesterov",
+    "async_local_sgd_dynamic",
+    "async_local_sgd_nesterov",
     "asynchronous",
     "asynchronous_mini_batching",
     "backup_workers",
@@ -69,6 +82,9 @@ __all__ = [
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "diloco",
+    "eamsgd",
+    "easgd",
     "fedasync",
     "fedasync_hinge",
     "fedavg",

@@ -10,9 +10,11 @@ Laws of this package:
 """
 
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
+from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
 from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
+from simsgd.optimizers.outer import adamw, nesterov
 from simsgd.optimizers.portable import Portable, portable
 from simsgd.optimizers.portable import comparable as comparable
 from simsgd.optimizers.recipes import Optimizer
@@ -36,13 +38,16 @@ __all__ = [
     "Optimizer",
     "Portable",
     "Tunable",
+    "adamw",
     "compensate_delay",
     "compensate_delay_adaptively",
     "control_variate",
+    "delayed_nesterov",
     "describe",
     "gradient_table",
     "gradient_table_changes",
     "look_ahead",
+    "nesterov",
     "per_worker",
     "portable",
     "proximal",

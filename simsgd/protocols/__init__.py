@@ -7,6 +7,7 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.sampled import SampledSGD
@@ -21,6 +22,7 @@ __all__ = [
     "AdaSyncSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
+    "DynamicLocalSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",

@@ -33,7 +33,7 @@ OPTIMIZERS = (optax.GradientTransformation, optax.MultiSteps, Tunable)
 EXAMPLE = "optimizers.sgd(0.1) or optax.adam(1e-3)"
 
 
-def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0) -> None:
+def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0, shown: int = 0) -> None:
     """Raise BoundError if the batches or the models that a replay holds at a time take more than `bounds.bytes`.
 
     Batches: TILE · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models: one for
@@ -46,13 +46,14 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
         width: lanes of a block.
         slots: how many versions are kept.
         remembered: bytes of what workers and the server remember of messages.
+        shown: bytes of what goes out beside each version.
     """
     sample = sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     draws = TILE * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
     side_by_side = "" if width == 1 else f", {width} side by side,"
     bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
-    models = (slots + 2 * width) * problem.message_bytes_in(dtype)
+    models = (slots + 2 * width) * problem.message_bytes_in(dtype) + slots * shown
     besides = f" and what {remembered:,} bytes remember of messages" if remembered else ""
     what = f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}{besides}"
     bounds.check("bytes", models + remembered, what)
@@ -62,6 +63,12 @@ def bytes_remembered(recipe: Recipe, numbers: Numbers, parameters: Parameters) -
     """Return the bytes of what workers and the server remember of messages."""
     states = jax.eval_shape(lambda p: begin(recipe, numbers, p), parameters)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+
+
+def bytes_shown(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> int:
+    """Return the bytes of what goes out beside each version of the model."""
+    shown = jax.eval_shape(lambda p: recipe.work.shows(begin(recipe, numbers, p).messages), parameters)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shown))
 
 
 def sample_bytes(leaf: np.ndarray, dtype: str) -> int:

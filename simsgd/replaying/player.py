@@ -138,7 +138,8 @@ class Player:
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             demands.check_updates(method, self._recipe, self._numbers, parameters, self._drawing, self._data, self._key)
             self._remembered = demands.bytes_remembered(self._recipe, self._numbers, parameters)
-            demands.check_memory(problem, dtype, self.width or 1, 2, self._remembered)
+            self._shown = demands.bytes_shown(self._recipe, self._numbers, parameters)
+            demands.check_memory(problem, dtype, self.width or 1, 2, self._remembered, self._shown)
             self._carry = loop.begin(parameters, self._recipe, self._numbers)
             metrics, each = tuple(problem.metrics.values()), problem.worker_losses
             model = self._carry.parameters
@@ -180,7 +181,7 @@ class Player:
     ) -> None:
         """Play rows whose slots are known. The device plays on while the host prepares the next piece."""
         slots = self._slots_wanted(width)
-        demands.check_memory(self.problem, self.dtype, width, slots, self._remembered)
+        demands.check_memory(self.problem, self.dtype, width, slots, self._remembered, self._shown)
         recipe = self._recipe
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)

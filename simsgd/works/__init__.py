@@ -2,8 +2,9 @@
 
 from simsgd.support import public
 from simsgd.works.drift import ControlledSteps
+from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
 
-__all__ = ["ControlledSteps", "FullGradient", "LocalSteps"]
+__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps"]
 __dir__ = public.names(__all__)
