@@ -188,7 +188,7 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
 
     def run(parameters: Parameters, state: Any, shown: Any) -> tuple[Parameters, Any]:
         picks = drawing.picks(data, key, number, number)
-        drawn = (drawing, data, key, number, number, number, picks, work.steps)
+        drawn = (drawing, data, key, number, number, number, picks[None], work.steps)
         return work.run(parameters, state, Job(*drawn, number, number, recipe.workers, inner, shown))
 
     begun = jax.eval_shape(lambda p: work.begin(p, inner), parameters)

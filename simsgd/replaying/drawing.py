@@ -15,6 +15,7 @@ import numpy as np
 
 from simsgd.problems import Batch, Parameters, Problem, Shares, draw, evaluated, loss_key
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.work import Work
 
 STEPS = 16
 """For how many local steps of a job batches are drawn at once."""
@@ -97,7 +98,7 @@ class Job(NamedTuple):
     worker: Any
     number: Any
     steps: Any
-    first: jax.Array  # the samples of its first step, (batch_size,)
+    ahead: jax.Array  # the samples of its first steps, as many as were drawn ahead, (steps, batch_size)
     charged: int  # local steps that the work says
     kind: Any
     version: Any
@@ -120,28 +121,38 @@ class Job(NamedTuple):
         if isinstance(step, int) and not 0 <= step < self.charged:
             raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
         where = (self.worker, self.number)
-        picks = self.first
+        picks = self.ahead[0]
         if not (isinstance(step, int) and step == 0):
             picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
         batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
         return jax.grad(self.drawing.of_batch)(parameters, batch)
 
     def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
-        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles."""
-        where = (self.worker, self.number)
+        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles.
+
+        The first tile has the steps that were drawn ahead, each other one `STEPS`.
+        """
+        ahead, where = len(self.ahead), (self.worker, self.number)
+        of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
+        room = max(ahead, STEPS)
 
         def play_tile(tile: jax.Array, carry: Any) -> Any:
-            first = tile * STEPS
-            of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
-            picks = jax.vmap(of_step)(first + jnp.arange(STEPS))
+            first = jnp.where(tile == 0, 0, ahead + (tile - 1) * STEPS)
+            last = jnp.minimum(self.steps, ahead + tile * STEPS)
+            picks = jax.lax.cond(
+                tile == 0,
+                lambda: jnp.zeros((room, self.drawing.batch_size), jnp.int32).at[:ahead].set(self.ahead),
+                lambda: jax.vmap(of_step)(first + jnp.arange(room)),
+            )
 
             def one(number: jax.Array, carry: Any) -> Any:
                 batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
                 return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
 
-            return jax.lax.fori_loop(first, jnp.minimum(self.steps, first + STEPS), one, carry)
+            return jax.lax.fori_loop(first, last, one, carry)
 
-        return jax.lax.fori_loop(0, (self.steps + STEPS - 1) // STEPS, play_tile, carry)
+        further = jnp.maximum(self.steps - ahead, 0)
+        return jax.lax.fori_loop(0, jnp.sign(self.steps) + (further + STEPS - 1) // STEPS, play_tile, carry)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""
@@ -164,11 +175,29 @@ UP, DOWN = 0x7570, 0x646F776E
 """Folded into a job's key for what is drawn to compress its message, and into a version's for what is sent down."""
 
 
-def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array) -> jax.Array:
-    """Return the samples of the first steps of a tile's jobs, (TILE, width, batch_size); the tile begins at block `first`."""
+def steps_ahead(work: Work) -> int:
+    """Return of how many local steps batches are drawn before a job is played: of those that it usually has, if they are few."""
+    return min(work.steps, STEPS) if work.takes_steps else 1
+
+
+def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array, steps: int = 1) -> jax.Array:
+    """Return the samples of a tile's jobs, (TILE, width, batch_size), or of composed methods (TILE, width, steps, batch_size).
+
+    Args:
+        drawing, data, key: of the run.
+        table: the blocks.
+        first: the block that the tile begins at.
+        steps: of how many local steps.
+    """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
     of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
     one = functools.partial(drawing.picks, data, key)
+    if table.message is not None:
+        numbers = jnp.arange(steps)
+
+        def one(worker: Any, job: Any, of_job: Any) -> jax.Array:
+            return jax.vmap(lambda step: drawing.picks(data, key, worker, job, of_job, step))(numbers)
+
     picks: jax.Array = jax.vmap(jax.vmap(one))(*of_tile)
     return picks
 
