@@ -49,6 +49,17 @@ from simsgd.methods.synchronous import (
     rennala,
 )
 from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.variance import (
+    asynchronous_saga,
+    asynchronous_svrg,
+    distributed_saga,
+    distributed_svrg,
+    loopless_svrg,
+    sag,
+    saga,
+    storm,
+    svrg,
+)
 from simsgd.support import public
 
 __all__ = [
@@ -59,6 +70,8 @@ __all__ = [
     "all_client_engagement",
     "asynchronous",
     "asynchronous_mini_batching",
+    "asynchronous_saga",
+    "asynchronous_svrg",
     "backup_workers",
     "bounded_concurrency",
     "clipped",
@@ -67,6 +80,8 @@ __all__ = [
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "distributed_saga",
+    "distributed_svrg",
     "first_m",
     "gap_aware",
     "hinge_staleness",
@@ -76,6 +91,7 @@ __all__ = [
     "k_batch_async",
     "k_batch_sync",
     "k_sync",
+    "loopless_svrg",
     "malenia",
     "mind_flayer",
     "minibatch",
@@ -85,9 +101,13 @@ __all__ = [
     "rescaled",
     "ringleader",
     "ringmaster",
+    "sag",
+    "saga",
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "storm",
+    "svrg",
     "worker_momentum",
 ]
 __dir__ = public.names(__all__)

@@ -7,6 +7,7 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
@@ -17,8 +18,10 @@ from simsgd.tape.schema import Gradient
 
 __all__ = [
     "AdaSyncSGD",
+    "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
+    "EpochSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",
@@ -26,6 +29,7 @@ __all__ = [
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "LooplessEpochSGD",
     "MaleniaSGD",
     "MindFlayerSGD",
     "MinibatchSGD",

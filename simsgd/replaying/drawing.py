@@ -85,49 +85,6 @@ class Drawing(NamedTuple):
         return mean
 
 
-class Job(NamedTuple):
-    """One job in the compiled loop: what `Work.run` is given; see `simsgd.work.JobAtHand`."""
-
-    drawing: Drawing
-    data: Data
-    key_of_run: jax.Array
-    worker: Any
-    number: Any
-    steps: Any
-    first: jax.Array  # the samples of its first step, (batch_size,)
-    charged: int  # local steps that the work says
-    kind: Any
-    version: Any
-    workers: int
-    inner: Any
-    shown: Any
-
-    @property
-    def key(self) -> jax.Array:
-        """A key of the job's own, for all but its batches."""
-        return job_key(self.key_of_run, self.worker, self.number)
-
-    @property
-    def shared_key(self) -> jax.Array:
-        """A key that all jobs of one version have in common."""
-        return shared_key(self.key_of_run, self.version)
-
-    def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
-        """Return the gradient of the loss on the batch of one local step."""
-        if isinstance(step, int) and not 0 <= step < self.charged:
-            raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
-        where = (self.worker, self.number)
-        picks = self.first
-        if not (isinstance(step, int) and step == 0):
-            picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
-        batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
-        return jax.grad(self.drawing.of_batch)(parameters, batch)
-
-    def full_gradient(self, parameters: Parameters) -> Parameters:
-        """Return the gradient of the mean loss over all samples, or over the worker's own."""
-        return jax.grad(self.drawing.of_share)(parameters, self.data, self.worker)
-
-
 def job_key(key: jax.Array, worker: Any, job: Any) -> jax.Array:
     """Return the key of a job for all but its batches."""
     own = jax.random.fold_in(key, 1 << 31)  # no worker has this number

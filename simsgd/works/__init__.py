@@ -3,6 +3,21 @@
 from simsgd.support import public
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.variance import (
+    BlockGradient,
+    BlockTable,
+    LocalVarianceReduction,
+    RecursiveMomentum,
+    VarianceReducedGradient,
+)
 
-__all__ = ["FullGradient", "LocalSteps"]
+__all__ = [
+    "BlockGradient",
+    "BlockTable",
+    "FullGradient",
+    "LocalSteps",
+    "LocalVarianceReduction",
+    "RecursiveMomentum",
+    "VarianceReducedGradient",
+]
 __dir__ = public.names(__all__)
