@@ -8,6 +8,7 @@ from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
 from simsgd.protocols.dynamic import DynamicLocalSGD
+from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.sampled import SampledSGD
@@ -20,9 +21,11 @@ from simsgd.tape.schema import Gradient
 __all__ = [
     "AdaCommSGD",
     "AdaSyncSGD",
+    "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
     "DynamicLocalSGD",
+    "EpochSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",
@@ -30,6 +33,7 @@ __all__ = [
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "LooplessEpochSGD",
     "MaleniaSGD",
     "MindFlayerSGD",
     "MinibatchSGD",

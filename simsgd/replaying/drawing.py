@@ -89,76 +89,6 @@ class Drawing(NamedTuple):
         return mean
 
 
-class Job(NamedTuple):
-    """One job in the compiled loop: what `Work.run` is given; see `simsgd.work.JobAtHand`."""
-
-    drawing: Drawing
-    data: Data
-    key_of_run: jax.Array
-    worker: Any
-    number: Any
-    steps: Any
-    ahead: jax.Array  # the samples of its first steps, as many as were drawn ahead, (steps, batch_size)
-    charged: int  # local steps that the work says
-    kind: Any
-    version: Any
-    workers: int
-    inner: Any
-    shown: Any
-
-    @property
-    def key(self) -> jax.Array:
-        """A key of the job's own, for all but its batches."""
-        return job_key(self.key_of_run, self.worker, self.number)
-
-    @property
-    def shared_key(self) -> jax.Array:
-        """A key that all jobs of one version have in common."""
-        return shared_key(self.key_of_run, self.version)
-
-    def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
-        """Return the gradient of the loss on the batch of one local step."""
-        if isinstance(step, int) and not 0 <= step < self.charged:
-            raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
-        where = (self.worker, self.number)
-        picks = self.ahead[0]
-        if not (isinstance(step, int) and step == 0):
-            picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
-        batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
-        return jax.grad(self.drawing.of_batch)(parameters, batch)
-
-    def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
-        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles.
-
-        The first tile has the steps that were drawn ahead, each other one `STEPS`.
-        """
-        ahead, where = len(self.ahead), (self.worker, self.number)
-        of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
-        room = max(ahead, STEPS)
-
-        def play_tile(tile: jax.Array, carry: Any) -> Any:
-            first = jnp.where(tile == 0, 0, ahead + (tile - 1) * STEPS)
-            last = jnp.minimum(self.steps, ahead + tile * STEPS)
-            picks = jax.lax.cond(
-                tile == 0,
-                lambda: jnp.zeros((room, self.drawing.batch_size), jnp.int32).at[:ahead].set(self.ahead),
-                lambda: jax.vmap(of_step)(first + jnp.arange(room)),
-            )
-
-            def one(number: jax.Array, carry: Any) -> Any:
-                batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
-                return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
-
-            return jax.lax.fori_loop(first, last, one, carry)
-
-        further = jnp.maximum(self.steps - ahead, 0)
-        return jax.lax.fori_loop(0, jnp.sign(self.steps) + (further + STEPS - 1) // STEPS, play_tile, carry)
-
-    def full_gradient(self, parameters: Parameters) -> Parameters:
-        """Return the gradient of the mean loss over all samples, or over the worker's own."""
-        return jax.grad(self.drawing.of_share)(parameters, self.data, self.worker)
-
-
 def job_key(key: jax.Array, worker: Any, job: Any) -> jax.Array:
     """Return the key of a job for all but its batches."""
     own = jax.random.fold_in(key, 1 << 31)  # no worker has this number
@@ -176,7 +106,7 @@ UP, DOWN = 0x7570, 0x646F776E
 
 
 def steps_ahead(work: Work) -> int:
-    """Return of how many local steps batches are drawn before a job is played: of those that it usually has, if they are few."""
+    """Return of how many local steps batches are drawn before a job is played: of its usual number, if that is small."""
     return min(work.steps, STEPS) if work.takes_steps else 1
 
 
@@ -191,13 +121,11 @@ def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first:
     """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
     of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
-    one = functools.partial(drawing.picks, data, key)
-    if table.message is not None:
-        numbers = jnp.arange(steps)
 
-        def one(worker: Any, job: Any, of_job: Any) -> jax.Array:
-            return jax.vmap(lambda step: drawing.picks(data, key, worker, job, of_job, step))(numbers)
+    def of_job(worker: Any, job: Any, charged: Any) -> jax.Array:
+        return jax.vmap(lambda step: drawing.picks(data, key, worker, job, charged, step))(jnp.arange(steps))
 
+    one = functools.partial(drawing.picks, data, key) if table.message is None else of_job
     picks: jax.Array = jax.vmap(jax.vmap(one))(*of_tile)
     return picks
 

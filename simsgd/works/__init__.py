@@ -5,6 +5,23 @@ from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.variance import (
+    BlockGradient,
+    BlockTable,
+    LocalVarianceReduction,
+    RecursiveMomentum,
+    VarianceReducedGradient,
+)
 
-__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps"]
+__all__ = [
+    "BlockGradient",
+    "BlockTable",
+    "ControlledSteps",
+    "Elastic",
+    "FullGradient",
+    "LocalSteps",
+    "LocalVarianceReduction",
+    "RecursiveMomentum",
+    "VarianceReducedGradient",
+]
 __dir__ = public.names(__all__)
