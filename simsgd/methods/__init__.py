@@ -22,6 +22,17 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.compressed import (
+    error_feedback_sign,
+    half_precision,
+    natural,
+    qsgd,
+    random_k,
+    sign_sgd,
+    signum,
+    terngrad,
+    top_k,
+)
 from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
@@ -100,6 +111,7 @@ __all__ = [
     "distributed_svrg",
     "eamsgd",
     "easgd",
+    "error_feedback_sign",
     "fedasync",
     "fedasync_hinge",
     "fedavg",
@@ -107,6 +119,7 @@ __all__ = [
     "fedprox",
     "first_m",
     "gap_aware",
+    "half_precision",
     "hinge_staleness",
     "impatient_averaging",
     "incremental_aggregated",
@@ -119,8 +132,11 @@ __all__ = [
     "malenia",
     "mind_flayer",
     "minibatch",
+    "natural",
     "picky",
     "polynomial_staleness",
+    "qsgd",
+    "random_k",
     "rennala",
     "rescaled",
     "ringleader",
@@ -128,11 +144,15 @@ __all__ = [
     "sag",
     "saga",
     "scaffold",
+    "sign_sgd",
+    "signum",
     "softsync",
     "stale_synchronous",
     "staleness_aware",
     "storm",
     "svrg",
+    "terngrad",
+    "top_k",
     "worker_momentum",
 ]
 __dir__ = public.names(__all__)

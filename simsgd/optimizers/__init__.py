@@ -32,6 +32,7 @@ from simsgd.optimizers.staleness import (
 )
 from simsgd.optimizers.tables import gradient_table, gradient_table_changes, round_table
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
+from simsgd.optimizers.vote import majority_vote
 from simsgd.optimizers.workers import among as among
 from simsgd.optimizers.workers import block_count, most_blocks, per_worker, row, with_row, worker_count
 from simsgd.support import public
@@ -50,6 +51,7 @@ __all__ = [
     "gradient_table",
     "gradient_table_changes",
     "look_ahead",
+    "majority_vote",
     "mean_of_tables",
     "most_blocks",
     "nesterov",
