@@ -10,9 +10,23 @@ Laws of this package:
 3. Random choices come from the key of the message, so one seed sends the same.
 """
 
+from simsgd.compressions.differences import DIANA, EF21
 from simsgd.compressions.feedback import ErrorFeedback
+from simsgd.compressions.low_rank import BytesOfSum, PowerSGD, compress_sum
+from simsgd.compressions.momentum import DeepGradientCompression, DeMo
 from simsgd.compressions.sparse import RandomK, TopK
 from simsgd.support import public
 
-__all__ = ["ErrorFeedback", "RandomK", "TopK"]
+__all__ = [
+    "DIANA",
+    "EF21",
+    "BytesOfSum",
+    "DeMo",
+    "DeepGradientCompression",
+    "ErrorFeedback",
+    "PowerSGD",
+    "RandomK",
+    "TopK",
+    "compress_sum",
+]
 __dir__ = public.names(__all__)

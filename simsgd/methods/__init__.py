@@ -22,6 +22,16 @@ from simsgd.methods.asynchrony import (
     softsync,
     stale_synchronous,
 )
+from simsgd.methods.differences import (
+    deep_gradient_compression,
+    demo,
+    diana,
+    double_squeeze,
+    ef21,
+    ef21_p_diana,
+    marina,
+    power_sgd,
+)
 from simsgd.methods.elastic import async_easgd, eamsgd, easgd
 from simsgd.methods.entry import Entry
 from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
@@ -79,12 +89,18 @@ __all__ = [
     "clipped",
     "dana_slim",
     "dana_zero",
+    "deep_gradient_compression",
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "demo",
+    "diana",
     "diloco",
+    "double_squeeze",
     "eamsgd",
     "easgd",
+    "ef21",
+    "ef21_p_diana",
     "fedasync",
     "fedasync_hinge",
     "fedavg",
@@ -101,10 +117,12 @@ __all__ = [
     "k_sync",
     "local_sgd",
     "malenia",
+    "marina",
     "mind_flayer",
     "minibatch",
     "picky",
     "polynomial_staleness",
+    "power_sgd",
     "rennala",
     "rescaled",
     "ringleader",

@@ -5,6 +5,7 @@ from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.marina import Marina
 
-__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps"]
+__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps", "Marina"]
 __dir__ = public.names(__all__)
