@@ -7,6 +7,7 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.coin import MarinaRounds
 from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
@@ -35,6 +36,7 @@ __all__ = [
     "KSyncSGD",
     "LooplessEpochSGD",
     "MaleniaSGD",
+    "MarinaRounds",
     "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",

@@ -5,6 +5,7 @@ from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.marina import Marina
 from simsgd.works.variance import (
     BlockGradient,
     BlockTable,
@@ -21,6 +22,7 @@ __all__ = [
     "FullGradient",
     "LocalSteps",
     "LocalVarianceReduction",
+    "Marina",
     "RecursiveMomentum",
     "VarianceReducedGradient",
 ]
