@@ -211,12 +211,16 @@ class Saved:
         plt.close(figure)
 
 
-def run[F: Flags](kind: type[F], scenario: Callable[[F, Saved], None], arguments: Sequence[str] | None) -> None:
+def run[F: Flags](
+    kind: type[F], scenario: Callable[[F, Saved], None], arguments: Sequence[str] | None, results: Path = Path("results")
+) -> None:
     """Read the flags from the command line, or from `arguments`; run the scenario; end with the list of what was saved.
+
+    Unless the flags say otherwise, that is kept in a folder of the scenario's name in `results`.
 
     What makes no sense ends the program with "error: …" and exit code 1.
     """
-    flags = tyro.cli(kind, args=arguments, default=kind(output=Path("results", scenario.__name__)))
+    flags = tyro.cli(kind, args=arguments, default=kind(output=results / scenario.__name__))
     try:
         flags = flags.checked()
         saved = Saved(flags)

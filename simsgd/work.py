@@ -20,24 +20,34 @@ from simsgd.support import checks, frozen
 from simsgd.support.bounds import bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import jax
     import optax
 
 Parameters = Any
 """A pytree of arrays, as the problem's `init` returns."""
 
+type Gradient = Callable[[Parameters], Parameters]
+"""The gradient at parameters, on a batch that is settled."""
+
 
 class Charges(NamedTuple):
-    """What the clock charges for a job: the first four are columns of the tape.
+    """What the clock charges for a job: all but the last are columns of the tape.
 
     Attributes:
         steps: local steps; computing takes the sum of so many draws.
         bytes_down: of what the worker is sent.
         bytes_up: of what it sends back.
         kind: what kind of job it is, a place in `Work.kinds`.
-        seconds: where the job has a time instead of a number of steps: it makes as many local steps as end within so many
-            seconds of computing, at least one, and `steps` is what came of it; None for a number of steps.
-        overlap: how many of its first steps the worker makes while its message before and the model are on their way.
+        seconds: for a time instead of a number of steps: the job makes as many local steps as end within so many seconds of its
+            computing, at least one, and `steps` is what came of it. The step under way at the end is dropped, and its draw
+            used up; the job ends exactly when the time is over, or with its one step if that takes longer. Where the clock
+            slows a worker or pauses it, the time goes on. None for a number of steps.
+        overlap: how many of its first steps, below `steps`, the worker makes ahead, while its message before and the model are
+            on their way: with A the seconds of these, B those of the others, and E when its job before ended, the job ends at
+            max(E + A, began) + B. A worker's first job overlaps nothing, nor does one after it was down, or after its job
+            before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting.
     """
 
     steps: int = 1
@@ -131,6 +141,13 @@ class JobAtHand(Interface):
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own where workers have shares."""
 
+    def through(self, step: Callable[[jax.Array, Gradient, Any], Any], carry: Any) -> Any:
+        """Return what is carried after all local steps of the job: carry ← step(number, gradient, carry), from step 0 on.
+
+        `gradient(parameters)` is `job.gradient(parameters, number)`. The batches of many steps are drawn at once, which takes
+        less time than a loop of one's own around `job.gradient`; which they are does not depend on that.
+        """
+
     @property
     def blocks(self) -> int | jax.Array:
         """How many blocks of `batch_size` samples the worker has: of all data, or of its share; the last may be smaller."""
@@ -189,6 +206,8 @@ class Work(ABC):
     """
     takes_steps: ClassVar[bool] = True
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
+    needs_inner: ClassVar[bool] = False
+    """Whether `run` makes its steps with the method's inner optimizer (`job.inner`), so that a method must have one."""
     steps: int = 1
     """Local steps that the clock charges for a job, each as long as one draw of the compute times; `assign` may say another."""
 
@@ -198,6 +217,11 @@ class Work(ABC):
             raise ValueError(f"{name} must be at least 1, got 0: work that charges no time is not simulated")
         checks.store(self, steps=checks.whole(name, self.steps, 1))
         bounds.check("parts", self.steps, f"{name}={self.steps}")
+
+    @property
+    def charges_alike(self) -> bool:
+        """Whether all jobs of one kind cost the same, so that a recording need ask once; unless `charge` is overridden."""
+        return type(self).charge is Work.charge
 
     def charge(self, order: Order) -> Charges:
         """Return what the clock charges for a job; by default the same for all: `steps`, `bytes_down` and `bytes_up`.

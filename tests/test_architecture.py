@@ -34,10 +34,10 @@ MAY_IMPORT = {
     "optimizers": {"support"},
     "work": {"support"},
     "compression": {"support", "work"},
-    "compressions": {"support"},
+    "compressions": {"compression", "support", "work"},
     "works": {"optimizers", "support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
-    "methods": {"method", "optimizers", "protocols", "support", "work", "works"},
+    "methods": {"compression", "compressions", "method", "optimizers", "protocols", "support", "work", "works"},
     "costs": {"compression", "method", "protocols", "support", "times", "work"},
     "recording": {
         *("cluster", "costs", "faults", "method", "networks", "protocols", "provenance", "stopping", "support", "tape"),
@@ -105,7 +105,7 @@ MAY_IMPORT = {
 }
 ONLY_USERS = {
     "simpy": {"recording"},
-    "jax": {"optimizers", "problems", "replaying", "testing", "works"},
+    "jax": {"compressions", "optimizers", "problems", "replaying", "testing", "works"},
     "flax": {"problems"},
     "equinox": {"problems"},
     "optax": {"methods", "optimizers", "problems", "replaying", "testing", "works"},

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from simsgd.methods import asynchrony, heterogeneous, momentum, stale, synchronous, tables, variance
+from simsgd.methods import (
+    asynchrony,
+    compressed,
+    elastic,
+    heterogeneous,
+    local,
+    momentum,
+    outer,
+    stale,
+    synchronous,
+    tables,
+    variance,
+)
 from simsgd.methods.entry import Entry
 
-FAMILIES = (synchronous, asynchrony, heterogeneous, tables, variance, stale, momentum)
+FAMILIES = (
+    synchronous,
+    asynchrony,
+    heterogeneous,
+    tables,
+    stale,
+    momentum,
+    local,
+    outer,
+    elastic,
+    variance,
+    compressed,
+)
 """The files of the shelf, in its order; each has its `ENTRIES`."""
 SHELF: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 """All presets, by family."""

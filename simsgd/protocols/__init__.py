@@ -4,12 +4,14 @@ Weights are said, never implied: the server steps with Σ weight·gradient. `Min
 methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single gradients (weight 1).
 """
 
-from simsgd.protocols.adaptive import AdaSyncSGD
+from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
 from simsgd.protocols.time_limits import MindFlayerSGD
@@ -17,10 +19,12 @@ from simsgd.support import public
 from simsgd.tape.schema import Gradient
 
 __all__ = [
+    "AdaCommSGD",
     "AdaSyncSGD",
     "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
+    "DynamicLocalSGD",
     "EpochSGD",
     "FirstMSGD",
     "Gradient",
@@ -38,6 +42,7 @@ __all__ = [
     "RescaledASGD",
     "RingleaderASGD",
     "RingmasterASGD",
+    "SampledSGD",
     "Server",
     "StaleSynchronousSGD",
     "check",

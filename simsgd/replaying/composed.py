@@ -129,7 +129,7 @@ class Messages(NamedTuple):
             current: the model.
             states: what is remembered before.
             block: one block of a table, its columns (width,) or scalars.
-            picks: the samples of the first steps, (width, batch_size).
+            picks: the samples of the first steps, (width, steps, batch_size).
         """
         more, width = block.message, len(block.weight)
         assert more is not None  # tables of composed methods have these columns

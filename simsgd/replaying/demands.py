@@ -47,7 +47,7 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
         width: lanes of a block.
         slots: how many versions are kept.
         remembered: bytes of what workers and the server remember of messages.
-        shown: bytes of what is handed out beside a version.
+        shown: bytes of what goes out beside each version.
     """
     sample = sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     draws = TILE * WORDS_OF_A_DRAW * 4
@@ -139,7 +139,7 @@ def check_tape(method: object, tape: Tape) -> None:
             f"tape has jobs of kind {int(tape.kind.max())}, but the kinds of {work!r} are {', '.join(work.kinds)}: replay it "
             "with the Method that it was recorded with"
         )
-    if not work.takes_steps and type(work).charge is Work.charge and (tape.steps != work.steps).any():
+    if not work.takes_steps and work.charges_alike and (tape.steps != work.steps).any():
         raise ValueError(
             f"tape charges {int(tape.steps.max())} local steps for a job, but {work!r} computes {work.steps}: replay it with "
             "the Method that it was recorded with"
@@ -212,7 +212,7 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
 
     def run(parameters: Parameters, state: Any, shown: Any) -> tuple[Parameters, Any]:
         picks = drawing.picks(data, key, number, number)
-        drawn = (drawing, data, key, number, number, number, picks, work.steps)
+        drawn = (drawing, data, key, number, number, number, picks[None], work.steps)
         return work.run(parameters, state, Job(*drawn, number, number, recipe.workers, inner, shown))
 
     begun = jax.eval_shape(lambda p: work.begin(p, inner), parameters)

@@ -15,6 +15,10 @@ import numpy as np
 
 from simsgd.problems import Batch, Parameters, Problem, Shares, draw, evaluated, loss_key
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.work import Work
+
+STEPS = 16
+"""For how many local steps of a job batches are drawn at once."""
 
 type Drawn = Any
 """A batch, or (a batch, a key) of a loss that draws."""
@@ -101,11 +105,27 @@ UP, DOWN = 0x7570, 0x646F776E
 """Folded into a job's key for what is drawn to compress its message, and into a version's for what is sent down."""
 
 
-def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array) -> jax.Array:
-    """Return the samples of the first steps of a tile's jobs, (TILE, width, batch_size); the tile begins at block `first`."""
+def steps_ahead(work: Work) -> int:
+    """Return of how many local steps batches are drawn before a job is played: of its usual number, if that is small."""
+    return min(work.steps, STEPS) if work.takes_steps else 1
+
+
+def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array, steps: int = 1) -> jax.Array:
+    """Return the samples of a tile's jobs, (TILE, width, batch_size), or of composed methods (TILE, width, steps, batch_size).
+
+    Args:
+        drawing, data, key: of the run.
+        table: the blocks.
+        first: the block that the tile begins at.
+        steps: of how many local steps.
+    """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
     of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
-    one = functools.partial(drawing.picks, data, key)
+
+    def of_job(worker: Any, job: Any, charged: Any) -> jax.Array:
+        return jax.vmap(lambda step: drawing.picks(data, key, worker, job, charged, step))(jnp.arange(steps))
+
+    one = functools.partial(drawing.picks, data, key) if table.message is None else of_job
     picks: jax.Array = jax.vmap(jax.vmap(one))(*of_tile)
     return picks
 

@@ -158,7 +158,7 @@ def _programs(
     forms: Any,
     state_forms: Any,
     dtype: str,
-    in_run: tuple[int, int, int],
+    sizes: tuple[int, int, int],
     circumstances: str,
 ) -> tuple[dict[str, Any], Any]:
     """Return what a part computes, as programs, and the form of its state; parts that differ in their numbers share it.
@@ -167,11 +167,11 @@ def _programs(
     """
     parameters, message_state = _shaped(forms), _shaped(state_forms)
     values = {name: _shape((), dtype) for name in names}
-    given = parts.offered(place, parameters, in_run[0], message_state)
+    given = parts.offered(place, parameters, sizes[0], message_state)
     traced, counts = optimizers.apart(given)
 
     def begin(values: Any, parameters: Any) -> Any:
-        with optimizers.among(*in_run):
+        with optimizers.among(*sizes):
             return optimizers.build(recipe, values).init(parameters)
 
     def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:

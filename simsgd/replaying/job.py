@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from simsgd.problems import Parameters, draw_block
 from simsgd.replaying import finite_sums
-from simsgd.replaying.drawing import Data, Drawing, job_key, shared_key
+from simsgd.replaying.drawing import STEPS, Data, Drawing, job_key, shared_key
 
 
 class Job(NamedTuple):
@@ -20,7 +23,7 @@ class Job(NamedTuple):
     worker: Any
     number: Any
     steps: Any
-    first: jax.Array  # the samples of its first step, (batch_size,)
+    ahead: jax.Array  # the samples of its first steps, as many as were drawn ahead, (steps, batch_size)
     charged: int  # local steps that the work says
     kind: Any
     version: Any
@@ -43,11 +46,38 @@ class Job(NamedTuple):
         if isinstance(step, int) and not 0 <= step < self.charged:
             raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
         where = (self.worker, self.number)
-        picks = self.first
+        picks = self.ahead[0]
         if not (isinstance(step, int) and step == 0):
             picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
         batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
         return jax.grad(self.drawing.of_batch)(parameters, batch)
+
+    def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
+        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles.
+
+        The first tile has the steps that were drawn ahead, each other one `STEPS`.
+        """
+        ahead, where = len(self.ahead), (self.worker, self.number)
+        of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
+        room = max(ahead, STEPS)
+
+        def play_tile(tile: jax.Array, carry: Any) -> Any:
+            first = jnp.where(tile == 0, 0, ahead + (tile - 1) * STEPS)
+            last = jnp.minimum(self.steps, ahead + tile * STEPS)
+            picks = jax.lax.cond(
+                tile == 0,
+                lambda: jnp.zeros((room, self.drawing.batch_size), jnp.int32).at[:ahead].set(self.ahead),
+                lambda: jax.vmap(of_step)(first + jnp.arange(room)),
+            )
+
+            def one(number: jax.Array, carry: Any) -> Any:
+                batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
+                return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
+
+            return jax.lax.fori_loop(first, last, one, carry)
+
+        further = jnp.maximum(self.steps - ahead, 0)
+        return jax.lax.fori_loop(0, jnp.sign(self.steps) + (further + STEPS - 1) // STEPS, play_tile, carry)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""

@@ -336,6 +336,14 @@ class JobAtHand:
         batch = jax.tree.map(lambda leaf: leaf[self._picks(key, step)], self._data)
         return self._gradient(parameters, batch, jax.random.fold_in(key, LOSS))
 
+    def through(self, step: Any, carry: Any) -> Any:
+        """Return what is carried after all local steps, each with the gradient on its batch."""
+
+        def one(number: Any, carry: Any) -> Any:
+            return step(number, lambda parameters: self.gradient(parameters, number), carry)
+
+        return jax.lax.fori_loop(0, self.steps, one, carry)
+
     def _picks(self, key: jax.Array, step: Any) -> jax.Array:
         """Return the numbers of the samples of a local step's batch, whose key is given."""
         problem, shares = self._problem, self._problem.shares

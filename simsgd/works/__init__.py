@@ -1,6 +1,8 @@
 """What workers can do with a job, besides one gradient: the works that the methods of `simsgd.methods` are composed of."""
 
 from simsgd.support import public
+from simsgd.works.drift import ControlledSteps
+from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
 from simsgd.works.variance import (
@@ -14,6 +16,8 @@ from simsgd.works.variance import (
 __all__ = [
     "BlockGradient",
     "BlockTable",
+    "ControlledSteps",
+    "Elastic",
     "FullGradient",
     "LocalSteps",
     "LocalVarianceReduction",

@@ -2,33 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
 
-from simsgd.work import JobAtHand, Parameters, Work
+from simsgd.support import checks
+from simsgd.work import Charges, JobAtHand, Order, Parameters, Work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LocalSteps(Work):
     """H local steps with the method's inner optimizer; the message is what was read minus what came out.
 
     With u the inner optimizer's update: w₀ = w_read, w_{k+1} = w_k + u(∇f(w_k; ξ_k)), and the message is w_read − w_H. A
     step of the server with step size 1 goes to the mean of the local models.
 
+    How many steps is said in one of three ways; a protocol may choose another number for a job, `assign(worker, steps=H)`.
+
     Args:
-        steps: H, at least 1; a protocol may choose another number for a job.
+        steps: H, the same for all, at least 1; 1 by default.
+        of_workers: H of each worker, in the order of their numbers.
+        seconds: as many steps as end within so many seconds of computing, at least one: a fixed time for a round.
         keeps_inner: whether a worker keeps the inner optimizer's state from job to job, or begins anew each time.
+
+    Raises:
+        TypeError, ValueError: for numbers out of range, or said in two ways; when a recording or a replay begins, if
+            `of_workers` does not name as many workers as there are.
+
+    Source: Stich (2019), "Local SGD converges fast and communicates little", algorithm 1.
 
     Example:
         >>> import simsgd as sg
         >>> sg.works.LocalSteps(steps=8)
-        LocalSteps(steps=8, keeps_inner=False)
+        LocalSteps(steps=8)
+        >>> work = sg.works.LocalSteps(of_workers=(4, 2))
+        >>> method = sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(1.0), work=work, inner=sg.optimizers.sgd(0.1))
+        >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
+        >>> sg.record(method, cluster, until=sg.Updates(1)).time.tolist()
+        [2.0, 4.0]
     """
 
+    needs_inner: ClassVar[bool] = True
+
+    of_workers: tuple[int, ...] | None = None
+    seconds: float | None = None
     keeps_inner: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        given = [self.steps != 1, self.of_workers is not None, self.seconds is not None]
+        if sum(given) > 1:
+            raise ValueError(
+                f"{name} must be told how many steps in one way, got steps={self.steps}, of_workers={self.of_workers}, "
+                f"seconds={self.seconds}: give one of them"
+            )
+        if self.of_workers is not None:
+            each = checks.sequence(f"{name}.of_workers", self.of_workers, "(4, 8), the steps of each worker")
+            checks.store(self, of_workers=tuple(checks.whole(f"{name}.of_workers", steps, 1) for steps in each))
+        if self.seconds is not None:
+            checks.store(self, seconds=checks.positive(f"{name}.seconds", self.seconds, "seconds"))
+        if not isinstance(self.keeps_inner, bool):
+            raise TypeError(f"{name}.keeps_inner must be True or False, got {self.keeps_inner!r:.60}")
+
+    @property
+    def charges_alike(self) -> bool:
+        """Whether all jobs have as many steps."""
+        return self.of_workers is None and self.seconds is None
+
+    def charge(self, order: Order) -> Charges:
+        """Return the steps, or the seconds, of a worker's job."""
+        usual = super().charge(order)
+        if self.of_workers is None:
+            return usual._replace(seconds=self.seconds)
+        if order.worker >= len(self.of_workers):
+            raise ValueError(self._wrong_number(f"there is a worker {order.worker}"))
+        return usual._replace(steps=self.of_workers[order.worker])
+
+    def _wrong_number(self, there: str) -> str:
+        assert self.of_workers is not None
+        return (
+            f"{type(self).__name__}.of_workers has the steps of {len(self.of_workers)} workers, but {there}: give one number "
+            "for each, from worker 0 on"
+        )
 
     def begin(self, parameters: Parameters, inner: optax.GradientTransformationExtraArgs) -> Any:
         """Return the inner optimizer's state, if it is kept."""
@@ -36,12 +95,60 @@ class LocalSteps(Work):
 
     def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
         """Return how far the local steps went, and what is kept."""
+        model, after, _ = self.walk(parameters, state, job)
+        return jax.tree.map(lambda read, now: read - now, parameters, model), after
 
-        def step(number: jax.Array, at: tuple[Parameters, Any]) -> tuple[Parameters, Any]:
-            model, state = at
-            updates, state = job.inner.update(job.gradient(model, number), state, model)
-            return optax.apply_updates(model, updates), state
+    def walk(
+        self,
+        parameters: Parameters,
+        state: Any,
+        job: JobAtHand,
+        correct: Callable[[Parameters, Any], tuple[Parameters, Any]] = lambda gradient, seen: (gradient, seen),
+        seen: Any = (),
+    ) -> tuple[Parameters, Any, Any]:
+        """Return the model after the local steps, what is kept of the inner optimizer, and what has been seen on the way.
+
+        Args:
+            parameters: where they begin.
+            state: the inner optimizer's, if it is kept.
+            job: the job.
+            correct: `correct(gradient, seen) -> (gradient, seen)`, what becomes of each gradient before the inner optimizer.
+            seen: with what it begins.
+        """
+        if self.of_workers is not None and len(self.of_workers) != job.workers:
+            raise ValueError(self._wrong_number(f"there are {job.workers}"))
+
+        def step(number: jax.Array, gradient: Callable[[Parameters], Parameters], at: Any) -> Any:
+            model, state, seen = at
+            corrected, seen = correct(gradient(model), seen)
+            updates, state = job.inner.update(corrected, state, model)
+            return optax.apply_updates(model, updates), state, seen
 
         begun = state if self.keeps_inner else job.inner.init(parameters)
-        model, after = jax.lax.fori_loop(0, job.steps, step, (parameters, begun))
-        return jax.tree.map(lambda read, now: read - now, parameters, model), after if self.keeps_inner else ()
+        model, after, seen = job.through(step, (parameters, begun, seen))
+        return model, after if self.keeps_inner else (), seen
+
+    def __repr__(self) -> str:
+        given = [("steps", 1), ("of_workers", None), ("seconds", None), ("keeps_inner", False)]
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name, usual in given if getattr(self, name) != usual)
+        return f"{type(self).__name__}({shown})"
+
+
+def pace(steps: int | Sequence[int] | None, seconds: float | None) -> dict[str, Any]:
+    """Return the arguments of `LocalSteps` for steps, or for seconds; a number for each worker may be given as steps.
+
+    Raises:
+        ValueError: unless one of them is given.
+
+    Example:
+        >>> pace(8, None), pace((4, 8), None), pace(None, 2.0)
+        ({'steps': 8}, {'of_workers': (4, 8)}, {'seconds': 2.0})
+    """
+    if (steps is None) == (seconds is None):
+        raise ValueError(
+            f"steps, how many local steps make a round, or seconds, how long one lasts, must be given, and not both; got "
+            f"steps={steps!r:.60} and seconds={seconds!r:.60}"
+        )
+    if steps is None:
+        return {"seconds": seconds}
+    return {"of_workers": steps} if isinstance(steps, Sequence) and not isinstance(steps, str) else {"steps": steps}
