@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "work": {"support"},
     "compression": {"support", "work"},
     "compressions": {"support"},
-    "works": {"support", "work"},
+    "works": {"optimizers", "support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
     "methods": {"method", "optimizers", "protocols", "support", "work", "works"},
     "costs": {"compression", "method", "protocols", "support", "times", "work"},

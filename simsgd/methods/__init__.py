@@ -32,7 +32,9 @@ from simsgd.methods.outer import (
     async_local_sgd_delayed_nesterov,
     async_local_sgd_dynamic,
     async_local_sgd_nesterov,
+    decoupled_diloco,
     diloco,
+    streaming_diloco,
 )
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
@@ -79,6 +81,7 @@ __all__ = [
     "clipped",
     "dana_slim",
     "dana_zero",
+    "decoupled_diloco",
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
@@ -113,6 +116,7 @@ __all__ = [
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "streaming_diloco",
     "worker_momentum",
 ]
 __dir__ = public.names(__all__)

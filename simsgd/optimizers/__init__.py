@@ -12,6 +12,7 @@ Laws of this package:
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
 from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.fragments import fragment_nesterov, in_fragments
 from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.outer import adamw, nesterov
@@ -44,8 +45,10 @@ __all__ = [
     "control_variate",
     "delayed_nesterov",
     "describe",
+    "fragment_nesterov",
     "gradient_table",
     "gradient_table_changes",
+    "in_fragments",
     "look_ahead",
     "nesterov",
     "per_worker",

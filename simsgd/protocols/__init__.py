@@ -10,6 +10,7 @@ from simsgd.protocols.base import JobInFlight, Protocol, Server, check
 from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
 from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
@@ -24,6 +25,7 @@ __all__ = [
     "BoundedAsyncSGD",
     "DynamicLocalSGD",
     "FirstMSGD",
+    "FragmentsSGD",
     "Gradient",
     "JobInFlight",
     "KAsyncSGD",
@@ -34,6 +36,7 @@ __all__ = [
     "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",
+    "QuorumSGD",
     "RennalaSGD",
     "RescaledASGD",
     "RingleaderASGD",
