@@ -108,9 +108,9 @@ class Flags(claims.Tuned):
     """Dirichlet's α where workers have other labels"""
     target_accuracy: common.Accuracy = 0.95
     """share of the test samples to be classified rightly, for as long as a synchronous round"""
-    within: common.Seconds = 1000.0
+    within: common.Seconds = 3000.0
     """when to give up on the target (simulated seconds)"""
-    evaluate_every: common.Seconds = 5.0
+    evaluate_every: common.Seconds = 10.0
     """how far apart to evaluate the model (simulated seconds)"""
     step_sizes: tuple[common.Positive, ...] = (0.003, 0.012, 0.05, 0.2, 0.8)
     """step sizes of the local steps to begin with, for each method"""
@@ -268,7 +268,7 @@ def draw(found: Ways, flags: Flags) -> Figure:
     """Draw local steps and seconds to the target, and the first seed's way there; a row for each problem."""
     figure, axes = plt.subplots(len(found), 3, figsize=(17, 4.2 * len(found)), layout="constrained", squeeze=False)
     for (problem, ways), (a, b, c) in zip(found.items(), axes, strict=True):
-        dots(a, ways, "steps", f"data dealt out {problem}: local steps to the target, all workers")
+        dots(a, ways, "steps", f"data dealt out {problem}: local steps of all workers to the target")
         dots(b, ways, "seconds", "simulated seconds to the target")
         b.set_yticklabels([])
         for name, way in ways.items():
@@ -278,7 +278,8 @@ def draw(found: Ways, flags: Flags) -> Figure:
         c.set_title(c.get_title(), fontsize=10)
         c.grid(alpha=0.25)
     axes[0, 2].legend(frameon=False, fontsize=8, loc="lower right")
-    figure.suptitle(f"Asynchronous local SGD, H = {flags.local_steps}, four workers; each method at its own step sizes")
+    said = "each method at its own step sizes; bars: geometric means; open: never reached, drawn where the run ended"
+    figure.suptitle(f"Asynchronous local SGD, H = {flags.local_steps}, four workers; {said}")
     return figure
 
 
@@ -293,7 +294,7 @@ def dots(ax: Axes, ways: Mapping[str, Way], what: str, title: str) -> None:
     ax.set_yticks(range(len(ways)), list(ways))
     ax.invert_yaxis()
     logarithmic(ax.xaxis, (1, 2, 5))
-    ax.set_title(f"{title}\n(bar: geometric mean; open: never reached, drawn where the run ended)", fontsize=10)
+    ax.set_title(title, fontsize=10)
     ax.grid(axis="x", alpha=0.25)
 
 
