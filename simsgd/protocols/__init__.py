@@ -7,7 +7,9 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.coin import MarinaRounds
 from simsgd.protocols.dynamic import DynamicLocalSGD
+from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
@@ -21,9 +23,11 @@ from simsgd.tape.schema import Gradient
 __all__ = [
     "AdaCommSGD",
     "AdaSyncSGD",
+    "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
     "DynamicLocalSGD",
+    "EpochSGD",
     "FirstMSGD",
     "FragmentsSGD",
     "Gradient",
@@ -32,7 +36,9 @@ __all__ = [
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "LooplessEpochSGD",
     "MaleniaSGD",
+    "MarinaRounds",
     "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",
