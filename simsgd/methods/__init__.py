@@ -74,7 +74,9 @@ from simsgd.methods.outer import (
     async_local_sgd_delayed_nesterov,
     async_local_sgd_dynamic,
     async_local_sgd_nesterov,
+    decoupled_diloco,
     diloco,
+    streaming_diloco,
 )
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
@@ -138,6 +140,7 @@ __all__ = [
     "clipped",
     "dana_slim",
     "dana_zero",
+    "decoupled_diloco",
     "deep_gradient_compression",
     "delay_adaptive",
     "delay_compensated",
@@ -192,6 +195,7 @@ __all__ = [
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "streaming_diloco",
     "storm",
     "svrg",
     "terngrad",
