@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from simsgd import faults, networks, protocols, times
+from simsgd import compressions, faults, networks, protocols, times
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Updates
@@ -67,7 +67,7 @@ def check_code(case: Case) -> None:
 def _names(part: object) -> dict[str, Any]:
     """Return the names that the code of a part may use: those of its module, and simsgd's own."""
     names: dict[str, Any] = {}
-    for module in (times, networks, faults, protocols, sys.modules[type(part).__module__]):
+    for module in (times, networks, faults, protocols, compressions, sys.modules[type(part).__module__]):
         names |= vars(module)
     return names | {type(part).__name__: type(part)}
 
