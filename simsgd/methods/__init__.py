@@ -32,6 +32,7 @@ from simsgd.methods.compressed import (
     signum,
     terngrad,
     top_k,
+)
 from simsgd.methods.differences import (
     deep_gradient_compression,
     demo,
@@ -42,11 +43,32 @@ from simsgd.methods.differences import (
     marina,
     power_sgd,
 )
-from simsgd.methods.elastic import async_easgd, eamsgd, easgd
+from simsgd.methods.elastic import (
+    async_easgd,
+    eamsgd,
+    easgd,
+)
 from simsgd.methods.entry import Entry
-from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
-from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
-from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.heterogeneous import (
+    malenia,
+    rescaled,
+    ringleader,
+)
+from simsgd.methods.local import (
+    adacomm,
+    fedasync,
+    fedasync_hinge,
+    fedavg,
+    fedbuff,
+    fedprox,
+    local_sgd,
+    scaffold,
+)
+from simsgd.methods.momentum import (
+    dana_slim,
+    dana_zero,
+    worker_momentum,
+)
 from simsgd.methods.outer import (
     async_local_sgd,
     async_local_sgd_delayed_nesterov,
@@ -79,7 +101,11 @@ from simsgd.methods.synchronous import (
     minibatch,
     rennala,
 )
-from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.tables import (
+    all_client_engagement,
+    impatient_averaging,
+    incremental_aggregated,
+)
 from simsgd.methods.variance import (
     asynchronous_saga,
     asynchronous_svrg,
@@ -124,14 +150,12 @@ __all__ = [
     "diloco",
     "distributed_saga",
     "distributed_svrg",
-    "eamsgd",
-    "easgd",
-    "error_feedback_sign",
     "double_squeeze",
     "eamsgd",
     "easgd",
     "ef21",
     "ef21_p_diana",
+    "error_feedback_sign",
     "fedasync",
     "fedasync_hinge",
     "fedavg",
@@ -156,9 +180,9 @@ __all__ = [
     "natural",
     "picky",
     "polynomial_staleness",
+    "power_sgd",
     "qsgd",
     "random_k",
-    "power_sgd",
     "rennala",
     "rescaled",
     "ringleader",
@@ -171,8 +195,8 @@ __all__ = [
     "softsync",
     "stale_synchronous",
     "staleness_aware",
-    "streaming_diloco",
     "storm",
+    "streaming_diloco",
     "svrg",
     "terngrad",
     "top_k",
