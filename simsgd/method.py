@@ -50,9 +50,10 @@ class Method:
     - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `kind`, `key`. Its state is each worker's
       own. It changes the message's numbers, not its bytes: those are for `compress_up` and the work to say.
     - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`, `kind`,
-      `key` (the job's), `version` (the number of the current one), `parameters_read`. One state, the server's;
+      `key` (the job's), `version` (the number of the current one), `parameters_read`; `block` and `blocks`, the row of the
+      block of samples that the job draws in a table of all blocks, and of how many the mean is. One state, the server's;
       `optimizers.per_worker` gives a transformation a state for each worker, and `optimizers.worker_count` says in an `init`
-      how many workers there are.
+      how many workers there are, `optimizers.block_count` how many blocks.
     - `optimizer`: `staleness`, the mean over the step's messages.
 
     Methods are equal when their parts are: the same functions of optax and simsgd with the same numbers, or, of other

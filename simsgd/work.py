@@ -143,6 +143,34 @@ class JobAtHand(Interface):
         less time than a loop of one's own around `job.gradient`; which they are does not depend on that.
         """
 
+    @property
+    def blocks(self) -> int | jax.Array:
+        """How many blocks of `batch_size` samples the worker has: of all data, or of its share; the last may be smaller."""
+
+    @property
+    def share_weight(self) -> float | jax.Array:
+        """What the worker's share counts in a mean over workers: n·size/samples; 1 where all have all samples."""
+
+    def block(self, step: int | jax.Array = 0) -> jax.Array:
+        """Return one of the worker's blocks, int32 from 0, drawn uniformly by the job's key for a local step."""
+
+    def block_gradient(self, parameters: Parameters, block: jax.Array) -> Parameters:
+        """Return the gradient of (blocks/samples)·Σ f_i over a block's samples, of which the worker has so many.
+
+        The mean over its blocks is `full_gradient`, also where the last is smaller. A loss that draws random numbers is given
+        the key None, as where the model is evaluated: f_i is always the same function. (Its `gradient` is of another loss
+        then, equal in the mean at best.) Losses are taken sample by sample, so one that mixes the samples of a batch has other
+        values.
+        """
+
+    def part_of_full_gradient(self, parameters: Parameters, when: bool | jax.Array = True) -> Parameters:
+        """Return the worker's part of the full gradient: the mean over all workers is the gradient over all samples.
+
+        It is that of (n/samples)·Σ f_i over the i-th n-th of the samples, or over the worker's share; in how many batches
+        workers go through them is `problems.full_pass`. Random numbers as in `block_gradient`. Where `when` does not hold it
+        is zero, and costs nothing, as it is computed block by block.
+        """
+
 
 @dataclass(frozen=True)
 class Work(ABC):
@@ -166,6 +194,11 @@ class Work(ABC):
 
     kinds: ClassVar[tuple[str, ...]] = ("usual",)
     """The kinds of jobs that a protocol may ask for, `assign(worker, kind=1)`: what they are, for a reader."""
+    passes: ClassVar[tuple[int, ...]] = ()
+    """The kinds of jobs by which all workers together go through all samples, each through its part, from one version.
+
+    A replay refuses those that the clock charged fewer steps than there are batches in the part, or that some workers skip.
+    """
     takes_steps: ClassVar[bool] = True
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
     needs_inner: ClassVar[bool] = False

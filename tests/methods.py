@@ -23,6 +23,8 @@ RECORDED = METHODS | {
     "bounded in turn": protocols.BoundedAsyncSGD(1, choose="in turn"),
     "Ringmaster with stops": protocols.RingmasterASGD(2, stops=True),
     "Rescaled": protocols.RescaledASGD(),
+    "sampled": protocols.SampledSGD(2),
+    "dynamic local": protocols.DynamicLocalSGD(3),
 }
 """All those that any cluster of at least two workers carries, whoever crashes, leaves or joins: for suites that record."""
 FIXED_WORKERS = {
@@ -31,5 +33,6 @@ FIXED_WORKERS = {
 """Those that refuse workers which leave or join."""
 OBSERVING = {
     "AdaSync": protocols.AdaSyncSGD(every=1.0),
+    "AdaComm": protocols.AdaCommSGD(every=1.0, steps=3),
 }
 """Those that look at the loss, and so cannot be recorded without gradients."""

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "work": {"support"},
     "compression": {"support", "work"},
     "compressions": {"compression", "support", "work"},
-    "works": {"compression", "support", "work"},
+    "works": {"compression", "optimizers", "support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
     "methods": {"compression", "compressions", "method", "optimizers", "protocols", "support", "work", "works"},
     "costs": {"compression", "method", "protocols", "support", "times", "work"},

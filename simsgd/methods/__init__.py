@@ -68,6 +68,17 @@ from simsgd.methods.synchronous import (
     rennala,
 )
 from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.variance import (
+    asynchronous_saga,
+    asynchronous_svrg,
+    distributed_saga,
+    distributed_svrg,
+    loopless_svrg,
+    sag,
+    saga,
+    storm,
+    svrg,
+)
 from simsgd.support import public
 
 __all__ = [
@@ -84,6 +95,8 @@ __all__ = [
     "async_local_sgd_nesterov",
     "asynchronous",
     "asynchronous_mini_batching",
+    "asynchronous_saga",
+    "asynchronous_svrg",
     "backup_workers",
     "bounded_concurrency",
     "clipped",
@@ -96,6 +109,8 @@ __all__ = [
     "demo",
     "diana",
     "diloco",
+    "distributed_saga",
+    "distributed_svrg",
     "double_squeeze",
     "eamsgd",
     "easgd",
@@ -116,6 +131,7 @@ __all__ = [
     "k_batch_sync",
     "k_sync",
     "local_sgd",
+    "loopless_svrg",
     "malenia",
     "marina",
     "mind_flayer",
@@ -127,10 +143,14 @@ __all__ = [
     "rescaled",
     "ringleader",
     "ringmaster",
+    "sag",
+    "saga",
     "scaffold",
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "storm",
+    "svrg",
     "worker_momentum",
 ]
 __dir__ = public.names(__all__)

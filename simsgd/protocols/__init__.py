@@ -9,6 +9,7 @@ from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, 
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
 from simsgd.protocols.coin import MarinaRounds
 from simsgd.protocols.dynamic import DynamicLocalSGD
+from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
 from simsgd.protocols.sampled import SampledSGD
@@ -21,9 +22,11 @@ from simsgd.tape.schema import Gradient
 __all__ = [
     "AdaCommSGD",
     "AdaSyncSGD",
+    "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
     "DynamicLocalSGD",
+    "EpochSGD",
     "FirstMSGD",
     "Gradient",
     "JobInFlight",
@@ -31,6 +34,7 @@ __all__ = [
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "LooplessEpochSGD",
     "MaleniaSGD",
     "MarinaRounds",
     "MindFlayerSGD",

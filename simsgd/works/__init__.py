@@ -6,6 +6,24 @@ from simsgd.works.elastic import Elastic
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
 from simsgd.works.marina import Marina
+from simsgd.works.variance import (
+    BlockGradient,
+    BlockTable,
+    LocalVarianceReduction,
+    RecursiveMomentum,
+    VarianceReducedGradient,
+)
 
-__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps", "Marina"]
+__all__ = [
+    "BlockGradient",
+    "BlockTable",
+    "ControlledSteps",
+    "Elastic",
+    "FullGradient",
+    "LocalSteps",
+    "LocalVarianceReduction",
+    "Marina",
+    "RecursiveMomentum",
+    "VarianceReducedGradient",
+]
 __dir__ = public.names(__all__)
