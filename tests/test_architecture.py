@@ -97,8 +97,8 @@ MAY_IMPORT = {
         *("support", "tape", "work"),
     },
     "testing": {
-        *("cluster", "compression", "compressions", "costs", "faults", "method", "networks", "optimizers", "problems", "protocols"),
-        *("recording", "replaying", "run", "simulation", "stopping", "support", "tape", "times", "work"),
+        *("cluster", "compression", "compressions", "costs", "faults", "method", "networks", "optimizers", "problems"),
+        *("protocols", "recording", "replaying", "run", "simulation", "stopping", "support", "tape", "times", "work"),
     },
     "pytest_plugin": {"studies"},
     "__init__": set(),
