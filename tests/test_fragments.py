@@ -233,3 +233,20 @@ def test_more_fragments_than_numbers_are_refused_before_anything_is_played():
     method = methods.streaming_diloco(steps=1, fragments=4)
     with pytest.raises(ValueError, match="fragments must be at most as many as the model has numbers, 3, got 4"):
         sg.simulate(method, three(), cluster(1.0), until=sg.Updates(1))
+
+
+def test_messages_travel_while_workers_compute_on():
+    """Four steps of 1 s, messages of 1 s each way: a round takes 6 s, with two steps made meanwhile 4 s, with one 5 s."""
+    for overlap, seconds in ((0, 6.0), (1, 5.0), (2, 4.0), (3, 4.0)):
+        where = sg.Cluster(3, sg.times.Constant(1.0), sg.networks.Link(latency=1.0))
+        tape = sg.record(streaming(4, 2, overlap=overlap), where, until=sg.Updates(5), message_shapes=[(10,)])
+        assert np.diff(tape.update_times).tolist() == [seconds] * 4
+        assert tape.update_times[0] == 6.0  # before the first round there is nothing to overlap with
+
+
+def test_a_fragment_takes_its_share_of_a_slow_link():
+    """Of 1,000 bytes a second: a round of the whole model of 4,000 bytes takes 8 s on its way, in four fragments 2 s."""
+    where = sg.Cluster(1, sg.times.Constant(1.0), sg.networks.Link(bandwidth=1000.0))
+    for fragments, seconds in ((1, 9.0), (4, 3.0)):
+        tape = sg.record(streaming(1, fragments), where, until=sg.Updates(4), message_shapes=[(10, 100)])
+        assert np.diff(tape.update_times).tolist() == [seconds] * 3

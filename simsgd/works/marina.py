@@ -79,8 +79,8 @@ class Marina(Work):
             return Charges(self.full_steps, message.bytes, message.bytes, FULL)
         self.compression.check(message)
         numbers = sum(map(math.prod, message.shapes))
-        share = self.compression.bytes(message.shapes) / (4 * numbers) if numbers else 1.0
-        return Charges(self.steps, message.bytes, message.bytes * share, DIFFERENCE)
+        sent = message.bytes * self.compression.bytes(message.shapes) / (4 * numbers) if numbers else message.bytes
+        return Charges(self.steps, message.bytes, sent, DIFFERENCE)
 
     def init(self, parameters: Parameters) -> Any:
         """Return version 0, an estimate of 0, and what the compression begins with."""
