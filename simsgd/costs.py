@@ -6,6 +6,7 @@ that a recording depends on of a method, besides its protocol, is said here.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from simsgd.compression import Compression
 from simsgd.method import Method
 from simsgd.protocols import Protocol
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
 from simsgd.times import Law
 from simsgd.work import ONE_GRADIENT, Charges, Message, Order, Work
@@ -65,7 +67,7 @@ class Costs:
             compression.check(message)
         return Costs(method.work, message, method.compress_up, method.compress_down, method.compressing)
 
-    @property
+    @functools.cached_property
     def usual(self) -> Charges:
         """What the first job of worker 0 costs: what all jobs do, if the work charges for all the same."""
         return self.charge(0, 0, 0)
@@ -83,14 +85,36 @@ class Costs:
         """
         said = self.work.charge(Order(worker, job, kind, self.message))
         name = f"{plainly(self.work)}'s charge for a job"
-        steps = checks.whole(f"steps in {name}", said.steps, 1)
+        steps = 1 if said.seconds is not None else checks.whole(f"steps in {name}", said.steps, 1)
+        bounds.check("parts", steps, f"steps={steps} in {name}")
         ways = (("bytes_down", said.bytes_down, self.down), ("bytes_up", said.bytes_up, self.up))
         down, up = (
             checks.not_negative(f"{way} in {name}", size, "bytes") * self._share(compression) for way, size, compression in ways
         )
-        seconds = None if said.seconds is None else checks.positive(f"seconds in {name}", said.seconds, "seconds")
+        return Charges(steps, down, up, kind, self._seconds(name, said), self._overlap(name, said))
+
+    def _seconds(self, name: str, said: Charges) -> float:
+        """Return the time that a job has instead of a number of steps, 0 for none."""
+        if said.seconds is None:
+            return 0.0
+        if not self.work.takes_steps:
+            raise ValueError(
+                f"{name} must not have seconds={checks.shown(said.seconds)}: what comes of a time is any number of local "
+                f"steps, and {type(self.work).__name__} does not take that (takes_steps = True says that a work does)"
+            )
+        return checks.positive(f"seconds in {name}", said.seconds, "seconds")
+
+    @staticmethod
+    def _overlap(name: str, said: Charges) -> int:
+        """Return how many local steps are made ahead."""
         overlap = checks.whole(f"overlap in {name}", said.overlap, 0)
-        return Charges(steps, down, up, kind, seconds, overlap)
+        if overlap and said.seconds is not None:
+            raise ValueError(f"overlap in {name} must be 0 where a job has a time instead of steps, got {overlap}")
+        if overlap and overlap >= said.steps:
+            raise ValueError(
+                f"overlap in {name} must be below its steps, {said.steps}, got {overlap}: the last is made with the model there"
+            )
+        return overlap
 
     def _share(self, compression: Compression | None) -> float:
         """Return which share of a message's bytes is left of it."""
@@ -104,7 +128,7 @@ class Costs:
         first = self.usual
         charges = {"steps": first.steps, "bytes_down": first.bytes_down, "bytes_up": first.bytes_up}
         told: dict[str, Any] = {"charges": charges}
-        if not self.same_for_all or len(self.work.kinds) > 1 or first[3:] != Charges()[3:]:
+        if not self.same_for_all or len(self.work.kinds) > 1 or first.seconds or first.overlap:
             told |= {"work": self.work, "shapes": self.message.shapes}
         told |= {name: part for name in ("up", "down", "compressing") if (part := getattr(self, name)) is not None}
         return told

@@ -33,16 +33,21 @@ type Gradient = Callable[[Parameters], Parameters]
 
 
 class Charges(NamedTuple):
-    """What the clock charges for a job: the first four are columns of the tape.
+    """What the clock charges for a job: all but the last are columns of the tape.
 
     Attributes:
         steps: local steps; computing takes the sum of so many draws.
         bytes_down: of what the worker is sent.
         bytes_up: of what it sends back.
         kind: what kind of job it is, a place in `Work.kinds`.
-        seconds: where the job has a time instead of a number of steps: it makes as many local steps as end within so many
-            seconds of computing, at least one, and `steps` is what came of it; None for a number of steps.
-        overlap: how many of its first steps the worker makes while its message before and the model are on their way.
+        seconds: for a time instead of a number of steps: the job makes as many local steps as end within so many seconds of its
+            computing, at least one, and `steps` is what came of it. The step under way at the end is dropped, and its draw
+            used up; the job ends exactly when the time is over, or with its one step if that takes longer. Where the clock
+            slows a worker or pauses it, the time goes on. None for a number of steps.
+        overlap: how many of its first steps, below `steps`, the worker makes ahead, while its message before and the model are
+            on their way: with A the seconds of these, B those of the others, and E when its job before ended, the job ends at
+            max(E + A, began) + B. A worker's first job overlaps nothing, nor does one after it was down, or after its job
+            before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting.
     """
 
     steps: int = 1

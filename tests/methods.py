@@ -36,3 +36,9 @@ OBSERVING = {
     "AdaComm": protocols.AdaCommSGD(every=1.0, steps=3),
 }
 """Those that look at the loss, and so cannot be recorded without gradients."""
+OF_SEVERAL_KINDS = {
+    "epochs": protocols.EpochSGD(updates=3),
+    "asynchronous epochs": protocols.AsyncEpochSGD(updates=4),
+    "loopless epochs": protocols.LooplessEpochSGD(probability=0.3),
+}
+"""Those that ask for several kinds of jobs, and so are recorded with a whole method: the suites over the shelf have them."""

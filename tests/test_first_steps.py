@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from methods import FIXED_WORKERS, OBSERVING, RECORDED
+from methods import FIXED_WORKERS, OBSERVING, OF_SEVERAL_KINDS, RECORDED
 
 import simsgd as sg
 from simsgd.recording.server import EARLY_ROWS
@@ -36,7 +36,7 @@ def test_every_exported_protocol_is_in_the_shared_suite():
     exported = {name for name in sg.protocols.__all__ if inspect.isclass(getattr(sg.protocols, name))}
     concrete = {name for name in exported if not inspect.isabstract(getattr(sg.protocols, name))}
     concrete -= {"Gradient", "JobInFlight", "Server"}
-    assert concrete == {type(method).__name__ for method in (RECORDED | FIXED_WORKERS | OBSERVING).values()}
+    assert concrete == {type(method).__name__ for method in (RECORDED | FIXED_WORKERS | OBSERVING | OF_SEVERAL_KINDS).values()}
 
 
 def test_a_protocol_that_is_not_frozen_is_refused():

@@ -37,7 +37,7 @@ def vector(name: str, message: Parameters) -> tuple[jax.Array, Callable[[jax.Arr
 
 
 def unless_broken(sent: jax.Array, message: jax.Array) -> jax.Array:
-    """Return `sent`; NaN in all places if a number of the message is not finite.
+    """Return `sent`; NaN in all places if a number of the message, or of what stands for it, is not finite.
 
     A message that is NaN or infinite at a place that is not sent, or whose sign alone is sent, would else pass for a sound one,
     and a run that has diverged would go on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simsgd.methods import (
     asynchrony,
+    compressed,
     differences,
     elastic,
     heterogeneous,
@@ -17,7 +18,20 @@ from simsgd.methods import (
 )
 from simsgd.methods.entry import Entry
 
-FAMILIES = (synchronous, asynchrony, heterogeneous, tables, stale, momentum, local, outer, elastic, variance, differences)
+FAMILIES = (
+    synchronous,
+    asynchrony,
+    heterogeneous,
+    tables,
+    stale,
+    momentum,
+    local,
+    outer,
+    elastic,
+    variance,
+    compressed,
+    differences,
+)
 """The files of the shelf, in its order; each has its `ENTRIES`."""
 SHELF: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 """All presets, by family."""

@@ -14,6 +14,7 @@ from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
 from simsgd.optimizers.finite_sums import Snapshot as Snapshot
 from simsgd.optimizers.finite_sums import mean_of_tables, sag_table, saga_table, snapshot
+from simsgd.optimizers.fragments import fragment_nesterov, in_fragments
 from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.outer import adamw, nesterov
@@ -32,6 +33,7 @@ from simsgd.optimizers.staleness import (
 )
 from simsgd.optimizers.tables import gradient_table, gradient_table_changes, round_table
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
+from simsgd.optimizers.vote import majority_vote
 from simsgd.optimizers.workers import among as among
 from simsgd.optimizers.workers import block_count, most_blocks, per_worker, row, with_row, worker_count
 from simsgd.support import public
@@ -47,9 +49,12 @@ __all__ = [
     "control_variate",
     "delayed_nesterov",
     "describe",
+    "fragment_nesterov",
     "gradient_table",
     "gradient_table_changes",
+    "in_fragments",
     "look_ahead",
+    "majority_vote",
     "mean_of_tables",
     "most_blocks",
     "nesterov",

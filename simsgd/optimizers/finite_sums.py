@@ -37,9 +37,9 @@ def saga_table() -> optax.GradientTransformationExtraArgs:
     """Put g − T_b + (1/B) Σ_c T_c in the place of a block's gradient g, then g into row b: T_b ← g.
 
     Its mean over the blocks is the full gradient whatever stands in the table, and its variance goes as the table comes near
-    the gradients at the optimum. Rows begin at 0 (the paper's with gradients at w₀, which would cost a pass over the data). Several
-    messages of one step are taken one after the other. Where workers have shares of the data, their messages g are to be those
-    of n·size/samples times their loss, as `works.BlockGradient` sends them. State: `BlockTable`.
+    the gradients at the optimum. Rows begin at 0 (the paper's with gradients at w₀, which would cost a pass over the data).
+    Several messages of one step are taken one after the other. Where workers have shares of the data, their messages are to be
+    multiplied by n·size/samples, as `works.BlockGradient` does. State: `BlockTable`.
 
     Source: Defazio, Bach and Lacoste-Julien (2014), "SAGA: a fast incremental gradient method with support for non-strongly
     convex composite objectives", equation 7.

@@ -12,6 +12,7 @@ from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
 from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
@@ -28,6 +29,7 @@ __all__ = [
     "DynamicLocalSGD",
     "EpochSGD",
     "FirstMSGD",
+    "FragmentsSGD",
     "Gradient",
     "JobInFlight",
     "KAsyncSGD",
@@ -40,6 +42,7 @@ __all__ = [
     "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",
+    "QuorumSGD",
     "RennalaSGD",
     "RescaledASGD",
     "RingleaderASGD",

@@ -1,8 +1,8 @@
 """Epochs that begin with a full pass: all workers go through their parts of the data at one version, then come inner steps.
 
 A job of kind 1 is a part of the full gradient, one of kind 0 an inner job, so these protocols are for works that know both,
-such as `works.VarianceReducedGradient`. Each worker has a part of its own: workers that crash are waited for, and clusters which
-workers leave or join are refused.
+such as `works.VarianceReducedGradient`. Each worker has a part of its own: workers that crash are waited for, and clusters
+which workers leave or join are refused.
 """
 
 from __future__ import annotations

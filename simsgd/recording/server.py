@@ -208,7 +208,7 @@ class Server:
             else self._terms.costs.charge(worker, self._next_job[worker], self._kind(worker, kind))
         )
         if steps is not None:
-            charges = charges._replace(steps=self._steps(worker, steps, charges.steps), seconds=None)
+            charges = charges._replace(steps=self._steps(worker, steps, charges), seconds=0.0)
         if bytes_down is not None:
             charges = charges._replace(bytes_down=self._bytes(worker, "bytes_down", bytes_down))
         if bytes_up is not None:
@@ -235,7 +235,7 @@ class Server:
         except ValueError as error:
             raise self._refusals.error(f"called assign({worker}, {name}={checks.shown(value)})", f", but {error}") from None
 
-    def _steps(self, worker: int, steps: int, usual: int) -> int:
+    def _steps(self, worker: int, steps: int, usual: Charges) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
         did = f"called assign({worker}, steps={checks.shown(steps)})"
         try:
@@ -244,8 +244,11 @@ class Server:
             raise self._refusals.error(did, f", but {error}") from None
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
         terms = self._terms
-        if terms.observe is not None and steps != usual and not terms.any_steps:
-            why = f", but what is played computes {usual} for a job: give its Method a work that takes steps"
+        if usual.overlap >= steps:
+            why = f", but its work makes {usual.overlap} ahead: the last of them is made with the model at hand"
+            raise self._refusals.error(did, why)
+        if terms.observe is not None and steps != usual.steps and not terms.any_steps:
+            why = f", but what is played computes {usual.steps} for a job: give its Method a work that takes steps"
             raise self._refusals.error(did, why)
         return steps
 

@@ -55,7 +55,7 @@ def share_weight(data: Data, worker: Any, workers: int) -> Any:
     """Return what a worker's share counts in the mean over workers: n·size/samples; 1 where data are shared."""
     if data.shares is None:
         return 1.0
-    return workers * data.shares.sizes[worker] / len(data.shares.indices)
+    return workers * jnp.asarray(data.shares.sizes[worker], float) / len(data.shares.indices)
 
 
 def place_in_table(drawing: Drawing, data: Data, key: jax.Array, worker: Any, job: Any, workers: int) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def place_in_table(drawing: Drawing, data: Data, key: jax.Array, worker: Any, jo
 def block_gradient(drawing: Drawing, data: Data, parameters: Parameters, worker: Any, block: Any) -> Parameters:
     """Return the gradient of (blocks/samples)·Σ f_i over a block, whose mean over a worker's blocks is its full gradient."""
     samples = own(data, worker)
-    scale = samples.blocks(drawing.batch_size) / samples.size
+    scale = jnp.asarray(samples.blocks(drawing.batch_size), float) / samples.size  # whole numbers would make a float32
     return _scaled(scale, _block_sum(drawing, data, parameters, samples, block))
 
 

@@ -3,6 +3,7 @@
 from simsgd.support import public
 from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
+from simsgd.works.fragments import Fragments
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
 from simsgd.works.marina import Marina
@@ -19,6 +20,7 @@ __all__ = [
     "BlockTable",
     "ControlledSteps",
     "Elastic",
+    "Fragments",
     "FullGradient",
     "LocalSteps",
     "LocalVarianceReduction",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.networks import Wire
 from simsgd.networks.all_reduce import undisturbed
 from simsgd.networks.fabric import jitter_of, seconds_of
@@ -20,7 +21,6 @@ from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
-from simsgd.work import Charges
 
 
 class Collective(Transport):
@@ -31,10 +31,8 @@ class Collective(Transport):
 
     collective = True
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, usual, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], costs: Costs, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, costs, seed, ends)
         self._wires = list(self._network.wires.values())
         jitter = any(jitter_of(wire, worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(faults.none for faults in self._faults)
