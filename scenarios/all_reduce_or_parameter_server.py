@@ -186,21 +186,32 @@ def measure(flags: Flags) -> xarray.Dataset:
 def played(flags: Flags, way: str, links: Iterable[str], sizes: Iterable[float]) -> xarray.Dataset:
     """Return what one way takes on the reporting seeds, each cell at the step size that is best on the tuning seeds.
 
-    That is the one with the least mean of the rounds (synchronous) or seconds; a run that never arrives takes for ever.
+    That is the one with the least mean of the rounds (synchronous) or seconds; a run that never arrives takes for ever. Rounds
+    of other numbers of workers are other targets, so each setting is a study of its own.
     """
-    axes = {"link": list(links), "size": list(sizes), "setting": flags.settings}
+    axes = {"link": list(links), "size": list(sizes)}
+    found = [_of_setting(flags, way, setting, axes) for setting in flags.settings.values()]
+    return xarray.concat(found, "setting", combine_attrs="drop").assign_coords(setting=list(flags.settings))
+
+
+def _of_setting(flags: Flags, way: str, setting: tuple[int, int], axes: dict[str, list[Any]]) -> xarray.Dataset:
+    """Return what one way takes with one number of workers and samples of each."""
+
+    def any_cell(link: str, size: float, step_size: float, seed: int) -> sg.Cell:
+        return flags.cell(way, link, size, setting, step_size, seed)
+
     tuning = {**axes, "step_size": list(flags.step_sizes), "seed": flags.chosen_by}
-    tried = sg.Study(functools.partial(flags.cell, way), tuning, folder=flags.folder).run().dataset
+    tried = sg.Study(any_cell, tuning, folder=flags.folder).run().dataset
     cost = tried.updates_to_target if way == RING else tried.seconds_to_target
     means = cost.fillna(np.inf).mean("seed")
     best = means.argmin("step_size")
 
-    def at_best(link: str, size: float, setting: tuple[int, int], seed: int) -> sg.Cell:
-        where = {"link": link, "size": size, "setting": called(*setting)}
-        return flags.cell(way, link, size, setting, flags.step_sizes[int(best.sel(where))], seed)
+    def at_best(link: str, size: float, seed: int) -> sg.Cell:
+        return any_cell(link, size, flags.step_sizes[int(best.sel(link=link, size=size))], seed)
 
     found = sg.Study(at_best, {**axes, "seed": flags.reported}, folder=flags.folder).run().dataset
-    return found.assign(best=best, means=means)
+    whole = {"last": found.time.max("evaluation"), "best": best, "means": means}
+    return found[["seconds_to_target", "updates_to_target", "total_updates"]].assign(whole)
 
 
 def cell(flags: Flags, synchronous: xarray.Dataset, asynchronous: xarray.Dataset, *where: Any) -> dict[str, Any]:
@@ -211,8 +222,7 @@ def cell(flags: Flags, synchronous: xarray.Dataset, asynchronous: xarray.Dataset
     if way == ASYNC:
         found = asynchronous.sel(here | {"link": link, "size": size})
         rounds, seconds = found.updates_to_target.values / workers, found.seconds_to_target.fillna(np.inf).values
-        last = found.time.max("evaluation")
-        per_round = float((last / (found.total_updates / workers)).mean())
+        per_round = float((found.last / (found.total_updates / workers)).mean())
     else:
         found = synchronous.sel(here).isel(link=0, size=0)
         rounds = found.updates_to_target.values

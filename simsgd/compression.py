@@ -9,6 +9,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,11 +47,16 @@ class Compression(ABC):
         [250.0]
     """
 
-    sums: ClassVar[bool] = False
-    """Whether messages of several workers can be added while they are compressed: then an all-reduce sums them on the way, and
-    otherwise it gathers the messages of all."""
     needs_shapes: ClassVar[bool] = False
     """Whether it must know the shapes of a message's arrays, and not only how many numbers there are."""
+
+    @property
+    def sums(self) -> bool:
+        """Whether messages of several workers can be added while they are compressed; by default they cannot.
+
+        Then an all-reduce sums them on the way; otherwise it gathers the messages of all.
+        """
+        return False
 
     @abstractmethod
     def bytes(self, shapes: Shapes) -> float:
@@ -83,9 +89,15 @@ class Compression(ABC):
             shared_key: one that the messages of all workers computed at one version have in common.
         """
 
+    def __repr__(self) -> str:
+        """Show what it wraps, and the fields that differ from their defaults, for a dataclass with `repr=False`."""
+        shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
+        said = (repr(v) if isinstance(v, Compression) else f"{f.name}={v!r}" for f, v in shown if v != f.default)
+        return f"{type(self).__name__}({', '.join(said)})"
+
 
 def check(name: str, compression: object) -> None:
     """Raise TypeError unless `compression` is an instance of a `Compression`, a frozen dataclass whose fields cannot change."""
-    checks.instance(name, compression, Compression, "compression.TopK(share=0.01)")
+    checks.instance(name, compression, Compression, "compressions.TopK(share=0.01)")
     frozen.check_class(name, compression, "what must be remembered into the state that init and compress return")
     frozen.check_fields(name, compression)

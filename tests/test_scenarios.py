@@ -19,7 +19,7 @@ SMALL = {
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
     "parameter_server_bottleneck": "--workers 1 4 8 --shards 1 2 --rounds 20 --synchronous-updates 5",
-    "all_reduce_or_parameter_server": "--workers 4 --batch-size 8 --total-batch 32 --message-bytes 1e6 1e9 --seeds 1 "
+    "all_reduce_or_parameter_server": "--workers 2 4 --batch-size 8 --total-batch 32 --message-bytes 1e6 1e9 --seeds 1 "
     "--tuning-seeds 1 --step-sizes 0.5 1 --rounds 60 --target-loss 1.2",
     "steady_or_jitter": "--workers 3 --seeds 2 --tuning-seeds 1 --recorded-seconds 20 --target-accuracy 0.8 "
     "--within 20 --final-seconds 5 --step-sizes 0.1 0.3",
@@ -450,7 +450,7 @@ def test_the_shelf_is_ranked_by_time_then_arrivals_then_loss():
 
 def test_settings_are_of_presets_on_the_shelf():
     told = shelf.settings((0.1, 0.2, 0.4, 0.8), share_batches=5)
-    for entry in sg.methods.SHELF:
+    for entry in shelf.ROWS:
         assert entry.make(0.1, **told.get(entry.preset.__name__, {})).name == entry.name
 
 

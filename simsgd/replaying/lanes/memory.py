@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from simsgd.method import Method
-from simsgd.problems import Problem, settings
+from simsgd.problems import Blocks, Problem, settings
 from simsgd.replaying import parts
 from simsgd.replaying.blocks import TILE
-from simsgd.replaying.demands import bytes_remembered, sample_bytes
+from simsgd.replaying.demands import bytes_remembered, bytes_shown, sample_bytes
 from simsgd.replaying.lanes.player import BLOCKS
 from simsgd.replaying.lanes.sheets import LARGEST_WIDTH, MOST_KEPT
 from simsgd.support.bounds import BoundError
@@ -82,10 +82,11 @@ def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, 
     with settings(dtype):
         shapes = _shapes(problem, dtype)
         parameters: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        recipe, numbers = parts.split(method, parameters, workers)
+        recipe, numbers = parts.split(method, parameters, workers, Blocks.of(problem))
         arrays = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
         state = jax.eval_shape(recipe.build("optimizer", arrays).init, shapes)
         remembered = bytes_remembered(recipe, arrays, parameters)
+        remembered += (workers + 2) * bytes_shown(recipe, arrays, parameters)
     models = (workers + 2 + MOST_KEPT + 1 + 3 + 2 * side_by_side) * int(problem.message_bytes_in(dtype))
     optimizer = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     draws = TILE * side_by_side * problem.batch_size * 12
