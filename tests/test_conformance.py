@@ -179,7 +179,7 @@ class Fickle(sg.Work):
 
 
 def test_bytes_that_change_are_found():
-    with pytest.raises(ConformanceError, match="bytes_up=.* whenever it is asked"):
+    with pytest.raises(ConformanceError, match=r"bytes_up=.* whenever it is asked"):
         check_method(sg.Method(sg.AsyncSGD(), SGD, work=Fickle()), only="bytes")
 
 

@@ -33,17 +33,50 @@ from simsgd.methods.compressed import (
     terngrad,
     top_k,
 )
-from simsgd.methods.elastic import async_easgd, eamsgd, easgd
+from simsgd.methods.differences import (
+    deep_gradient_compression,
+    demo,
+    diana,
+    double_squeeze,
+    ef21,
+    ef21_p_diana,
+    marina,
+    power_sgd,
+)
+from simsgd.methods.elastic import (
+    async_easgd,
+    eamsgd,
+    easgd,
+)
 from simsgd.methods.entry import Entry
-from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
-from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
-from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.heterogeneous import (
+    malenia,
+    rescaled,
+    ringleader,
+)
+from simsgd.methods.local import (
+    adacomm,
+    fedasync,
+    fedasync_hinge,
+    fedavg,
+    fedbuff,
+    fedprox,
+    local_sgd,
+    scaffold,
+)
+from simsgd.methods.momentum import (
+    dana_slim,
+    dana_zero,
+    worker_momentum,
+)
 from simsgd.methods.outer import (
     async_local_sgd,
     async_local_sgd_delayed_nesterov,
     async_local_sgd_dynamic,
     async_local_sgd_nesterov,
+    decoupled_diloco,
     diloco,
+    streaming_diloco,
 )
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
@@ -68,7 +101,11 @@ from simsgd.methods.synchronous import (
     minibatch,
     rennala,
 )
-from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.tables import (
+    all_client_engagement,
+    impatient_averaging,
+    incremental_aggregated,
+)
 from simsgd.methods.variance import (
     asynchronous_saga,
     asynchronous_svrg,
@@ -103,14 +140,21 @@ __all__ = [
     "clipped",
     "dana_slim",
     "dana_zero",
+    "decoupled_diloco",
+    "deep_gradient_compression",
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "demo",
+    "diana",
     "diloco",
     "distributed_saga",
     "distributed_svrg",
+    "double_squeeze",
     "eamsgd",
     "easgd",
+    "ef21",
+    "ef21_p_diana",
     "error_feedback_sign",
     "fedasync",
     "fedasync_hinge",
@@ -130,11 +174,13 @@ __all__ = [
     "local_sgd",
     "loopless_svrg",
     "malenia",
+    "marina",
     "mind_flayer",
     "minibatch",
     "natural",
     "picky",
     "polynomial_staleness",
+    "power_sgd",
     "qsgd",
     "random_k",
     "rennala",
@@ -150,6 +196,7 @@ __all__ = [
     "stale_synchronous",
     "staleness_aware",
     "storm",
+    "streaming_diloco",
     "svrg",
     "terngrad",
     "top_k",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simsgd.methods import (
     asynchrony,
     compressed,
+    differences,
     elastic,
     heterogeneous,
     local,
@@ -29,6 +30,7 @@ FAMILIES = (
     elastic,
     variance,
     compressed,
+    differences,
 )
 """The files of the shelf, in its order; each has its `ENTRIES`."""
 SHELF: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)

@@ -14,6 +14,7 @@ from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
 from simsgd.optimizers.finite_sums import Snapshot as Snapshot
 from simsgd.optimizers.finite_sums import mean_of_tables, sag_table, saga_table, snapshot
+from simsgd.optimizers.fragments import fragment_nesterov, in_fragments
 from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.outer import adamw, nesterov
@@ -48,8 +49,10 @@ __all__ = [
     "control_variate",
     "delayed_nesterov",
     "describe",
+    "fragment_nesterov",
     "gradient_table",
     "gradient_table_changes",
+    "in_fragments",
     "look_ahead",
     "majority_vote",
     "mean_of_tables",

@@ -7,10 +7,12 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.coin import MarinaRounds
 from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
 from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
@@ -27,6 +29,7 @@ __all__ = [
     "DynamicLocalSGD",
     "EpochSGD",
     "FirstMSGD",
+    "FragmentsSGD",
     "Gradient",
     "JobInFlight",
     "KAsyncSGD",
@@ -35,9 +38,11 @@ __all__ = [
     "KSyncSGD",
     "LooplessEpochSGD",
     "MaleniaSGD",
+    "MarinaRounds",
     "MindFlayerSGD",
     "MinibatchSGD",
     "Protocol",
+    "QuorumSGD",
     "RennalaSGD",
     "RescaledASGD",
     "RingleaderASGD",

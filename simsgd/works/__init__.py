@@ -3,8 +3,10 @@
 from simsgd.support import public
 from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
+from simsgd.works.fragments import Fragments
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.marina import Marina
 from simsgd.works.variance import (
     BlockGradient,
     BlockTable,
@@ -18,9 +20,11 @@ __all__ = [
     "BlockTable",
     "ControlledSteps",
     "Elastic",
+    "Fragments",
     "FullGradient",
     "LocalSteps",
     "LocalVarianceReduction",
+    "Marina",
     "RecursiveMomentum",
     "VarianceReducedGradient",
 ]
