@@ -48,6 +48,11 @@ class Charges(NamedTuple):
             on their way: with A the seconds of these, B those of the others, and E when its job before ended, the job ends at
             max(E + A, began) + B. A worker's first job overlaps nothing, nor does one after it was down, or after its job
             before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.Charges(steps=8, bytes_up=100.0)._replace(overlap=2).steps
+        8
     """
 
     steps: int = 1
@@ -80,6 +85,20 @@ class Order(NamedTuple):
         job: which of the worker's jobs, from 0.
         kind: what kind of job, a place in `Work.kinds`.
         message: what a whole message is.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import simsgd as sg
+        >>> @dataclass(frozen=True)
+        ... class Alternating(sg.works.LocalSteps):
+        ...     '''Every other job is twice as long.'''
+        ...     def charge(self, order: sg.Order) -> sg.Charges:
+        ...         return super().charge(order)._replace(steps=self.steps * (1 + order.job % 2))
+        >>> work = Alternating(steps=4)
+        >>> method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(1.0), work=work, inner=sg.optimizers.sgd(0.1))
+        >>> cluster = sg.Cluster(workers=1, compute=sg.times.Constant(1.0))
+        >>> sg.record(method, cluster, until=sg.Updates(3)).steps.tolist()
+        [4, 8, 4]
     """
 
     worker: int

@@ -25,6 +25,7 @@ RECORDED = METHODS | {
     "Rescaled": protocols.RescaledASGD(),
     "sampled": protocols.SampledSGD(2),
     "dynamic local": protocols.DynamicLocalSGD(3),
+    "quorum": protocols.QuorumSGD(quorum=1, grace=0.5),
 }
 """All those that any cluster of at least two workers carries, whoever crashes, leaves or joins: for suites that record."""
 FIXED_WORKERS = {
@@ -40,5 +41,7 @@ OF_SEVERAL_KINDS = {
     "epochs": protocols.EpochSGD(updates=3),
     "asynchronous epochs": protocols.AsyncEpochSGD(updates=4),
     "loopless epochs": protocols.LooplessEpochSGD(probability=0.3),
+    "fragments": protocols.FragmentsSGD(fragments=2),
+    "MARINA": protocols.MarinaRounds(probability=0.3),
 }
 """Those that ask for several kinds of jobs, and so are recorded with a whole method: the suites over the shelf have them."""

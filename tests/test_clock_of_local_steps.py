@@ -1,15 +1,17 @@
-"""The clock of local steps: steps made ahead, a time instead of a number of steps, the time that compressing takes.
+"""The clock of local steps: steps made ahead, a time instead of a number of steps, the time of compressing, sent changes.
 
 Nothing is computed here: works say what jobs cost, and a recording charges it.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, stats
 
 import simsgd as sg
 from simsgd import faults, networks, times
@@ -268,13 +270,170 @@ def test_what_came_of_a_time_is_not_known_before_it_is_over():
     assert going.tape().steps.tolist() == [2]
 
 
-# --- both, in pieces and cut ----------------------------------------------------------------------------------------------
+# --- the time of compressing, and models sent in changes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", [times.Exponential(0.2), times.Pauses(times.Exponential(0.2), every=1.0, lasting=0.5)])
+@pytest.mark.parametrize("network", ["jitter", "fair"])
+def test_compressing_takes_one_draw_for_each_job_and_moves_no_other(law, network):
+    """Each job computes as long as without, and then compresses: draws of a stream of its own, the k-th for the k-th job."""
+    cluster = sg.Cluster(3, times.Exponential(0.5), NETWORKS[network], FAULTS["crashes"])
+    tape = recorded(Charging(steps=2), cluster, 40.0, RingmasterASGD(3, stops=True), seed=4, compressing=law)
+    compared = 0
+    for worker in range(3):
+        drawn = draws(cluster, 4, worker)
+        compress = sampler_of(law, rng.stream(4, "compressing", worker), worker)
+        number = 0
+        for job, log, row in jobs(tape, worker):
+            began, ended = float(log.began[row]), float(log.ended[row])
+            computed = began + next(drawn) + next(drawn)
+            if math.isnan(ended):
+                continue
+            while number < job:  # those that came to nothing left theirs unused
+                (compress.work if isinstance(compress, Stretched) else compress)(0.0)
+                number += 1
+            number += 1
+            assert ended == pytest.approx(computed + compress(computed), rel=1e-12)
+            compared += 1
+    assert compared > 20
+
+
+def test_compressing_delays_an_all_reduce():
+    given_ = (Charging(), sg.Cluster(4, times.Constant(1.0), networks.Ring(networks.Link(0.1))), 3, sg.MinibatchSGD())
+    assert recorded(*given_).update_times.tolist() == pytest.approx([1.6, 3.2, 4.8])
+    assert recorded(*given_, compressing=times.Constant(0.25)).update_times.tolist() == pytest.approx([1.85, 3.7, 5.55])
+
+
+def test_steps_are_made_ahead_once_the_message_before_is_compressed():
+    cluster = sg.Cluster(1, times.Constant(1.0), networks.Link(0.5))
+    tape = recorded(Charging(steps=3, overlap=2), cluster, 3, compressing=times.Constant(0.25))
+    assert tape.ended.tolist() == [3.75, 7.0, 10.25]  # at 3.75 the first is ready; two steps ahead, one more, and to compress
+
+
+def test_who_compresses_is_said_in_errors():
+    @dataclasses.dataclass(frozen=True)
+    class Broken(times.Law):
+        def sample(self, rng, worker, now):
+            return -1.0
+
+        def moments(self, worker=0):
+            return times.Moments(1.0, 0.0)
+
+    with pytest.raises(ValueError, match=r"Broken\(\) drew -1.0 seconds for worker 0") as caught:
+        recorded(Charging(), sg.Cluster(1, times.Constant(1.0)), 1, compressing=Broken())
+    assert not any("Constant" in note for note in caught.value.__notes__ if "drew" in note)
+    speeds = times.Speeds(times.Constant(1.0), (1.0, 2.0))
+    with pytest.raises(ValueError, match=r"Speeds.speeds must hold one speed for each of 3 workers"):
+        recording(Charging(), sg.Cluster(3, times.Constant(1.0)), compressing=speeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tenth(sg.Compression):
+    def bytes(self, shapes):
+        return 10.0
+
+    def compress(self, message, state, key, shared_key):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+@pytest.mark.parametrize("network", ["link", "fair", "jitter"])
+@pytest.mark.parametrize("protocol", ["async", "Ringmaster"])
+def test_what_goes_down_is_one_change_for_each_version_and_never_more_than_the_model(protocol, network, forgets):
+    """A worker's first model is whole; then (version − last had)·10 bytes, at most 100; after a reset whole again."""
+    crash = [faults.Crashes(between=times.Exponential(4.0), lasting=times.Exponential(0.5))]
+    cluster = sg.Cluster(5, times.Speeds(times.Exponential(0.5), (1.0, 1.0, 1.0, 1.0, 0.05)), NETWORKS[network], crash)
+    tape = recorded(Charging(), cluster, 200, PROTOCOLS[protocol], down=Tenth(), forgets=forgets, seed=1)
+    seen, capped = set(), 0
+    for worker in range(5):
+        had, over = None, 0.0
+        for _, log, row in jobs(tape, worker):
+            read, assigned = int(log.read[row]), float(log.assigned[row])
+            down = tape.down.start[tape.down.worker == worker]
+            if forgets and ((over <= down) & (down <= assigned)).any():
+                had = None
+            expected = 100.0 if had is None else min(100.0, 10.0 * (read - had))
+            assert log.bytes_down[row] == expected
+            seen.add(expected)
+            capped += had is not None and read - had > 10
+            had, over = (had if math.isnan(log.began[row]) else read), assigned
+    assert {20.0, 30.0, 100.0} < seen
+    assert forgets or protocol == "Ringmaster" or capped
+
+
+def test_a_protocol_s_own_bytes_and_a_work_s_multiples_go_before():
+    @dataclasses.dataclass(frozen=True)
+    class Twice(Charging):
+        def bytes_down(self, message_bytes):
+            return 2 * message_bytes
+
+    @dataclasses.dataclass(frozen=True)
+    class Says(sg.AsyncSGD):
+        def on_gradient(self, server, gradient):
+            server.apply(gradient)
+            server.assign(gradient.worker, bytes_down=7.0 if server.version == 2 else None)
+
+    tape = recorded(Twice(), sg.Cluster(1, times.Constant(1.0)), 4, Says(), down=Tenth())
+    assert tape.bytes_down.tolist() == [200.0, 20.0, 7.0, 20.0]
+
+
+# --- closed forms ---------------------------------------------------------------------------------------------------------
+
+
+def test_rounds_of_local_steps_take_the_slowest_sum():
+    """With n = 16 exponential workers, D = 1, H = 10: E[max of 16 Gamma(10)] + D, to four standard errors of 3000 rounds."""
+    cluster = sg.Cluster(16, times.Exponential(1.0), networks.Link(0.5))
+    rounds = np.diff(recorded(Charging(steps=10), cluster, 3000, sg.MinibatchSGD()).update_times, prepend=0.0)
+    slowest = functools.partial(lambda power, t: power * t ** (power - 1) * (1 - stats.gamma(10).cdf(t) ** 16))
+    mean, square = (integrate.quad(functools.partial(slowest, power), 0, 60)[0] for power in (1, 2))
+    assert rounds.mean() == pytest.approx(mean + 1, abs=4 * math.sqrt((square - mean**2) / 3000))
+    assert 15 < mean < 17  # far from one worker's 10
+
+
+def test_steps_within_a_time_are_poisson_but_at_least_one():
+    """Exponential steps, rate λ, time T: K ~ Poisson(λT) end in it, so max(1, K) are made.
+
+    E = λT + e^(−λT), and a job takes T + e^(−λT)/λ: where none ends, the first goes on for 1/λ more, without a memory.
+    """
+    rate, time, count = 1.5, 1.2, 20_000
+    tape = recorded(Charging(seconds=time), sg.Cluster(1, times.Exponential(1 / rate)), count)
+    law, none = stats.poisson(rate * time), math.exp(-rate * time)
+    variance = (rate * time) ** 2 + rate * time + none - (rate * time + none) ** 2
+    assert tape.steps.mean() == pytest.approx(rate * time + none, abs=4 * math.sqrt(variance / count))
+    expected = count * np.array([law.cdf(1), *law.pmf([2, 3, 4]), law.sf(4)])
+    found = np.array([*[(tape.steps == k).sum() for k in (1, 2, 3, 4)], (tape.steps > 4).sum()])
+    assert stats.chisquare(found, expected).pvalue > 1e-3
+    took = tape.ended - tape.began
+    beyond = math.sqrt(none * (2 - none)) / rate  # its standard deviation: E[X²] = 2p/λ², E[X] = p/λ
+    assert took.mean() == pytest.approx(time + none / rate, abs=4 * beyond / math.sqrt(count))
+
+
+def test_steps_made_ahead_hide_the_messages():
+    """One worker, exponential steps, o of H ahead, D for both messages: E[max(Gamma(o), D)] + H − o for a round."""
+    steps, ahead, both, count = 6, 4, 3.0, 20_000
+    cluster = sg.Cluster(1, times.Exponential(1.0), networks.Link(both / 2))
+    rounds = np.diff(recorded(Charging(steps=steps, overlap=ahead), cluster, count).ended)
+    law = stats.gamma(ahead)
+    hidden = both + integrate.quad(law.sf, both, 60)[0]
+    assert rounds.mean() == pytest.approx(hidden + steps - ahead, abs=4 * math.sqrt(steps / count))
+    plain = np.diff(recorded(Charging(steps=steps), cluster, 2000).ended)
+    assert plain.mean() == pytest.approx(both + steps, abs=4 * math.sqrt(steps / 2000))
+
+
+# --- all of it, in pieces and cut -----------------------------------------------------------------------------------------
 
 LAWS = {"exponential": times.Exponential(0.5), "constant": times.Constant(0.5)} | CLOCKED
 WORKS = {
     "a time": Charging(seconds=1.5),
     "ahead": Charging(steps=4, overlap=3),
     "ahead, compressed": Charging(steps=2, overlap=1),
+    "a time, compressed": Charging(seconds=0.7),
+    "compressed down": Charging(),
+}
+OTHERS = {
+    "ahead, compressed": {"compressing": times.Pauses(times.Exponential(0.1), every=0.3, lasting=0.1)},
+    "a time, compressed": {"compressing": times.Exponential(0.1)},
+    "compressed down": {"down": Tenth(), "forgets": True},
 }
 
 
@@ -290,7 +449,7 @@ WORKS = {
 )
 def test_pieces_and_cuts_are_the_same_recording(work, law, network, protocol, fault, seed, pieces):
     cluster = sg.Cluster(3, LAWS[law], NETWORKS[network], FAULTS[fault])
-    others = {"compressing": times.Exponential(0.1)} if "compressed" in work else {}
+    others = OTHERS.get(work, {})
     given_ = (WORKS[work], cluster, PROTOCOLS[protocol], seed)
     moments = np.cumsum(pieces)
     going = recording(*given_, **others)

@@ -47,9 +47,10 @@ def message(rank=None):
 def sent_of(compression, messages):
     """Return what the other end makes of messages, one after the other, and what is remembered in the end."""
     state, sent = compression.init(jax.tree.map(jnp.zeros_like, messages[0])), []
+    compress = jax.jit(compression.compress)
     for number, each in enumerate(messages):
         key = jax.random.fold_in(KEY, number)
-        one, state = compression.compress(each, state, key, key)
+        one, state = compress(each, state, key, key)
         sent.append(one)
     return sent, state
 
@@ -63,8 +64,7 @@ def off(one, other):
 # --- low rank -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("warm_start", [True, False])
-@pytest.mark.parametrize("rank", [1, 2, 4])
+@pytest.mark.parametrize(("rank", "warm_start"), [(1, True), (4, True), (2, False)])
 def test_a_matrix_of_no_higher_rank_comes_out_as_it_went_in(rank, warm_start):
     """P = M·Q spans what M does, unless Q is orthogonal to a part of it; to rounding, times the condition of M·Q, below 1e4."""
     given = [message(rank) for _ in range(3)]
@@ -164,7 +164,7 @@ def test_demo_sends_the_largest_components_and_keeps_the_rest():
             assert rest == pytest.approx(components - kept, abs=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(7,), (), (5, 7), (2, 3, 11), (1, 1), (13, 1)])
+@pytest.mark.parametrize("shape", [(7,), (), (2, 3, 11), (13, 1)])
 def test_demo_takes_arrays_that_chunks_do_not_fit(shape):
     """A component of each chunk is sent, and as chunk by chunk the sent is a projection of it, the rest is no longer."""
     given = {"array": jnp.asarray(RNG.normal(size=shape))}
@@ -238,11 +238,11 @@ def second(w, batch):
     return w[1]
 
 
-def path(compression, step_size, updates, start=(0.0, 0.0), **parts):
-    """Return w after each update, (updates, 2)."""
+def path(compression, step_size, updates, start=(0.0, 0.0), every=1, **parts):
+    """Return w after each update, or each so many, (updates/every, 2)."""
     method = sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(step_size), compress_up=compression, **parts)
-    every = {"until": sg.Updates(updates), "evaluate_every": sg.Updates(1), "dtype": "float64"}
-    run = sg.simulate(method, two_workers(start), cluster(1.0, 1.0), **every)
+    ends = {"until": sg.Updates(updates), "evaluate_every": sg.Updates(every), "dtype": "float64"}
+    run = sg.simulate(method, two_workers(start), cluster(1.0, 1.0), **ends)
     return np.stack([run.dataset[name].values for name in ("w0", "w1")], axis=1)[1:]
 
 
@@ -262,13 +262,14 @@ def test_differences_go_to_the_optimum_where_the_largest_numbers_stall():
 
 
 def test_differences_go_to_the_optimum_where_random_numbers_stay_noisy():
-    """Random-1 of 2 has variance ω = d/k − 1 = 1 times the square of what is sent, which at the optimum is zᵢ = ±10, not 0.
+    """Random-1 of 2 has variance ω = d/k − 1 = 1 times the square of what it is of: at the optimum zᵢ = ±10, not 0.
 
     With y = w₀ and masks of their own, E y⁺² = ((1 − η)² + η²ω/n)·E y² + η²ω/n²·Σ zᵢ²: it comes to rest at 3.125/0.40625 for
-    η = ¼ and n = 2. Some 900 independent values in 4,000 rounds: 4 standard deviations of √(2/900), 19%. DIANA learns zᵢ.
+    η = ¼ and n = 2. Every fourth of 4,000 rounds, correlated by 0.594⁴, is worth 780 values: 4 standard deviations of
+    √(2/780) are 20%. DIANA learns zᵢ.
     """
-    noisy = path(RandomK(count=1), 0.25, 4000)[100:, 0]
-    assert np.mean(noisy**2) == pytest.approx(3.125 / 0.40625, rel=0.19)
+    noisy = path(RandomK(count=1), 0.25, 4000, every=4)[25:, 0]
+    assert np.mean(noisy**2) == pytest.approx(3.125 / 0.40625, rel=0.2)
     learned = path(DIANA(RandomK(count=1), step=0.5), 0.25, 400, start=(3.0, 0.0))
     assert np.abs(learned[-1] - [0, 1]).max() < 1e-12
     early, late = np.abs(learned[[40, 80], 0])
@@ -329,6 +330,19 @@ def test_bytes(compression, shapes, size):
     assert compression.bytes(shapes) == size
 
 
+def test_power_sgd_sends_as_much_less_as_the_paper_says():
+    """Of ResNet18 for CIFAR10 rank 1 sends 1/243, rank 2 1/136 and rank 4 1/72 (table 3, from memory; outputs come first)."""
+    shapes, before = [(64, 3, 3, 3)], 64
+    for width in (64, 128, 256, 512):
+        shapes += [(width, before, 3, 3), *[(width, width, 3, 3)] * 3]
+        shapes += [(width, before, 1, 1)] if width > before else []
+        before = width
+    shapes = [*shapes, *[(shape[0],) for shape in shapes for _ in range(2)], (10, 512), (10,)]  # scales and shifts of norms
+    whole = 4 * sum(map(math.prod, shapes))
+    ratios = [whole / PowerSGD(rank, outputs="first").bytes(tuple(shapes)) for rank in (1, 2, 4)]
+    assert [round(ratio) for ratio in ratios] == [243, 136, 72]
+
+
 @pytest.mark.parametrize(
     ("compression", "sums"),
     [
@@ -348,7 +362,7 @@ def test_who_can_be_summed_on_the_way(compression, sums):
 
 def test_a_message_that_is_not_finite_is_seen_to_be_so():
     for compression in (PowerSGD(1), DeMo(keep=1), EF21(TopK(count=1)), DIANA(RandomK(count=1), 0.5)):
-        given = message() | {"matrix": jnp.full((7, 5), jnp.nan)}
+        given = {"matrix": jnp.full((7, 5), jnp.nan)}
         assert not np.isfinite(np.asarray(sent_of(compression, [given])[0][0]["matrix"])).all(), compression
 
 

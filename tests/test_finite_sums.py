@@ -61,7 +61,7 @@ def jobs(made, workers=WORKERS, numbers=(0,)):
             for number in numbers:
                 who = {"worker": jnp.asarray(worker), "steps": jnp.asarray(1), "kind": jnp.asarray(0)}
                 picks = whole[0].picks(whole[1], key, worker, number)
-                fast = Job(*whole, key, who["worker"], jnp.asarray(number), 1, picks, 1, 0, 0, workers, None, ())
+                fast = Job(*whole, key, who["worker"], jnp.asarray(number), 1, picks[None], 1, 0, 0, workers, None, ())
                 slow = reference.JobAtHand(made, samples, key, job=jnp.asarray(number), **who)
                 slow.workers, slow.finite_sum = workers, parts
                 yield worker, fast, slow

@@ -26,7 +26,7 @@ class Around(Compression):
         compressing.check(f"{type(self).__name__}.compression", self.compression)
 
     @property
-    def sums(self) -> bool:  # type: ignore[override]
+    def sums(self) -> bool:
         """Whether messages of what is inside can be added while they are compressed."""
         return self.compression.sums
 

@@ -107,7 +107,7 @@ class PowerSGD(Compression):
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return P̂·Qᵀ for each matrix and the other arrays as they are, and the Qs."""
         leaves, tree = jax.tree.flatten(message)
-        made = []
+        made: list[tuple[jax.Array, Any]] = []
         for place, (leaf, right) in enumerate(zip(leaves, state, strict=True)):
             if leaf.ndim < 2:
                 made.append((leaf, ()))
@@ -116,7 +116,7 @@ class PowerSGD(Compression):
             else:
                 drawn = jax.random.normal(jax.random.fold_in(shared_key, place), right.shape, leaf.dtype)
                 made.append((self._iterate(leaf, drawn)[0], right))
-        return tree.unflatten([leaf for leaf, _ in made]), tuple(right for _, right in made)
+        return jax.tree.unflatten(tree, [leaf for leaf, _ in made]), tuple(right for _, right in made)
 
     def _iterate(self, leaf: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return an array of rank r, and Q after one step of power iteration."""
@@ -129,7 +129,8 @@ class PowerSGD(Compression):
 def _renewed(right: jax.Array, first: jax.Array) -> jax.Array:
     """Return Q with the columns that are nothing but rounding, or nothing at all, as they were at first."""
     lengths = jnp.linalg.norm(right, axis=0)
-    return jnp.where(lengths > LOST * jnp.finfo(right.dtype).eps * jnp.max(lengths), right, first)
+    rounding = float(jnp.finfo(right.dtype).eps)  # type: ignore[no-untyped-call]
+    return jnp.where(lengths > LOST * rounding * jnp.max(lengths), right, first)
 
 
 @dataclass(frozen=True)
@@ -179,12 +180,12 @@ class SumState(NamedTuple):
     Attributes:
         error: like the parameters; () without feedback.
         of_compression: the state of the compression, which all workers share.
-        count: how many sums there have been, int32.
+        number: how many sums there have been, int32.
     """
 
     error: Any
     of_compression: Any
-    count: jax.Array
+    number: jax.Array
 
 
 def compress_sum(compression: Compression, feedback: bool = True) -> optax.GradientTransformation:
@@ -220,9 +221,9 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, SumState]:
         whole = jax.tree.map(jnp.add, updates, state.error) if feedback else updates
-        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), state.count)
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), state.number)
         sent, of_compression = compression.compress(whole, state.of_compression, key, key)
         error = jax.tree.map(jnp.subtract, whole, sent) if feedback else ()
-        return sent, SumState(error, of_compression, state.count + 1)
+        return sent, SumState(error, of_compression, state.number + 1)
 
     return optax.GradientTransformation(init, update)

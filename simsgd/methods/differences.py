@@ -31,7 +31,9 @@ LARGEST_TENTH = TopK(share=0.1)
 RANDOM_TENTH = RandomK(share=0.1)
 
 
-def power_sgd_step(learning_rate: float, momentum: float, compression: Compression) -> optax.GradientTransformation:
+def power_sgd_step(
+    learning_rate: float, momentum: float, compression: Compression, feedback: bool = True
+) -> optax.GradientTransformation:
     """Return PowerSGD's optimizer: Δ = C(ḡ + e), e ← ḡ + e − Δ, m ← λ·m + Δ, w ← w − η·(Δ + m).
 
     Source: Vogels, Karimireddy and Jaggi (2019), "PowerSGD: practical low-rank gradient compression for distributed
@@ -41,6 +43,7 @@ def power_sgd_step(learning_rate: float, momentum: float, compression: Compressi
         learning_rate: η.
         momentum: λ.
         compression: C, of the mean of all workers' gradients.
+        feedback: whether there is e.
 
     Example:
         >>> import simsgd as sg
@@ -53,11 +56,13 @@ def power_sgd_step(learning_rate: float, momentum: float, compression: Compressi
         return optax.tree.add(updates, summed), state
 
     both = optax.GradientTransformation(trace.init, update)
-    return optax.chain(compress_sum(compression), both, optax.scale_by_learning_rate(learning_rate))
+    return optax.chain(compress_sum(compression, feedback), both, optax.scale_by_learning_rate(learning_rate))
 
 
 @preset("PowerSGD")
-def power_sgd(step_size: float = 0.1, *, rank: int = 2, momentum: float = 0.9) -> Method:
+def power_sgd(
+    step_size: float = 0.1, *, rank: int = 2, momentum: float = 0.9, warm_start: bool = True, feedback: bool = True
+) -> Method:
     """Return PowerSGD: synchronous rounds that sum matrices of rank r, with error feedback and momentum after it.
 
     Δ = P̂·Qᵀ of the mean gradient and what was left out before, m ← λ·m + Δ, w ← w − η·(Δ + m). With λ = 0 that steps twice as
@@ -72,15 +77,17 @@ def power_sgd(step_size: float = 0.1, *, rank: int = 2, momentum: float = 0.9) -
         step_size: η, of the mean.
         rank: r; the problem's matrices must have it.
         momentum: λ, at least 0 and below 1.
+        warm_start: whether Q is kept from step to step.
+        feedback: whether what was left out is added to the next gradient.
 
     Example:
         >>> import simsgd as sg
         >>> sg.methods.power_sgd(step_size=0.1, rank=1).compress_up
         BytesOfSum(compression=PowerSGD(rank=1, warm_start=True, outputs='last'))
     """
-    compression = PowerSGD(rank)
+    compression = PowerSGD(rank, warm_start)
     numbers = {"learning_rate": checks.positive("step_size", step_size), "momentum": checks.below_one("momentum", momentum)}
-    optimizer = tunable(power_sgd_step, **numbers, compression=compression)
+    optimizer = tunable(power_sgd_step, **numbers, compression=compression, feedback=feedback)
     return Method(MinibatchSGD(), optimizer, compress_up=BytesOfSum(compression))
 
 

@@ -205,7 +205,8 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
     """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
     work, number = recipe.work, jnp.zeros((), jnp.int32)
-    inner = recipe.build("inner", numbers)
+    asked: list[str] = []
+    inner = _noting(recipe.build("inner", numbers), asked)
 
     def shown(parameters: Parameters) -> Any:
         return work.shows(recipe.build("on_message", numbers).init(parameters))
@@ -220,6 +221,21 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
     with _saying_what_is_traced(f"work={work!r:.200}"):
         result = jax.eval_shape(run, parameters, begun, sent)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
+    if bool(asked) == (recipe.inner is None):
+        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
+        raise ValueError(
+            f"inner {wanted.format(f'{work!r:.200}')} (job.inner): it is the optimizer of local steps that a worker makes at home"
+        )
+
+
+def _noting(inner: optax.GradientTransformationExtraArgs, asked: list[str]) -> optax.GradientTransformationExtraArgs:
+    """Return an inner optimizer that notes in `asked` that it is updated."""
+
+    def update(*args: Any, **others: Any) -> Any:
+        asked.append("update")
+        return inner.update(*args, **others)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def _check_compressions(recipe: Recipe, parameters: Parameters) -> None:

@@ -33,7 +33,8 @@ class Marina(Work):
     w_before is the version that the worker read before, and ξ one batch, the same in both gradients. The message is gᵢ; on the
     wire are the whole gradient, or C's difference, which the server adds to what it keeps. The paper adds the difference to the
     mean of all gᵢ: that is the mean of these, as long as all workers take part in each round (`MarinaRounds`). A worker's first
-    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA.
+    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA. On an all-reduce
+    its differences are charged as if they could be summed on the way: take a C that can be, `RandomK(share, shared=True)`.
 
     Args:
         steps: local steps that the clock charges for a difference: two gradients of a batch.
@@ -79,8 +80,8 @@ class Marina(Work):
             return Charges(self.full_steps, message.bytes, message.bytes, FULL)
         self.compression.check(message)
         numbers = sum(map(math.prod, message.shapes))
-        share = self.compression.bytes(message.shapes) / (4 * numbers) if numbers else 1.0
-        return Charges(self.steps, message.bytes, message.bytes * share, DIFFERENCE)
+        sent = message.bytes * self.compression.bytes(message.shapes) / (4 * numbers) if numbers else message.bytes
+        return Charges(self.steps, message.bytes, sent, DIFFERENCE)
 
     def init(self, parameters: Parameters) -> Any:
         """Return version 0, an estimate of 0, and what the compression begins with."""
