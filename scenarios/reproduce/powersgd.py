@@ -64,8 +64,8 @@ WARM = claims.Claim(
     "test accuracy, rank 2 warm minus cold",
     above=0.0,
 )
-FEWER = claims.Claim(
-    "PowerSGD sends less than sign and norm, and ends higher.",
+HIGHER = claims.Claim(
+    "Rank 2 ends higher than sign and norm.",
     "section 5.1 and table 4 (from memory)",
     "test accuracy, rank 2 minus sign and norm",
     above=0.0,
@@ -169,7 +169,7 @@ def judge_ends(found: Ends) -> list[claims.Judged]:
         (A_LITTLE_LESS, RANKS[1], SGD),
         (FEEDBACK, RANKS[2], NO_FEEDBACK),
         (WARM, RANKS[2], COLD),
-        (FEWER, RANKS[2], SIGN),
+        (HIGHER, RANKS[2], SIGN),
     ]
     return [
         claim.judged(claims.mean_of(found.of(one, "accuracy") - found.of(other, "accuracy")))
@@ -277,6 +277,7 @@ def draw(flags: Flags, found: Ends, rings: Mapping[str, Sequence[float]]) -> Fig
         b.plot(ends, np.full(len(ends), place) + np.linspace(-0.15, 0.15, len(ends)), "o", color=colour, alpha=0.6)
         b.plot(ends.mean(), place, "|", color=colour, markersize=22, markeredgewidth=2.5)
     logarithmic(a.xaxis, (1,))
+    b.xaxis.set_major_formatter("{x:.1%}")
     a.set(xlabel="megabytes that a worker has sent", ylabel="test loss (nats)", title="(a) digits, MLP: loss against bytes")
     a.legend(frameon=False, fontsize=8)
     b.set_yticks(range(len(shown)), list(shown))
