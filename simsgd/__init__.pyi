@@ -42,7 +42,9 @@ from simsgd.support.files import writing as writing
 from simsgd.support.forked import ForkedProcessError as ForkedProcessError
 from simsgd.tape import Tape as Tape
 from simsgd.tape.rules import TapeError as TapeError
+from simsgd.work import Charges as Charges
 from simsgd.work import OneGradient as OneGradient
+from simsgd.work import Order as Order
 from simsgd.work import Work as Work
 
 __version__: str

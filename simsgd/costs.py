@@ -6,6 +6,7 @@ that a recording depends on of a method, besides its protocol, is said here.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from simsgd.compression import Compression
 from simsgd.method import Method
 from simsgd.protocols import Protocol
 from simsgd.support import checks
+from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
 from simsgd.times import Law
 from simsgd.work import ONE_GRADIENT, Charges, Message, Order, Work
@@ -32,6 +34,7 @@ class Costs:
         message: what a whole message is.
         up, down: what compresses messages on their ways, if anything does.
         compressing: the law of the seconds that a worker takes to compress a message; None for none.
+        forgets: whether a worker that was down has lost the model that it had.
     """
 
     work: Work
@@ -39,6 +42,7 @@ class Costs:
     up: Compression | None = None
     down: Compression | None = None
     compressing: Law | None = None
+    forgets: bool = False
 
     @staticmethod
     def of(
@@ -63,9 +67,15 @@ class Costs:
             return Costs(ONE_GRADIENT, message)
         for compression in filter(None, (method.compress_up, method.compress_down)):
             compression.check(message)
-        return Costs(method.work, message, method.compress_up, method.compress_down, method.compressing)
+        forgets = method.after_crash == "reset"
+        return Costs(method.work, message, method.compress_up, method.compress_down, method.compressing, forgets)
 
     @property
+    def gathers(self) -> bool:
+        """Whether messages cannot be summed on their way as they are: an all-reduce gathers them."""
+        return self.up is not None and not self.up.sums
+
+    @functools.cached_property
     def usual(self) -> Charges:
         """What the first job of worker 0 costs: what all jobs do, if the work charges for all the same."""
         return self.charge(0, 0, 0)
@@ -76,35 +86,62 @@ class Costs:
         return self.work.charges_alike
 
     def charge(self, worker: int, job: int, kind: int) -> Charges:
-        """Return what a job costs.
+        """Return what a job costs if its worker is sent the whole model; what that is compressed to, `changes` says.
 
         Raises:
             ValueError: for what no job can cost, named with the work.
         """
         said = self.work.charge(Order(worker, job, kind, self.message))
         name = f"{plainly(self.work)}'s charge for a job"
-        steps = checks.whole(f"steps in {name}", said.steps, 1)
-        ways = (("bytes_down", said.bytes_down, self.down), ("bytes_up", said.bytes_up, self.up))
-        down, up = (
-            checks.not_negative(f"{way} in {name}", size, "bytes") * self._share(compression) for way, size, compression in ways
-        )
-        seconds = None if said.seconds is None else checks.positive(f"seconds in {name}", said.seconds, "seconds")
-        overlap = checks.whole(f"overlap in {name}", said.overlap, 0)
-        return Charges(steps, down, up, kind, seconds, overlap)
+        steps = 1 if said.seconds is not None else checks.whole(f"steps in {name}", said.steps, 1)
+        bounds.check("parts", steps, f"steps={steps} in {name}")
+        down = checks.not_negative(f"bytes_down in {name}", said.bytes_down, "bytes")
+        up = self._compressed(checks.not_negative(f"bytes_up in {name}", said.bytes_up, "bytes"), self.up)
+        return Charges(steps, down, up, kind, self._seconds(name, said), self._overlap(name, said))
 
-    def _share(self, compression: Compression | None) -> float:
-        """Return which share of a message's bytes is left of it."""
-        if compression is None:
-            return 1.0
+    def changes(self, whole: float, versions: int) -> float:
+        """Return the bytes of a model of so many, sent to a worker that has an earlier one.
+
+        Where the way down is compressed, that is one compressed change for each version since, and never more than the whole.
+        """
+        return whole if self.down is None else min(whole, versions * self._compressed(whole, self.down))
+
+    def _seconds(self, name: str, said: Charges) -> float:
+        """Return the time that a job has instead of a number of steps, 0 for none."""
+        if said.seconds is None:
+            return 0.0
+        if not self.work.takes_steps:
+            raise ValueError(
+                f"{name} must not have seconds={checks.shown(said.seconds)}: what comes of a time is any number of local "
+                f"steps, and {type(self.work).__name__} does not take that (takes_steps = True says that a work does)"
+            )
+        return checks.positive(f"seconds in {name}", said.seconds, "seconds")
+
+    @staticmethod
+    def _overlap(name: str, said: Charges) -> int:
+        """Return how many local steps are made ahead."""
+        overlap = checks.whole(f"overlap in {name}", said.overlap, 0)
+        if overlap and said.seconds is not None:
+            raise ValueError(f"overlap in {name} must be 0 where a job has a time instead of steps, got {overlap}")
+        if overlap and overlap >= said.steps:
+            raise ValueError(
+                f"overlap in {name} must be below its steps, {said.steps}, got {overlap}: the last is made with the model there"
+            )
+        return overlap
+
+    def _compressed(self, size: float, compression: Compression | None) -> float:
+        """Return what is left of so many bytes of a message, all of which are compressed alike; multiplied first, so exact."""
         numbers = sum(map(math.prod, self.message.shapes))
-        return compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers) if numbers else 1.0
+        if compression is None or not numbers:
+            return size
+        return size * compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers)
 
     def described(self) -> Mapping[str, Any]:
         """Return, by name, what a recording's bits depend on of them; nothing that is as for plain gradients."""
         first = self.usual
         charges = {"steps": first.steps, "bytes_down": first.bytes_down, "bytes_up": first.bytes_up}
         told: dict[str, Any] = {"charges": charges}
-        if not self.same_for_all or len(self.work.kinds) > 1 or first[3:] != Charges()[3:]:
+        if not self.same_for_all or len(self.work.kinds) > 1 or first.seconds or first.overlap:
             told |= {"work": self.work, "shapes": self.message.shapes}
         told |= {name: part for name in ("up", "down", "compressing") if (part := getattr(self, name)) is not None}
-        return told
+        return told | ({"forgets": True} if self.forgets and self.down is not None else {})

@@ -21,7 +21,7 @@ from simsgd.protocols import Protocol
 from simsgd.protocols import check as check_protocol
 from simsgd.support import checks
 from simsgd.times.law import Law
-from simsgd.work import ONE_GRADIENT, Work
+from simsgd.work import ONE_GRADIENT, OneGradient, Work
 
 if TYPE_CHECKING:
     import optax
@@ -50,9 +50,10 @@ class Method:
     - `at_worker`: `params` is the version that was read; `worker`, `job`, `steps`, `kind`, `key`. Its state is each worker's
       own. It changes the message's numbers, not its bytes: those are for `compress_up` and the work to say.
     - `on_message`: `params` is the current version; `staleness` of this message, `worker`, `workers`, `job`, `steps`, `kind`,
-      `key` (the job's), `version` (the number of the current one), `parameters_read`. One state, the server's;
+      `key` (the job's), `version` (the number of the current one), `parameters_read`; `block` and `blocks`, the row of the
+      block of samples that the job draws in a table of all blocks, and of how many the mean is. One state, the server's;
       `optimizers.per_worker` gives a transformation a state for each worker, and `optimizers.worker_count` says in an `init`
-      how many workers there are.
+      how many workers there are, `optimizers.block_count` how many blocks.
     - `optimizer`: `staleness`, the mean over the step's messages.
 
     Methods are equal when their parts are: the same functions of optax and simsgd with the same numbers, or, of other
@@ -120,6 +121,7 @@ class Method:
             given = getattr(self, part)
             if given is not None or part == "optimizer":
                 checks.store(self, **{part: optimizers.comparable(part, given)})
+        self._check_inner()
         for way in COMPRESSIONS:
             if getattr(self, way) is not None:
                 check_compression(way, getattr(self, way))
@@ -130,6 +132,19 @@ class Method:
                 checks.instance(f"Method.{text}", getattr(self, text), str, '"Ringmaster ASGD"')
         if not isinstance(self.per_worker_data, bool):
             raise TypeError(f"Method.per_worker_data must be True or False, got {self.per_worker_data!r:.60}")
+
+    def _check_inner(self) -> None:
+        """Raise ValueError if the work needs an inner optimizer and there is none, or there is one and nobody asks for it."""
+        if self.work.needs_inner and self.inner is None:
+            raise ValueError(
+                f"inner must be given where work={self.work!r} makes local steps: the optimizer that makes them, as in "
+                f"Method(…, optimizers.sgd(1.0), work={self.work!r}, inner=optimizers.sgd(0.1))"
+            )
+        if self.inner is not None and isinstance(self.work, OneGradient):
+            raise ValueError(
+                f"inner must be left out where the work is {self.work!r}, which makes no local steps: give "
+                "work=works.LocalSteps(steps=8) too, or put the optimizer into the optimizer's place"
+            )
 
     @property
     def is_plain(self) -> bool:

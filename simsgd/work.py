@@ -33,16 +33,26 @@ type Gradient = Callable[[Parameters], Parameters]
 
 
 class Charges(NamedTuple):
-    """What the clock charges for a job: the first four are columns of the tape.
+    """What the clock charges for a job: all but the last are columns of the tape.
 
     Attributes:
         steps: local steps; computing takes the sum of so many draws.
         bytes_down: of what the worker is sent.
         bytes_up: of what it sends back.
         kind: what kind of job it is, a place in `Work.kinds`.
-        seconds: where the job has a time instead of a number of steps: it makes as many local steps as end within so many
-            seconds of computing, at least one, and `steps` is what came of it; None for a number of steps.
-        overlap: how many of its first steps the worker makes while its message before and the model are on their way.
+        seconds: for a time instead of a number of steps: the job makes as many local steps as end within so many seconds of its
+            computing, at least one, and `steps` is what came of it. The step under way at the end is dropped, and its draw
+            used up; the job ends exactly when the time is over, or with its one step if that takes longer. Where the clock
+            slows a worker or pauses it, the time goes on. None for a number of steps.
+        overlap: how many of its first steps, below `steps`, the worker makes ahead, while its message before and the model are
+            on their way: with A the seconds of these, B those of the others, and E when its job before ended, the job ends at
+            max(E + A, began) + B. A worker's first job overlaps nothing, nor does one after it was down, or after its job
+            before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.Charges(steps=8, bytes_up=100.0)._replace(overlap=2).steps
+        8
     """
 
     steps: int = 1
@@ -75,6 +85,20 @@ class Order(NamedTuple):
         job: which of the worker's jobs, from 0.
         kind: what kind of job, a place in `Work.kinds`.
         message: what a whole message is.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import simsgd as sg
+        >>> @dataclass(frozen=True)
+        ... class Alternating(sg.works.LocalSteps):
+        ...     '''Every other job is twice as long.'''
+        ...     def charge(self, order: sg.Order) -> sg.Charges:
+        ...         return super().charge(order)._replace(steps=self.steps * (1 + order.job % 2))
+        >>> work = Alternating(steps=4)
+        >>> method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(1.0), work=work, inner=sg.optimizers.sgd(0.1))
+        >>> cluster = sg.Cluster(workers=1, compute=sg.times.Constant(1.0))
+        >>> sg.record(method, cluster, until=sg.Updates(3)).steps.tolist()
+        [4, 8, 4]
     """
 
     worker: int
@@ -143,6 +167,34 @@ class JobAtHand(Interface):
         less time than a loop of one's own around `job.gradient`; which they are does not depend on that.
         """
 
+    @property
+    def blocks(self) -> int | jax.Array:
+        """How many blocks of `batch_size` samples the worker has: of all data, or of its share; the last may be smaller."""
+
+    @property
+    def share_weight(self) -> float | jax.Array:
+        """What the worker's share counts in a mean over workers: n·size/samples; 1 where all have all samples."""
+
+    def block(self, step: int | jax.Array = 0) -> jax.Array:
+        """Return one of the worker's blocks, int32 from 0, drawn uniformly by the job's key for a local step."""
+
+    def block_gradient(self, parameters: Parameters, block: jax.Array) -> Parameters:
+        """Return the gradient of (blocks/samples)·Σ f_i over a block's samples, of which the worker has so many.
+
+        The mean over its blocks is `full_gradient`, also where the last is smaller. A loss that draws random numbers is given
+        the key None, as where the model is evaluated: f_i is always the same function. (Its `gradient` is of another loss
+        then, equal in the mean at best.) Losses are taken sample by sample, so one that mixes the samples of a batch has other
+        values.
+        """
+
+    def part_of_full_gradient(self, parameters: Parameters, when: bool | jax.Array = True) -> Parameters:
+        """Return the worker's part of the full gradient: the mean over all workers is the gradient over all samples.
+
+        It is that of (n/samples)·Σ f_i over the i-th n-th of the samples, or over the worker's share; in how many batches
+        workers go through them is `problems.full_pass`. Random numbers as in `block_gradient`. Where `when` does not hold it
+        is zero, and costs nothing, as it is computed block by block.
+        """
+
 
 @dataclass(frozen=True)
 class Work(ABC):
@@ -166,6 +218,11 @@ class Work(ABC):
 
     kinds: ClassVar[tuple[str, ...]] = ("usual",)
     """The kinds of jobs that a protocol may ask for, `assign(worker, kind=1)`: what they are, for a reader."""
+    passes: ClassVar[tuple[int, ...]] = ()
+    """The kinds of jobs by which all workers together go through all samples, each through its part, from one version.
+
+    A replay refuses those that the clock charged fewer steps than there are batches in the part, or that some workers skip.
+    """
     takes_steps: ClassVar[bool] = True
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
     needs_inner: ClassVar[bool] = False

@@ -23,6 +23,9 @@ RECORDED = METHODS | {
     "bounded in turn": protocols.BoundedAsyncSGD(1, choose="in turn"),
     "Ringmaster with stops": protocols.RingmasterASGD(2, stops=True),
     "Rescaled": protocols.RescaledASGD(),
+    "sampled": protocols.SampledSGD(2),
+    "dynamic local": protocols.DynamicLocalSGD(3),
+    "quorum": protocols.QuorumSGD(quorum=1, grace=0.5),
 }
 """All those that any cluster of at least two workers carries, whoever crashes, leaves or joins: for suites that record."""
 FIXED_WORKERS = {
@@ -31,5 +34,14 @@ FIXED_WORKERS = {
 """Those that refuse workers which leave or join."""
 OBSERVING = {
     "AdaSync": protocols.AdaSyncSGD(every=1.0),
+    "AdaComm": protocols.AdaCommSGD(every=1.0, steps=3),
 }
 """Those that look at the loss, and so cannot be recorded without gradients."""
+OF_SEVERAL_KINDS = {
+    "epochs": protocols.EpochSGD(updates=3),
+    "asynchronous epochs": protocols.AsyncEpochSGD(updates=4),
+    "loopless epochs": protocols.LooplessEpochSGD(probability=0.3),
+    "fragments": protocols.FragmentsSGD(fragments=2),
+    "MARINA": protocols.MarinaRounds(probability=0.3),
+}
+"""Those that ask for several kinds of jobs, and so are recorded with a whole method: the suites over the shelf have them."""

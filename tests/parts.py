@@ -168,8 +168,9 @@ def table():
 def by_all_that_is_offered(power):
     """Damp by staleness, and a little by everything else that the server offers."""
 
-    def update(updates, state, params=None, *, staleness, worker, workers, job, steps, version, parameters_read):
-        by = (1 + staleness) ** -power + (0.01 * worker + 0.001 * job + 0.0001 * version + 0.1 * steps) / workers
+    def update(updates, state, params=None, *, staleness, worker, workers, job, version, parameters_read, **others):
+        by = (1 + staleness) ** -power + (0.01 * worker + 0.001 * job + 0.0001 * version + 0.1 * others["steps"]) / workers
+        by += 0.01 * (others["kind"] + others["block"] / others["blocks"] + jax.random.uniform(others["key"]))
         moved = optax.tree.sub(params, parameters_read)
         return jax.tree.map(lambda u, d: u * by.astype(u.dtype) + 0.1 * d, updates, moved), state
 

@@ -52,7 +52,9 @@ def playing(problem, method, tape):
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in sg.methods.SHELF if row.protocol == "AsyncSGD" and row.name != "IAG"], ids=lambda row: row.name
+    "row",
+    [row for row in sg.methods.SHELF if row.protocol == "AsyncSGD" and row.sends_gradients and row.name != "IAG"],
+    ids=lambda row: row.name,
 )
 def test_rules_against_plain_asynchronous_sgd(row):
     problem = sg.problems.digits()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from methods import FIXED_WORKERS, OBSERVING, RECORDED
+from methods import FIXED_WORKERS, OBSERVING, OF_SEVERAL_KINDS, RECORDED
 
 import simsgd as sg
 from simsgd.recording.server import EARLY_ROWS
@@ -36,7 +36,7 @@ def test_every_exported_protocol_is_in_the_shared_suite():
     exported = {name for name in sg.protocols.__all__ if inspect.isclass(getattr(sg.protocols, name))}
     concrete = {name for name in exported if not inspect.isabstract(getattr(sg.protocols, name))}
     concrete -= {"Gradient", "JobInFlight", "Server"}
-    assert concrete == {type(method).__name__ for method in (RECORDED | FIXED_WORKERS | OBSERVING).values()}
+    assert concrete == {type(method).__name__ for method in (RECORDED | FIXED_WORKERS | OBSERVING | OF_SEVERAL_KINDS).values()}
 
 
 def test_a_protocol_that_is_not_frozen_is_refused():
@@ -217,7 +217,7 @@ def test_what_turns_out_to_take_too_much_is_stopped(small_bounds):
 def test_a_tape_is_a_data_frame():
     tape = sg.record(sg.AsyncSGD(), CLUSTER, sg.Updates(10))
     frame = tape.to_dataframe()
-    assert frame.shape == (10, 17)
+    assert frame.shape == (10, 19)
     assert frame["staleness"].tolist() == tape.staleness.tolist()
     assert frame["time"].tolist() == tape.time.tolist()
 

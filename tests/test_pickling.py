@@ -35,7 +35,11 @@ PUBLIC = list({id(thing): thing for thing in ALL}.values())
 CLASSES = {thing for thing in PUBLIC if inspect.isclass(thing)}
 TUPLES = {kind for kind in CLASSES if issubclass(kind, tuple)}
 ERRORS = {kind for kind in CLASSES if issubclass(kind, Exception)}
-MADE_ELSEWHERE = {sg.protocols.Server: "an interface", sg.Study: "a place of work, not a value: its results are"}
+MADE_ELSEWHERE = {
+    sg.protocols.Server: "an interface",
+    sg.Compression: "an interface, whose example is a class of one's own",
+    sg.Study: "a place of work, not a value: its results are",
+}
 """Public classes of which no example makes an instance, and why."""
 
 

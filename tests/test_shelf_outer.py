@@ -170,6 +170,7 @@ def test_outer_numbers_share_one_compiled_player():
         assert one[1] != other[1]
 
 
+@pytest.mark.slow
 def test_the_inner_optimizer_may_be_adamw():
     """What the paper's workers have."""
     plain = methods.async_local_sgd(steps=2)
@@ -178,3 +179,64 @@ def test_the_inner_optimizer_may_be_adamw():
     w = adam.step(w, w)
     w = adam.step(w, w)
     close(models(made, (1.0,), 1), [w], 1e-11)
+
+
+def streamed(rounds, *, steps, fragments, overlap, mixing, momentum, optima, numbers=5):
+    """Streaming DiLoCo in the paper's words: every worker has its model x, all share r, what the server last sent."""
+    fragment = np.arange(numbers) * fragments // numbers
+    w, velocity = np.full(numbers, 16.0), np.zeros(numbers)
+    workers = [[Adam(0.25, 0.01) for _ in range(numbers)] for _ in optima]
+    x = [w.copy() for _ in optima]
+    sent = None
+    for round_ in range(rounds):
+        turn = fragment == round_ % fragments
+        for worker, optimum in enumerate(optima):
+            for step in range(steps):
+                if step == overlap and sent is not None:
+                    x[worker][sent] = (1 - mixing) * x[worker][sent] + mixing * w[sent]
+                x[worker] = np.array([a.step(v, v - optimum) for a, v in zip(workers[worker], x[worker], strict=True)])
+        change = np.mean([w - each for each in x], axis=0)
+        velocity = np.where(turn, momentum * velocity + change, velocity)
+        w = np.where(turn, w - 0.7 * (change + momentum * velocity), w)
+        sent = turn
+    return w
+
+
+def five(optima):
+    """Five numbers that begin at 16, the gradient of each w − x, with an optimum x for each worker."""
+    made = sg.Problem("five numbers", five_begin, five_squares, np.asarray(optima), batch_size=1)
+    return made.partitioned(len(optima), by=sg.problems.GivenShares([[worker] for worker in range(len(optima))]))
+
+
+def five_begin(key):
+    return np.full(5, 16.0)
+
+
+def five_squares(parameters, batch):
+    return ((parameters[None] - batch[:, None]) ** 2).sum(1).mean() / 2
+
+
+def test_streaming_diloco():
+    """Seven rounds of three fragments of five numbers, with an overlap and a mixing, against the paper's words."""
+    given = {"steps": 3, "fragments": 3, "overlap": 1, "mixing": 0.4, "momentum": 0.5}
+    method = methods.streaming_diloco(0.25, weight_decay=0.01, **given)
+    run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.0), until=sg.Updates(7), dtype="float64")
+    close(run.parameters, streamed(7, optima=(0.0, 20.0), **given), 1e-11)
+
+
+QUORUM = {"steps": 3, "fragments": 3, "overlap": 1, "mixing": 0.4, "momentum": 0.5}
+
+
+def test_decoupled_diloco():
+    """With a quorum of one, and what is late thrown away, the fast worker streams alone."""
+    method = methods.decoupled_diloco(0.25, quorum=1, late=False, weight_decay=0.01, **QUORUM)
+    run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.5), until=sg.Updates(7), dtype="float64")
+    assert set(run.tape.worker.tolist()) == {0}
+    close(run.parameters, streamed(7, optima=(0.0,), **QUORUM), 1e-11)
+
+
+@pytest.mark.slow
+def test_a_quorum_of_all_streams():
+    method = methods.decoupled_diloco(0.25, quorum=2, weight_decay=0.01, **QUORUM)
+    run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.0), until=sg.Updates(7), dtype="float64")
+    close(run.parameters, streamed(7, optima=(0.0, 20.0), **QUORUM), 1e-11)

@@ -318,7 +318,7 @@ def test_a_job_of_several_steps_takes_the_sum_of_so_many_draws(law):
         rows = np.flatnonzero(tape.worker == worker)
         for row in rows[np.argsort(tape.job[rows])]:
             work = sum(nominal(0.0) for _ in range(steps))
-            took = draw.in_parts(tape.began[row], lambda now, work=work: work) if isinstance(draw, Stretched) else work
+            took = draw.in_parts(tape.began[row], work) if isinstance(draw, Stretched) else work
             assert tape.ended[row] - tape.began[row] == pytest.approx(took, rel=1e-12)
 
 

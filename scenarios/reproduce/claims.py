@@ -42,6 +42,8 @@ from measuring import table
 
 import simsgd as sg
 
+LANES = 8
+"""How many runs play side by side: always as many, so that all share what is compiled, which is most of what a script takes."""
 REPRODUCES, DOES_NOT, UNDECIDED = "reproduces", "does not reproduce", "not decided"
 
 # --- what is measured ----------------------------------------------------------------------------------------------------
@@ -241,8 +243,8 @@ class Tuned(Flags):
 
     def compare(self, methods: Mapping[str, Any], problem: Any, cluster: Any, **more: Any) -> sg.studies.Comparison:
         """Return `sg.compare` with the seeds and the folder of the flags; `more` are further arguments."""
-        seeds = {"seeds": self.all_seeds, "tuning_seeds": self.chosen_by, "folder": self.folder}
-        return sg.compare(methods, problem, cluster, **seeds, **more)
+        given = {"seeds": self.all_seeds, "tuning_seeds": self.chosen_by, "folder": self.folder, "lanes": LANES}
+        return sg.compare(methods, problem, cluster, **(given | more))
 
 
 def run[F: Flags](kind: type[F], script: Callable[[F, common.Saved], None], arguments: Sequence[str] | None) -> None:

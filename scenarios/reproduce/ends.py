@@ -49,7 +49,7 @@ class Ends:
             return make(methods[method](self.step_sizes[method]), seed)
 
         axes = {"method": list(methods), "seed": flags.all_seeds}
-        self.results = sg.Study(cell, axes, folder=flags.folder).run()
+        self.results = sg.Study(cell, axes, folder=flags.folder, lanes=claims.LANES).run()
 
     def of(self, name: str, metric: str | None = None) -> np.ndarray:
         """Return where a method's runs ended, NaN where one diverged; shape (seeds,)."""
@@ -72,7 +72,7 @@ class Ends:
             return self.make(self.methods[method](step_size), seed)
 
         axes = {"method": list(self.methods), "step_size": list(sizes), "seed": self.flags.chosen_by}
-        found = sg.Study(cell, axes, folder=self.flags.folder).run()
+        found = sg.Study(cell, axes, folder=self.flags.folder, lanes=claims.LANES).run()
         for name, size in itertools.product(self.methods, sizes):
             ends = [_end(found.outcome(method=name, step_size=size, seed=seed), self.metric) for seed in self.flags.chosen_by]
             mean = self.sign * float(np.mean(ends))

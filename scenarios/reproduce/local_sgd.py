@@ -20,6 +20,8 @@ import claims
 import common
 import matplotlib.pyplot as plt
 import numpy as np
+import rounds
+import xarray
 from drawing import logarithmic
 from ends import Ends
 from matplotlib.axes import Axes
@@ -149,13 +151,13 @@ class Times:
 def times(flags: Flags) -> Times:
     """Measure the way to the target for each H and n."""
     problem = sg.problems.logistic_regression(batch_size=4)
-    until = sg.Target("loss", at_most=problem.target.at_most, within=sg.Seconds(flags.within), kept=sg.Seconds(20))
-    methods = {f"H = {steps}": functools.partial(sg.methods.local_sgd, steps=steps) for steps in flags.local_steps}
+    until = sg.Target("loss", at_most=problem.target.at_most, within=sg.Seconds(flags.within), kept=0)
+    methods = {f"H = {steps}": functools.partial(rounds.local_sgd, steps=steps) for steps in flags.local_steps}
     clusters = {f"n = {workers}": flags.cluster(workers) for workers in flags.workers}
     options = {"evaluate_every": sg.Seconds(1), "message_bytes": flags.message_bytes, "step_sizes": flags.step_sizes}
-    found = flags.compare(methods, problem, clusters, until=until, **options).dataset
-    order = {"method": list(methods), "cluster": list(clusters)}
-    found = found.sel(order).transpose("method", "cluster", "seed", ...)
+    options["refinements"] = int(len(flags.step_sizes) > 1)
+    each = [flags.compare({name: make}, problem, clusters, until=until, **options).dataset for name, make in methods.items()]
+    found = xarray.concat(each, "method", join="outer").sel(cluster=list(clusters)).transpose("method", "cluster", "seed", ...)
     ends = {name: found[name].max("evaluation") for name in ("samples", "bytes")} | {"seconds": flags.within}
     seconds, samples, sent = (found[f"{name}_to_target"].fillna(ends[name]).values for name in ("seconds", "samples", "bytes"))
     steps = samples / problem.batch_size / np.array(flags.workers)[:, None]
@@ -196,44 +198,25 @@ SAMPLES, BATCH = 1437, 16
 """Training samples of the digits, and samples of a local step."""
 
 
-@dataclass(frozen=True)
-class PostLocal(sg.works.LocalSteps):
-    """One step in each of the first `switch` rounds, H steps from then on."""
-
-    switch: int = 0
-
-    @property
-    def charges_alike(self) -> bool:
-        """Jobs differ."""
-        return False
-
-    def charge(self, order: sg.work.Order) -> sg.work.Charges:
-        """Return what a job costs: the worker's first are mini-batch SGD's."""
-        return super().charge(order)._replace(steps=1 if order.job < self.switch else self.steps)
-
-
 def accuracies(flags: Flags) -> dict[str, np.ndarray]:
     """Return test accuracies at the end of as many samples, by method, shape (seeds,)."""
-    most, rounds = flags.workers[-1], flags.epochs * SAMPLES // (flags.workers[-1] * BATCH)
-    post = PostLocal(steps=8, switch=rounds // 2)
-    ways: dict[str, tuple[int, int, sg.works.LocalSteps]] = {
-        "one worker": (1, BATCH, sg.works.LocalSteps()),
-        f"n = {most}, mini-batch": (most, BATCH, sg.works.LocalSteps()),
-        f"n = {most}, mini-batch, 8 × batch": (most, 8 * BATCH, sg.works.LocalSteps()),
-        f"n = {most}, local, H = 8": (most, BATCH, sg.works.LocalSteps(steps=8)),
-        f"n = {most}, post-local, H = 8": (most, BATCH, post),
+    most = flags.workers[-1]
+    rounds_of_one = flags.epochs * SAMPLES // (most * BATCH) // 2
+    ways = {
+        "one worker": (1, BATCH, 1),
+        f"n = {most}, mini-batch": (most, BATCH, 1),
+        f"n = {most}, mini-batch, 8 × batch": (most, 8 * BATCH, 1),
+        f"n = {most}, local, H = 8": (most, BATCH, 8),
+        f"n = {most}, post-local, H = 8": (most, BATCH, 8, rounds_of_one),
     }
     return {name: ended(flags, *way) for name, way in ways.items()}
 
 
-def ended(flags: Flags, workers: int, batch_size: int, work: sg.works.LocalSteps) -> np.ndarray:
+def ended(flags: Flags, workers: int, batch_size: int, steps: int, switch: int = 0) -> np.ndarray:
     """Return the test accuracies at the end of one way to use the samples, at its best step size."""
     problem, cluster = sg.problems.digits(batch_size=batch_size), flags.cluster(workers)
     until = sg.Samples(flags.epochs * SAMPLES)
-
-    def method(step_size: float) -> sg.Method:
-        inner = sg.optimizers.sgd(step_size)
-        return sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(1.0), work=work, inner=inner)
+    method = functools.partial(rounds.local_sgd, steps=steps, switch=switch)
 
     def make(method: sg.Method, seed: int) -> sg.Cell:
         every = sg.Samples(until.count // 10)

@@ -10,11 +10,31 @@ Laws of this package:
 3. Random choices come from the key of the message, so one seed sends the same.
 """
 
+from simsgd.compressions.differences import DIANA, EF21
 from simsgd.compressions.feedback import ErrorFeedback
+from simsgd.compressions.low_rank import BytesOfSum, PowerSGD, compress_sum
+from simsgd.compressions.momentum import DeepGradientCompression, DeMo
 from simsgd.compressions.rounding import QSGD, Half, NaturalRounding
 from simsgd.compressions.signs import ScaledSign, Sign, TernGrad
 from simsgd.compressions.sparse import RandomK, TopK
 from simsgd.support import public
 
-__all__ = ["QSGD", "ErrorFeedback", "Half", "NaturalRounding", "RandomK", "ScaledSign", "Sign", "TernGrad", "TopK"]
+__all__ = [
+    "DIANA",
+    "EF21",
+    "QSGD",
+    "BytesOfSum",
+    "DeMo",
+    "DeepGradientCompression",
+    "ErrorFeedback",
+    "Half",
+    "NaturalRounding",
+    "PowerSGD",
+    "RandomK",
+    "ScaledSign",
+    "Sign",
+    "TernGrad",
+    "TopK",
+    "compress_sum",
+]
 __dir__ = public.names(__all__)

@@ -33,17 +33,54 @@ from simsgd.methods.compressed import (
     terngrad,
     top_k,
 )
-from simsgd.methods.elastic import async_easgd, eamsgd, easgd
+from simsgd.methods.differences import (
+    deep_gradient_compression,
+    demo,
+    diana,
+    double_squeeze,
+    ef21,
+    ef21_p_diana,
+    marina,
+    power_sgd,
+)
+from simsgd.methods.elastic import (
+    async_easgd,
+    eamsgd,
+    easgd,
+)
 from simsgd.methods.entry import Entry
-from simsgd.methods.heterogeneous import malenia, rescaled, ringleader
-from simsgd.methods.local import adacomm, fedasync, fedasync_hinge, fedavg, fedbuff, fedprox, local_sgd, scaffold
-from simsgd.methods.momentum import dana_slim, dana_zero, worker_momentum
+from simsgd.methods.heterogeneous import (
+    malenia,
+    rescaled,
+    ringleader,
+)
+from simsgd.methods.local import (
+    adacomm,
+    fedasync,
+    fedasync_hinge,
+    fedavg,
+    fedbuff,
+    fedprox,
+    local_sgd,
+    scaffold,
+)
+from simsgd.methods.momentum import (
+    dana_slim,
+    dana_zero,
+    worker_momentum,
+)
+from simsgd.methods.nodes import (
+    hierarchical,
+    post_local,
+)
 from simsgd.methods.outer import (
     async_local_sgd,
     async_local_sgd_delayed_nesterov,
     async_local_sgd_dynamic,
     async_local_sgd_nesterov,
+    decoupled_diloco,
     diloco,
+    streaming_diloco,
 )
 from simsgd.methods.shelf import SHELF
 from simsgd.methods.stale import (
@@ -68,7 +105,22 @@ from simsgd.methods.synchronous import (
     minibatch,
     rennala,
 )
-from simsgd.methods.tables import all_client_engagement, impatient_averaging, incremental_aggregated
+from simsgd.methods.tables import (
+    all_client_engagement,
+    impatient_averaging,
+    incremental_aggregated,
+)
+from simsgd.methods.variance import (
+    asynchronous_saga,
+    asynchronous_svrg,
+    distributed_saga,
+    distributed_svrg,
+    loopless_svrg,
+    sag,
+    saga,
+    storm,
+    svrg,
+)
 from simsgd.support import public
 
 __all__ = [
@@ -85,17 +137,28 @@ __all__ = [
     "async_local_sgd_nesterov",
     "asynchronous",
     "asynchronous_mini_batching",
+    "asynchronous_saga",
+    "asynchronous_svrg",
     "backup_workers",
     "bounded_concurrency",
     "clipped",
     "dana_slim",
     "dana_zero",
+    "decoupled_diloco",
+    "deep_gradient_compression",
     "delay_adaptive",
     "delay_compensated",
     "delay_compensated_adaptively",
+    "demo",
+    "diana",
     "diloco",
+    "distributed_saga",
+    "distributed_svrg",
+    "double_squeeze",
     "eamsgd",
     "easgd",
+    "ef21",
+    "ef21_p_diana",
     "error_feedback_sign",
     "fedasync",
     "fedasync_hinge",
@@ -105,6 +168,7 @@ __all__ = [
     "first_m",
     "gap_aware",
     "half_precision",
+    "hierarchical",
     "hinge_staleness",
     "impatient_averaging",
     "incremental_aggregated",
@@ -113,24 +177,33 @@ __all__ = [
     "k_batch_sync",
     "k_sync",
     "local_sgd",
+    "loopless_svrg",
     "malenia",
+    "marina",
     "mind_flayer",
     "minibatch",
     "natural",
     "picky",
     "polynomial_staleness",
+    "post_local",
+    "power_sgd",
     "qsgd",
     "random_k",
     "rennala",
     "rescaled",
     "ringleader",
     "ringmaster",
+    "sag",
+    "saga",
     "scaffold",
     "sign_sgd",
     "signum",
     "softsync",
     "stale_synchronous",
     "staleness_aware",
+    "storm",
+    "streaming_diloco",
+    "svrg",
     "terngrad",
     "top_k",
     "worker_momentum",

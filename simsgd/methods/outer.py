@@ -6,13 +6,15 @@ are the server's.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.methods.entry import WORKERS, Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import Tunable, sgd
-from simsgd.protocols import AsyncSGD, DynamicLocalSGD, MinibatchSGD, Protocol
-from simsgd.works import LocalSteps
+from simsgd.protocols import AsyncSGD, DynamicLocalSGD, FragmentsSGD, MinibatchSGD, Protocol, QuorumSGD
+from simsgd.works import Fragments, LocalSteps
 
 
 @preset("DiLoCo")
@@ -49,6 +51,106 @@ def diloco(
         work=LocalSteps(steps, keeps_inner=True),
         inner=optimizers.adamw(step_size, weight_decay=weight_decay),
     )
+
+
+@preset("Streaming DiLoCo")
+def streaming_diloco(
+    step_size: float = 0.1,
+    *,
+    steps: int,
+    fragments: int,
+    overlap: int = 0,
+    mixing: float = 0.5,
+    outer_step_size: float = 0.7,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Method:
+    """Return Streaming DiLoCo: the model is sent in P fragments, one in turn, while workers go on with models of their own.
+
+    With r what the server last sent of the fragment: Δ = (1/n) Σᵢ (r − xᵢ), m ← βm + Δ, w ← w − ε(Δ + βm) in that fragment, and
+    xᵢ ← (1 − mixing)·xᵢ + mixing·w there; see `works.Fragments`. With one fragment, no overlap and mixing = 1 it is DiLoCo.
+
+    Source: Douillard et al. (2025), "Streaming DiLoCo with overlapping communication: towards a distributed free lunch",
+    algorithm 2.
+
+    Args:
+        step_size: of AdamW.
+        steps: local steps from one fragment to the next, at least 1: H/P.
+        fragments: P, at least 1.
+        overlap: local steps made while messages travel, the paper's τ, below `steps`.
+        mixing: the weight of what the server sends, above 0 and at most 1; the paper's 1 − α.
+        outer_step_size: ε.
+        momentum: β, at least 0 and below 1.
+        weight_decay: of AdamW.
+
+    Example:
+        >>> import simsgd as sg
+        >>> method = sg.methods.streaming_diloco(step_size=0.001, steps=10, fragments=4, overlap=2)
+        >>> method.work
+        Fragments(steps=10, fragments=4, overlap=2, mixing=0.5)
+        >>> method.optimizer
+        nesterov_in_fragments(learning_rate=0.7, momentum=0.9, fragments=4)
+    """
+    return Method(
+        FragmentsSGD(fragments),
+        optimizers.fragment_nesterov(outer_step_size, momentum, fragments=fragments),
+        work=Fragments(steps, fragments=fragments, overlap=overlap, mixing=mixing),
+        inner=optimizers.adamw(step_size, weight_decay=weight_decay),
+    )
+
+
+@preset("Decoupled DiLoCo")
+def decoupled_diloco(
+    step_size: float = 0.1,
+    *,
+    steps: int,
+    fragments: int,
+    quorum: int,
+    grace: float = 0.0,
+    late: bool = True,
+    overlap: int = 0,
+    mixing: float = 1.0,
+    outer_step_size: float = 0.7,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Method:
+    """Return the parts of Decoupled DiLoCo: fragments in turn, each stepped with once K workers' are there, and g seconds more.
+
+    As Streaming DiLoCo, with the mean over those messages; what comes later waits for a step with the same fragment, or is
+    thrown away: see `protocols.QuorumSGD`. The paper's window adapts, and its mean weights workers by their tokens; here g is
+    fixed and the mean plain.
+
+    Source: Douillard et al. (2026), "Decoupled DiLoCo for resilient distributed pre-training" (from its abstract).
+
+    Args:
+        step_size: of AdamW.
+        steps: local steps from one fragment to the next, at least 1.
+        fragments: P, at least 1.
+        quorum: K, at least 1 and at most as many as workers.
+        grace: g, simulated seconds, at least 0.
+        late: whether late fragments are used where they can be.
+        overlap: local steps made while messages travel, below `steps`.
+        mixing: the weight of what the server sends, above 0 and at most 1.
+        outer_step_size: ε.
+        momentum: β, at least 0 and below 1.
+        weight_decay: of AdamW.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.methods.decoupled_diloco(step_size=0.001, steps=10, fragments=4, quorum=3, grace=2.0).protocol
+        QuorumSGD(quorum=3, grace=2.0, fragments=4)
+    """
+    streaming = streaming_diloco(
+        step_size,
+        steps=steps,
+        fragments=fragments,
+        overlap=overlap,
+        mixing=mixing,
+        outer_step_size=outer_step_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
+    return replace(streaming, protocol=QuorumSGD(quorum, grace, late, fragments), name=None, source=None)
 
 
 def _asynchronous(step_size: float, steps: int, outer: Tunable, protocol: Protocol | None = None) -> Method:
@@ -173,6 +275,12 @@ def async_local_sgd_dynamic(
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(diloco, {"steps": 3}, "test_shelf_outer.py::test_diloco"),
+    Entry(streaming_diloco, {"steps": 3, "fragments": 2, "overlap": 1}, "test_shelf_outer.py::test_streaming_diloco"),
+    Entry(
+        decoupled_diloco,
+        {"steps": 3, "fragments": 2, "quorum": 3, "grace": 0.5},
+        "test_shelf_outer.py::test_decoupled_diloco",
+    ),
     Entry(async_local_sgd, {"steps": 3}, "test_shelf_outer.py::test_async_local_sgd"),
     Entry(async_local_sgd_nesterov, {"steps": 3}, "test_shelf_outer.py::test_async_local_sgd_nesterov"),
     Entry(

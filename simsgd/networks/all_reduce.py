@@ -9,6 +9,9 @@ before its receiver is ready.
 
 A rank waits for nothing else, so a late rank delays exactly the ranks that need its messages. There is no event loop here:
 moments (seconds) go in and come out as one array over the ranks, with one NumPy step for each round.
+
+Messages that cannot be added while they are compressed are gathered instead: every rank gets those of all, whole, and adds them
+itself. No rank is sent what it has.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +29,24 @@ from simsgd.support import checks
 from simsgd.support.bounds import bounds
 from simsgd.support.units import BytesPerSecond
 
-Send = Callable[[np.ndarray, np.ndarray, float, Wire], np.ndarray]
+Sizes = float | np.ndarray
+"""Bytes of each of several messages: one number for all, or one for each."""
+Send = Callable[[np.ndarray, np.ndarray, Sizes, Wire], np.ndarray]
 """(sending ranks, the second at which each starts, bytes of each message, wire) -> the second at which each one arrives."""
 
 
-def undisturbed(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
+def undisturbed(senders: np.ndarray, started: np.ndarray, message_bytes: Sizes, wire: Wire) -> np.ndarray:
     """Return when messages arrive that take just the time of their wire: the default of `AllReduce.finish`."""
-    return started + seconds_of(wire, message_bytes)
+    return started + seconds_of_each(wire, message_bytes)
+
+
+def seconds_of_each(wire: Wire, message_bytes: Sizes) -> Sizes:
+    """Return the seconds of messages on a wire, one number for all or one for each."""
+    if not isinstance(message_bytes, np.ndarray):
+        return seconds_of(wire, message_bytes)
+    sizes, which = np.unique(message_bytes, return_inverse=True)  # most often all have one size
+    each: np.ndarray = np.array([seconds_of(wire, size) for size in sizes.tolist()])[which]
+    return each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +56,8 @@ class AllReduce(Fabric, ABC):
     A gradient of S bytes is cut into `buckets` of S / buckets each, which a rank sends one after the other. With `overlap`
     the j-th of B buckets (from 1) is ready before the job ends, at ended − backward·(1 − j/B), where backward =
     backward_share·(ended − began): the backward pass finishes the layers one by one, at an even pace.
+
+    Messages that are compressed, by something that does not let them be added so (`Compression.sums`), are gathered.
 
     A worker that joins, or returns after a crash, is assumed to have the model; sending it is not simulated.
 
@@ -82,6 +99,14 @@ class AllReduce(Fabric, ABC):
     def rounds(self, ready: np.ndarray, message_bytes: float, send: Send) -> np.ndarray:
         """Return when each rank is done, as `finish` does, for at least two ranks and checked arguments."""
 
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """Return when each rank is done, as `gather` does, for at least two ranks and checked arguments.
+
+        Raises:
+            NotImplementedError: unless an algorithm says how it gathers; all those of simsgd do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define gather_rounds(ready, sizes, send) to gather")
+
     def finish(self, ready: np.ndarray, message_bytes: float, send: Send = undisturbed) -> np.ndarray:
         """Return when each rank is done with one collective: it holds the sum, and its own messages have arrived.
 
@@ -96,33 +121,58 @@ class AllReduce(Fabric, ABC):
         Raises:
             ValueError: if `ready` is not one row of at least one moment, or the algorithm does not run with that many ranks.
         """
-        moments = np.array(ready, dtype=np.float64)
+        return self._done("rounds", ready, lambda moments: self.rounds(moments, message_bytes, send))
+
+    def gather(self, ready: np.ndarray, sizes: np.ndarray, send: Send = undisturbed) -> np.ndarray:
+        """Return when each rank is done with gathering: it holds the messages of all, and its own have arrived.
+
+        Args:
+            ready: (n,) seconds, when each rank has its own message.
+            sizes: (n,) bytes of each rank's message.
+            send: returns when messages arrive; `undisturbed` by default.
+
+        Returns:
+            (n,) seconds. A single rank is done when it is ready.
+
+        Raises:
+            ValueError: if `ready` is not one row of at least one moment, `sizes` is not one size for each, or the algorithm
+                does not run with that many ranks.
+            NotImplementedError: for an algorithm of somebody's own that does not say how it gathers.
+        """
+        each = np.asarray(sizes, dtype=np.float64)
+        if each.shape != np.shape(ready):
+            raise ValueError(f"sizes must be one row, the bytes of each rank's message, got an array of shape {each.shape}")
+        return self._done("gather_rounds", ready, lambda moments: self.gather_rounds(moments, each, send))
+
+    def _done(self, name: str, ready: np.ndarray, rounds: Callable[[np.ndarray], Any]) -> np.ndarray:
+        """Return when the ranks are done, or raise ValueError if an algorithm of somebody's own says anything else."""
+        moments: np.ndarray = np.array(ready, dtype=np.float64)
         if moments.ndim != 1 or not moments.size:
             raise ValueError(f"ready must be one row, a moment for each rank, got an array of shape {moments.shape}")
         self.check_ranks(moments.size)
-        return self._done(moments, self.rounds(moments, message_bytes, send)) if moments.size > 1 else moments
-
-    def _done(self, ready: np.ndarray, done: object) -> np.ndarray:
-        """Return when the ranks are done, or raise ValueError if an algorithm of somebody's own says anything else."""
-        fits = isinstance(done, np.ndarray) and done.shape == ready.shape and done.dtype.kind in "iuf"
-        if not fits or not np.all(done >= ready):
+        if moments.size == 1:
+            return moments
+        done: Any = rounds(moments)
+        fits = isinstance(done, np.ndarray) and done.shape == moments.shape and done.dtype.kind in "iuf"
+        if not fits or not np.all(done >= moments):
             raise ValueError(
-                f"{self!r}.rounds must return for each rank a second that is not before it is ready, shape {ready.shape}, "
+                f"{self!r}.{name} must return for each rank a second that is not before it is ready, shape {moments.shape}, "
                 f"got {checks.shown(done, 100)}"
             )
-        return done.astype(np.float64, copy=False)  # type: ignore[attr-defined, no-any-return]
+        return np.asarray(done, dtype=np.float64)
 
     def run(
         self,
         began: np.ndarray,
         ended: np.ndarray,
-        message_bytes: float,
+        message_bytes: Sizes,
         send: Send = undisturbed,
         not_before: float = -math.inf,
     ) -> np.ndarray:
         """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds).
 
-        No message leaves before `not_before` (seconds), when the set of ranks became known.
+        No message leaves before `not_before` (seconds), when the set of ranks became known. With an array of `message_bytes`,
+        (n,), the size of each rank's message, these are gathered.
 
         Raises:
             BoundError: if each rank would send more messages than `simsgd.bounds.parts`.
@@ -132,15 +182,15 @@ class AllReduce(Fabric, ABC):
         backward = self.backward_share * (ended - began) if self.overlap else np.zeros_like(ended)
         done = np.full_like(ended, not_before)
         for j in range(1, self.buckets + 1):
-            ready = ended - backward * (1 - j / self.buckets)
-            done = self.finish(np.maximum(ready, done), message_bytes / self.buckets, send)
+            ready, piece = np.maximum(ended - backward * (1 - j / self.buckets), done), message_bytes / self.buckets
+            done = self.gather(ready, piece, send) if isinstance(piece, np.ndarray) else self.finish(ready, piece, send)
         return done
 
     def _counted(self, send: Send, ranks: int) -> Send:
         """Return the same with a bound on how many rounds of messages there are."""
         rounds, most = 0, bounds.parts
 
-        def counted(senders: np.ndarray, started: np.ndarray, message_bytes: float, wire: Wire) -> np.ndarray:
+        def counted(senders: np.ndarray, started: np.ndarray, message_bytes: Sizes, wire: Wire) -> np.ndarray:
             nonlocal rounds
             rounds += 1
             if rounds > most:
@@ -149,16 +199,21 @@ class AllReduce(Fabric, ABC):
 
         return counted
 
-    def seconds(self, workers: int, message_bytes: float) -> float:
-        """Return the seconds from when all `workers` are ready until all hold the sum of `message_bytes`, all buckets."""
+    def seconds(self, workers: int, message_bytes: float, gather: bool = False) -> float:
+        """Return the seconds from when all `workers` are ready until all hold the sum of `message_bytes`, all buckets.
+
+        With `gather` until all hold the messages of all, of so many bytes each.
+        """
         together = np.zeros(checks.whole("workers", workers, 1))
         size = checks.not_negative("message_bytes", message_bytes, "bytes")
-        return float(self.run(together, together, size).max())
+        return float(self.run(together, together, np.full_like(together, size) if gather else size).max())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summing(AllReduce):
     """An all-reduce whose ranks add what they receive. Abstract.
+
+    Messages that are gathered are added when all have come.
 
     Args:
         reduction: bytes/second at which a rank adds a received piece to its own; infinite by default, so that it takes no time.
@@ -173,6 +228,11 @@ class Summing(AllReduce):
         if not (isinstance(self.reduction, float) and self.reduction == math.inf):
             name = f"{type(self).__name__}.reduction"
             checks.store(self, reduction=checks.positive(name, self.reduction, "bytes/second, or math.inf"))
+
+    def gather(self, ready: np.ndarray, sizes: np.ndarray, send: Send = undisturbed) -> np.ndarray:
+        """Return when each rank is done with gathering, and has added the messages of the others to its own."""
+        gathered: np.ndarray = super().gather(ready, sizes, send) + (np.sum(sizes) - sizes) / self.reduction
+        return gathered
 
 
 @dataclass(frozen=True)
@@ -189,43 +249,3 @@ class OneLink(Summing):
     def wires(self) -> dict[str, Wire]:
         """The one link."""
         return {"link": self.link}
-
-
-class Circle:
-    """Ranks in one or several rings, which pass pieces on for a number of rounds.
-
-    A rank receives only from the one before it, one message after the other, so its inbound side is always free.
-    """
-
-    def __init__(self, before: np.ndarray, rounds: int, wire: Wire, send: Send) -> None:
-        bounds.check("parts", 2 * rounds, f"passing pieces round a ring of {rounds + 1} ranks, and round again,")
-        self.before, self.wire, self.send = before, wire, send
-        self.rounds = rounds
-        self.all = np.arange(before.size)
-
-    def turn(self, moments: np.ndarray, piece_bytes: float, adding: float = 0.0) -> np.ndarray:
-        """Return when each rank is done with all rounds, if it enters the first at `moments`; `adding` seconds per piece."""
-        for _ in range(self.rounds):
-            arrived = self.send(self.all, moments, piece_bytes, self.wire)
-            added = arrived[self.before]
-            if adding:
-                added = np.maximum(added, moments) + adding
-            moments = np.maximum(arrived, added)
-        return moments
-
-
-class Ranks:
-    """The `moments` at which each rank may enter its next round, and at which its `inbound` side is free."""
-
-    def __init__(self, ready: np.ndarray, wire: Wire, send: Send) -> None:
-        self.moments, self.wire, self.send = ready, wire, send
-        self.inbound = np.full_like(ready, -math.inf)
-
-    def round(self, senders: np.ndarray, receivers: np.ndarray, message_bytes: float, adding: float = 0.0) -> None:
-        """Send one message from each of `senders` to its counterpart in `receivers`, which adds it in `adding` seconds."""
-        started = np.maximum(self.moments[senders], self.inbound[receivers])
-        arrived = self.send(senders, started, message_bytes, self.wire)
-        added = np.maximum(self.moments[receivers], arrived) + adding
-        self.inbound[receivers] = arrived
-        self.moments[senders] = arrived
-        self.moments[receivers] = np.maximum(self.moments[receivers], added)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsgd.networks.all_reduce import Circle, OneLink, Ranks, Send, Summing
+from simsgd.networks.all_reduce import OneLink, Send, Summing
 from simsgd.networks.fabric import Wire
+from simsgd.networks.rounds import Circle, Ranks
 from simsgd.support import checks
 
 
@@ -17,6 +18,8 @@ class Ring(OneLink):
 
     All ready at once, with latency α, β seconds per byte, γ seconds to add one: 2(n−1)α + 2(n−1)/n·Sβ + (n−1)/n·Sγ. A
     rank that is d seconds late makes all d seconds late.
+
+    Gathering n messages of S bytes: n − 1 rounds, in which a rank passes on what it was sent last: (n−1)(α + Sβ + Sγ).
 
     Args:
         link: from each rank to the next.
@@ -40,6 +43,10 @@ class Ring(OneLink):
         circle, piece = Circle(np.arange(-1, count - 1), count - 1, self.link, send), message_bytes / count
         return circle.turn(circle.turn(ready, piece, piece / self.reduction), piece)
 
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """Rank i sends its own message to i + 1, then that of i − 1, of i − 2, and so on."""
+        return Circle(np.arange(-1, ready.size - 1), ready.size - 1, self.link, send).pass_on(ready, sizes)
+
 
 @dataclass(frozen=True)
 class HalvingDoubling(OneLink):
@@ -48,6 +55,9 @@ class HalvingDoubling(OneLink):
     For p = n a power of two, all ready at once: 2 log₂n·α + 2(n−1)/n·Sβ + (n−1)/n·Sγ. For another n, p is the largest
     power of two below it: the n − p ranks too many first send their whole gradient to one of the others and get the whole sum
     from it in the end, which adds 2(α + Sβ) + Sγ.
+
+    Gathering n messages of S bytes, by recursive doubling: log₂n rounds of S, 2S, 4S, … bytes, log₂n·α + (n−1)(Sβ + Sγ) for n a
+    power of two. Ranks too many first send their message to one of the others, and in the end get the n − 1 others from it.
 
     Args:
         link: of each rank, whoever it sends to.
@@ -82,6 +92,23 @@ class HalvingDoubling(OneLink):
             ranks.round(hosts, extra, message_bytes)
         return ranks.moments
 
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """Rank p + i sends to i; then i exchanges all it has with i xor 1, 2, …, p/2; then i sends the others to p + i."""
+        levels = ready.size.bit_length() - 1
+        power = 1 << levels
+        extra, hosts, core = np.arange(power, ready.size), np.arange(ready.size - power), np.arange(power)
+        ranks, held = Ranks(ready, self.link, send), sizes[:power].copy()
+        if extra.size:
+            ranks.round(extra, hosts, sizes[extra])
+            held[hosts] += sizes[extra]
+        for level in range(levels):
+            other = core ^ (1 << level)
+            ranks.round(core, other, held)
+            held = held + held[other]
+        if extra.size:
+            ranks.round(hosts, extra, sizes.sum() - sizes[extra])
+        return ranks.moments
+
 
 @dataclass(frozen=True)
 class BinaryTree(OneLink):
@@ -92,6 +119,9 @@ class BinaryTree(OneLink):
     at once: 2⌈log₂n⌉·(α + Sβ), and log₂n·Sγ on top for n a power of two (at most ⌈log₂n⌉·Sγ for another n, whose
     root may add while the next message comes in). A parent that is late by no more than it waits for its children delays
     nobody.
+
+    Gathering n messages of S bytes: up the tree a rank sends those of its whole branch, S, 2S, 4S, … bytes, and down it is sent
+    all others; for n a power of two 2 log₂n·α + n log₂n·Sβ + (n−1)Sγ.
 
     Args:
         link: of each rank, whoever it sends to.
@@ -117,6 +147,19 @@ class BinaryTree(OneLink):
             ranks.round(children - (1 << level), children, message_bytes)
         return ranks.moments
 
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """In round k the ranks whose lowest set bit is k send their branch to their parents; then the others come down."""
+        ranks, levels = Ranks(ready, self.link, send), range((ready.size - 1).bit_length())
+        branch, whole = sizes.copy(), sizes.sum()
+        for level in levels:
+            children = np.arange(1 << level, ready.size, 2 << level)
+            ranks.round(children, children - (1 << level), branch[children])
+            branch[children - (1 << level)] += branch[children]
+        for level in reversed(levels):
+            children = np.arange(1 << level, ready.size, 2 << level)
+            ranks.round(children - (1 << level), children, whole - branch[children])
+        return ranks.moments
+
 
 @dataclass(frozen=True)
 class Hierarchical(Summing):
@@ -126,6 +169,9 @@ class Hierarchical(Summing):
     bytes; a ring all-reduce of S/m bytes between the devices of the same place in their nodes, m rings side by side; an
     all-gather ring inside. All ready at once, with αᵢ, βᵢ inside and αₒ, βₒ between: 2(m−1)(αᵢ + S/m·βᵢ) +
     2(g−1)(αₒ + S/(gm)·βₒ) + ((m−1)/m + (g−1)/(gm))·Sγ.
+
+    Gathering messages of S bytes: in rings between the nodes, then the g of each place in a ring inside each node, so that the
+    fewest bytes go between: (g−1)(αₒ + Sβₒ) + (m−1)(αᵢ + gSβᵢ) + (gm−1)Sγ.
 
     Args:
         inside: from each device to the next of its node.
@@ -165,12 +211,24 @@ class Hierarchical(Summing):
 
     def rounds(self, ready: np.ndarray, message_bytes: float, send: Send) -> np.ndarray:
         """Rank g·m + d is device d of node g."""
-        nodes = ready.size // self.devices
-        places = np.arange(ready.size).reshape(nodes, self.devices)
-        inside = Circle(np.roll(places, 1, axis=1).ravel(), self.devices - 1, self.inside, send)
-        between = Circle(np.roll(places, 1, axis=0).ravel(), nodes - 1, self.between, send)
+        inside, between = self._circles(ready.size, send)
         piece = message_bytes / self.devices
-        slice_ = piece / nodes
+        slice_ = piece / (ready.size // self.devices)
         moments = inside.turn(ready, piece, piece / self.reduction)
         moments = between.turn(between.turn(moments, slice_, slice_ / self.reduction), slice_)
         return inside.turn(moments, piece)
+
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """First between the nodes, then inside them."""
+        inside, between = self._circles(ready.size, send)
+        of_place = sizes.reshape(-1, self.devices).sum(axis=0)
+        return inside.pass_on(between.pass_on(ready, sizes), np.tile(of_place, ready.size // self.devices))
+
+    def _circles(self, ranks: int, send: Send) -> tuple[Circle, Circle]:
+        """Return the rings inside the nodes, and those between them."""
+        nodes = ranks // self.devices
+        places = np.arange(ranks).reshape(nodes, self.devices)
+        return (
+            Circle(np.roll(places, 1, axis=1).ravel(), self.devices - 1, self.inside, send),
+            Circle(np.roll(places, 1, axis=0).ravel(), nodes - 1, self.between, send),
+        )

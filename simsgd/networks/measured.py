@@ -81,6 +81,9 @@ class MeasuredAllReduce(AllReduce):
     Each bucket takes the time of its own size, interpolated as in `MeasuredLink`. There are no links in it, so it takes neither
     jitter nor faults of links, and it holds for the number of workers with which it was measured.
 
+    Gathering is not measured: it takes half of what the table says for as many bytes as all messages have together, because an
+    all-reduce of so many is a reduce-scatter, and then such a gathering, which moves as many bytes.
+
     Args:
         sizes: bytes of the whole gradient, above 0 and ascending; at least one.
         times: seconds of each, above 0.
@@ -137,6 +140,10 @@ class MeasuredAllReduce(AllReduce):
     def rounds(self, ready: np.ndarray, message_bytes: float, send: Send) -> np.ndarray:
         """Return the same moment for all; `send` is not used."""
         return np.full_like(ready, ready.max() + interpolate(self.sizes, self.times, message_bytes))
+
+    def gather_rounds(self, ready: np.ndarray, sizes: np.ndarray, send: Send) -> np.ndarray:
+        """Return the same moment for all; `send` is not used."""
+        return np.full_like(ready, ready.max() + interpolate(self.sizes, self.times, float(sizes.sum())) / 2)
 
 
 def check_table(owner: MeasuredLink | MeasuredAllReduce, sizes: object, times: object) -> None:

@@ -12,6 +12,9 @@ Laws of this package:
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
 from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
+from simsgd.optimizers.finite_sums import Snapshot as Snapshot
+from simsgd.optimizers.finite_sums import mean_of_tables, sag_table, saga_table, snapshot
+from simsgd.optimizers.fragments import fragment_nesterov, in_fragments
 from simsgd.optimizers.local import control_variate, proximal, towards_model
 from simsgd.optimizers.momentum import look_ahead, workers_momentum
 from simsgd.optimizers.outer import adamw, nesterov
@@ -32,7 +35,7 @@ from simsgd.optimizers.tables import gradient_table, gradient_table_changes, rou
 from simsgd.optimizers.tunable import Tunable, sgd, tunable
 from simsgd.optimizers.vote import majority_vote
 from simsgd.optimizers.workers import among as among
-from simsgd.optimizers.workers import per_worker, row, with_row, worker_count
+from simsgd.optimizers.workers import block_count, most_blocks, per_worker, row, with_row, worker_count
 from simsgd.support import public
 
 __all__ = [
@@ -40,21 +43,28 @@ __all__ = [
     "Portable",
     "Tunable",
     "adamw",
+    "block_count",
     "compensate_delay",
     "compensate_delay_adaptively",
     "control_variate",
     "delayed_nesterov",
     "describe",
+    "fragment_nesterov",
     "gradient_table",
     "gradient_table_changes",
+    "in_fragments",
     "look_ahead",
     "majority_vote",
+    "mean_of_tables",
+    "most_blocks",
     "nesterov",
     "per_worker",
     "portable",
     "proximal",
     "round_table",
     "row",
+    "sag_table",
+    "saga_table",
     "scale_by_adadelay",
     "scale_by_delay",
     "scale_by_gap",
@@ -63,6 +73,7 @@ __all__ = [
     "scale_by_staleness",
     "sgd",
     "skip_distant",
+    "snapshot",
     "step_size_of",
     "towards_model",
     "tunable",

@@ -17,7 +17,7 @@ class DelayedNesterov(NamedTuple):
 
     momentum: Any
     collected: Any
-    count: jax.Array
+    since: jax.Array
 
 
 def scale_by_delayed_nesterov(momentum: float, activation: float, messages: int) -> optax.GradientTransformation:
@@ -31,7 +31,7 @@ def scale_by_delayed_nesterov(momentum: float, activation: float, messages: int)
         return DelayedNesterov(zeros, zeros, jnp.zeros((), jnp.int32))
 
     def update(updates: Any, state: DelayedNesterov, params: Any = None) -> tuple[Any, DelayedNesterov]:
-        count = state.count + 1
+        count = state.since + 1
         full = count == messages
         collected = jax.tree.map(jnp.add, state.collected, updates)
         moved = jax.tree.map(lambda m, d: jnp.where(full, momentum * m + d / messages, m), state.momentum, collected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,34 @@ import optax
 
 from simsgd.support import checks
 
-_WORKERS: contextvars.ContextVar[int | None] = contextvars.ContextVar("workers", default=None)
+
+class _Counts(NamedTuple):
+    """What is counted in a run."""
+
+    workers: int
+    blocks: int
+    most_blocks: int
+
+
+_COUNTS: contextvars.ContextVar[_Counts | None] = contextvars.ContextVar("counts", default=None)
 
 
 @contextlib.contextmanager
-def among(workers: int) -> Iterator[None]:
-    """Let `worker_count` return `workers` for a while: the player begins the states of a method's parts so."""
-    token = _WORKERS.set(workers)
+def among(workers: int, blocks: int = 1, most_blocks: int = 1) -> Iterator[None]:
+    """Let `worker_count`, `block_count` and `most_blocks` return these for a while: the player begins all states so."""
+    token = _COUNTS.set(_Counts(workers, blocks, most_blocks))
     try:
         yield
     finally:
-        _WORKERS.reset(token)
+        _COUNTS.reset(token)
+
+
+def _count(name: str, asked: str, what: str) -> int:
+    counts = _COUNTS.get()
+    if counts is None:
+        raise RuntimeError(f"how many {what} is known in a run only: call {asked} in a transformation's init, or a work's")
+    number: int = getattr(counts, name)
+    return number
 
 
 def worker_count() -> int:
@@ -41,10 +58,40 @@ def worker_count() -> int:
         >>> counting = optax.GradientTransformationExtraArgs(init, update)
         >>> method = sg.Method(sg.AsyncSGD(), optax.sgd(0.1), on_message=counting)
     """
-    workers = _WORKERS.get()
-    if workers is None:
-        raise RuntimeError("how many workers there are is known in a run only: call worker_count in a transformation's init")
-    return workers
+    return _count("workers", "worker_count", "workers there are")
+
+
+def block_count() -> int:
+    """Return how many rows a table of all blocks of `batch_size` samples has: for the `init` of an optax transformation.
+
+    Where each worker has a share of the data they are the blocks of all shares, one share after the other. `on_message` is
+    offered the row of each message, `block`, and `blocks`: a row counts 1/blocks in the mean over all.
+
+    Raises:
+        RuntimeError: outside a run.
+
+    Example:
+        >>> import simsgd as sg
+        >>> with sg.optimizers.workers.among(workers=4, blocks=45):
+        ...     sg.optimizers.block_count()
+        45
+    """
+    return _count("blocks", "block_count", "blocks of samples there are")
+
+
+def most_blocks() -> int:
+    """Return how many blocks of samples a worker has at most: the rows of a table that it keeps, for the `init` of a work.
+
+    Raises:
+        RuntimeError: outside a run.
+
+    Example:
+        >>> import simsgd as sg
+        >>> with sg.optimizers.workers.among(workers=4, blocks=45, most_blocks=12):
+        ...     sg.optimizers.most_blocks()
+        12
+    """
+    return _count("most_blocks", "most_blocks", "blocks of samples a worker has")
 
 
 def row(table: Any, worker: Any) -> Any:

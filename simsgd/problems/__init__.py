@@ -8,9 +8,12 @@ Laws of this package:
 3. Parameters start from `init(key)` in float32 and are then cast, so that float64 starts at the same point.
 """
 
+from simsgd.problems.blocks import Blocks as Blocks
+from simsgd.problems.blocks import full_pass
 from simsgd.problems.divisions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
 from simsgd.problems.drawing import Shares as Shares
 from simsgd.problems.drawing import draw as draw
+from simsgd.problems.drawing import draw_block as draw_block
 from simsgd.problems.drawing import loss_key as loss_key
 from simsgd.problems.evaluating import evaluated as evaluated
 from simsgd.problems.evaluating import worker_losses as worker_losses
@@ -48,6 +51,7 @@ __all__ = [
     "from_equinox",
     "from_flax",
     "from_npz",
+    "full_pass",
     "generated_text",
     "least_squares",
     "logistic_regression",

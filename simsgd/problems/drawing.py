@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 LOSS = 0x6C6F7373
 """Folded into a step's key for what the loss draws; no job has so many steps."""
+BLOCK = 0x626C6F63
+"""Folded into a step's key for which block of samples is drawn; no job has so many steps."""
 EPOCHS = 0x65706F63
 """Folded into a worker's key for the order of its epochs; no worker has so many jobs."""
 ROUNDS = 24
@@ -87,6 +89,12 @@ def step_key(key: jax.Array, worker: Any, job: Any, step: Any = 0) -> jax.Array:
 def loss_key(key: jax.Array, worker: Any, job: Any, step: Any = 0) -> jax.Array:
     """Return the key that a loss which draws is given in a local step of a worker's job."""
     return jax.random.fold_in(step_key(key, worker, job, step), LOSS)
+
+
+def draw_block(key: jax.Array, worker: Any, job: Any, blocks: Any, step: Any = 0) -> jax.Array:
+    """Return which of a worker's blocks of samples, int32, a step of its job uses, all equally likely; see `blocks`."""
+    of_step = jax.random.fold_in(step_key(key, worker, job, step), BLOCK)
+    return jax.random.randint(of_step, (), 0, blocks, jnp.int32)
 
 
 def _epochs(key: jax.Array, batch: jax.Array, batch_size: int, size: Any) -> jax.Array:

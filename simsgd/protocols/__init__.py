@@ -7,9 +7,13 @@ methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single g
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
+from simsgd.protocols.coin import MarinaRounds
 from simsgd.protocols.dynamic import DynamicLocalSGD
+from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.post_local import PostLocalSGD
+from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
 from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
 from simsgd.protocols.synchronous import FirstMSGD, KBatchSyncSGD, KSyncSGD, MinibatchSGD
@@ -20,20 +24,27 @@ from simsgd.tape.schema import Gradient
 __all__ = [
     "AdaCommSGD",
     "AdaSyncSGD",
+    "AsyncEpochSGD",
     "AsyncSGD",
     "BoundedAsyncSGD",
     "DynamicLocalSGD",
+    "EpochSGD",
     "FirstMSGD",
+    "FragmentsSGD",
     "Gradient",
     "JobInFlight",
     "KAsyncSGD",
     "KBatchAsyncSGD",
     "KBatchSyncSGD",
     "KSyncSGD",
+    "LooplessEpochSGD",
     "MaleniaSGD",
+    "MarinaRounds",
     "MindFlayerSGD",
     "MinibatchSGD",
+    "PostLocalSGD",
     "Protocol",
+    "QuorumSGD",
     "RennalaSGD",
     "RescaledASGD",
     "RingleaderASGD",

@@ -31,7 +31,7 @@ class JobInFlight(NamedTuple):
         job: which of the worker's jobs, counted from 0.
         read: the version of the model that it was handed.
         assigned: when it was handed it, simulated seconds.
-        steps: the local steps that it has.
+        steps: the local steps that it has; 1 if it has a time instead, as nobody knows yet what will come of it.
     """
 
     worker: int

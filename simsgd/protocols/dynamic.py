@@ -67,7 +67,7 @@ class DynamicLocalSGD(AsyncSGD):
         server.assign(worker, steps=self.steps)
 
     def _steps(self, server: Server, worker: int) -> int:
-        speeds = server.notes["speeds"]
+        speeds: dict[int, float] = server.notes["speeds"]
         if worker not in speeds:
             return self.steps
         share = speeds[worker] / max(speeds.values())

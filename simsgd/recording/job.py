@@ -60,7 +60,8 @@ class JobsInFlight(Mapping[int, JobInFlight]):
 
     def __getitem__(self, worker: int) -> JobInFlight:
         job = self._jobs[worker]
-        return JobInFlight(job.worker, job.job, job.read, job.assigned, job.charges.steps)
+        steps = 1 if job.charges.seconds else job.charges.steps  # what came of a time is not known before it has ended
+        return JobInFlight(job.worker, job.job, job.read, job.assigned, steps)
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(self._jobs))

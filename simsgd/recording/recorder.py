@@ -172,8 +172,9 @@ class Recording:
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
         self._loop.times_of = cluster.compute, cluster.network
         self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, terms)
-        ends = Ends(Computing(cluster, seed), server.receive, lambda: len(server.busy), server.check_going)
-        self._transport = transport(self._loop, cluster, named, terms.charges, seed, ends)
+        self._computing = Computing(cluster, seed, costs.compressing)
+        ends = Ends(self._computing, server.receive, lambda: len(server.busy), server.check_going)
+        self._transport = transport(self._loop, cluster, named, costs, seed, ends)
         server.connect(self._transport)
         self._down_row: dict[int, int] = {}
         self._end = 0.0
@@ -351,6 +352,7 @@ class Recording:
         self._tell_later(others, last)
 
     def _goes_down(self, worker: int) -> None:
+        self._computing.interrupt(worker)
         if worker not in self._down_row:
             self._down_row[worker] = self._logs.down.count
             self._logs.down.append((math.nan, worker, self._loop.now))

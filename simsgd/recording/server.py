@@ -73,6 +73,18 @@ class Terms(NamedTuple):
     seconds: float
 
 
+class Ask(NamedTuple):
+    """What a protocol asks a worker for; see `protocols.Server.assign`."""
+
+    steps: int | None = None
+    bytes_down: float | None = None
+    bytes_up: float | None = None
+    kind: int = 0
+
+
+PLAIN = Ask()
+
+
 class Server:
     """What `protocols.Server` promises.
 
@@ -97,7 +109,9 @@ class Server:
         self.notes: dict[str, Any] = {}
         self._protocol, self._loop, self._membership, self._logs = protocol, loop, membership, logs
         self._terms = terms
-        self._plain = terms.costs.same_for_all and len(terms.costs.work.kinds) == 1  # so that nothing need be asked
+        costs = terms.costs
+        self._plain = costs.same_for_all and len(costs.work.kinds) == 1 and costs.down is None  # so that nothing need be asked
+        self._held: dict[int, int] | None = None if costs.down is None else {}  # the versions that workers have
         self._refusals = Refusals(protocol, loop)
         self._rng: np.random.Generator | None = None
         self._version = self._accumulated = 0
@@ -107,7 +121,7 @@ class Server:
         self._told = -1  # the last version that was made in answer to a fault, or an alarm
         self._alarms = 0  # that are yet to ring
         self._tally = Tally()
-        self._asked: dict[int, Charges] = {}
+        self._asked: dict[int, Ask] = {}
         self._jobs: dict[int, Job] = {}
         self._next_job = [0] * workers
         self._progress = Progress()
@@ -192,23 +206,25 @@ class Server:
             worker = self._refusals.worker("assign", worker)
         if worker in self._asked or worker not in self._members:
             raise self._refusals.error(f"called assign({checks.shown(worker)})", f", but {self._why_not(worker)}")
-        charges = self._terms.charges
-        if kind or not self._plain or not steps is bytes_down is bytes_up is None:
-            charges = self._charges(worker, steps, bytes_down, bytes_up, kind)
-        self._asked[worker] = charges
+        if self._plain and not kind and steps is bytes_down is bytes_up is None:
+            ask, charges = PLAIN, self._terms.charges
+        else:
+            ask = Ask(steps, bytes_down, bytes_up, kind)
+            charges = self._charges(worker, ask)
+        self._asked[worker] = ask
         if worker not in self._are_down:
             self._begin(worker, charges)
 
-    def _charges(self, worker: int, steps: int | None, bytes_down: float | None, bytes_up: float | None, kind: int) -> Charges:
-        """Return what a job is charged, or raise ProtocolError for what cannot be asked of it."""
-        usual = self._terms.charges
-        charges = (
-            usual
-            if self._plain and not kind
-            else self._terms.costs.charge(worker, self._next_job[worker], self._kind(worker, kind))
-        )
+    def _charges(self, worker: int, ask: Ask) -> Charges:
+        """Return what a worker's next job is charged now, or raise ProtocolError for what cannot be asked of it."""
+        usual, costs, (steps, bytes_down, bytes_up, kind) = self._terms.charges, self._terms.costs, ask
+        charges = usual
+        if kind or not self._plain:
+            charges = costs.charge(worker, self._next_job[worker], self._kind(worker, kind))
+        if self._held is not None and worker in self._held:
+            charges = charges._replace(bytes_down=costs.changes(charges.bytes_down, self._version - self._held[worker]))
         if steps is not None:
-            charges = charges._replace(steps=self._steps(worker, steps, charges.steps), seconds=None)
+            charges = charges._replace(steps=self._steps(worker, steps, charges), seconds=0.0)
         if bytes_down is not None:
             charges = charges._replace(bytes_down=self._bytes(worker, "bytes_down", bytes_down))
         if bytes_up is not None:
@@ -235,7 +251,7 @@ class Server:
         except ValueError as error:
             raise self._refusals.error(f"called assign({worker}, {name}={checks.shown(value)})", f", but {error}") from None
 
-    def _steps(self, worker: int, steps: int, usual: int) -> int:
+    def _steps(self, worker: int, steps: int, usual: Charges) -> int:
         """Return how many local steps a job is to have, or raise ProtocolError for no such number."""
         did = f"called assign({worker}, steps={checks.shown(steps)})"
         try:
@@ -244,8 +260,11 @@ class Server:
             raise self._refusals.error(did, f", but {error}") from None
         bounds.check("parts", steps, f"{self._protocol!r} {did}: it")
         terms = self._terms
-        if terms.observe is not None and steps != usual and not terms.any_steps:
-            why = f", but what is played computes {usual} for a job: give its Method a work that takes steps"
+        if usual.overlap >= steps:
+            why = f", but its work makes {usual.overlap} ahead: the last of them is made with the model at hand"
+            raise self._refusals.error(did, why)
+        if terms.observe is not None and steps != usual.steps and not terms.any_steps:
+            why = f", but what is played computes {usual.steps} for a job: give its Method a work that takes steps"
             raise self._refusals.error(did, why)
         return steps
 
@@ -383,6 +402,8 @@ class Server:
         self._arrived, self._before, worker = job, self._version, job.worker
         del self._jobs[worker]
         self._asked.pop(worker, None)
+        if self._held is not None:
+            self._held[worker] = job.read
         self._delivering = gradient = job.gradient()
         answer = self._protocol.on_gradient(self, gradient)
         if answer is not None:
@@ -414,9 +435,12 @@ class Server:
         worker = change.worker
         self._membership.change(change)
         if change.kind == "crash":
-            return self._crash(worker)
+            lost = self._crash(worker)
+            if self._held is not None and self._terms.costs.forgets:
+                self._held.pop(worker, None)
+            return lost
         if change.kind == "return" and worker in self._asked and worker not in self._jobs:
-            self._begin(worker, self._asked[worker])
+            self._begin(worker, self._charges(worker, self._asked[worker]))
         if change.kind == "leave":
             self._asked.pop(worker, None)
             self._lose(worker, LEAVING)
@@ -478,6 +502,8 @@ class Server:
             self._discard(job, reason)
             if reason == CANCELLED:
                 self._note_if_after(job, THROWN_AWAY_AFTER)
+            if self._held is not None and job.began <= self._loop.now:  # not if it was on its way
+                self._held[worker] = job.read
             del self._jobs[worker]
             self._fabric.drop(job)
 

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 
 from simsgd import optimizers
 from simsgd.problems import Parameters
+from simsgd.replaying import finite_sums
 from simsgd.replaying.blocks import Table
-from simsgd.replaying.drawing import DOWN, UP, Data, Drawing, Job, at, job_key, shared_key
+from simsgd.replaying.drawing import DOWN, UP, Data, Drawing, at, job_key, shared_key
+from simsgd.replaying.job import Job
 from simsgd.replaying.parts import Numbers, Recipe, begin_worker
 
 
@@ -40,7 +42,7 @@ def begin(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> States:
     """Return what a method remembers at first: all workers the same."""
     if recipe.is_plain:
         return States()
-    with optimizers.among(recipe.workers):
+    with optimizers.among(recipe.workers, *recipe.blocks):
         one = begin_worker(recipe, numbers, parameters)
         workers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (recipe.workers, *jnp.shape(leaf))), one)
         messages = recipe.build("on_message", numbers).init(parameters)
@@ -127,7 +129,7 @@ class Messages(NamedTuple):
             current: the model.
             states: what is remembered before.
             block: one block of a table, its columns (width,) or scalars.
-            picks: the samples of the first steps, (width, batch_size).
+            picks: the samples of the first steps, (width, steps, batch_size).
         """
         more, width = block.message, len(block.weight)
         assert more is not None  # tables of composed methods have these columns
@@ -210,6 +212,7 @@ class Messages(NamedTuple):
         self, message: Parameters, remembered: Any, current: Parameters, read: Parameters, lane: Lane
     ) -> tuple[Parameters, Any]:
         """Return what the server makes of a message, and what it remembers."""
+        where = (self.drawing, self.data, self.key, lane.worker, lane.job, self.recipe.workers)
         result: tuple[Parameters, Any] = self.recipe.build("on_message", self.numbers).update(
             *(message, remembered, current),
             worker=lane.worker,
@@ -221,5 +224,6 @@ class Messages(NamedTuple):
             version=lane.version,
             workers=self.recipe.workers,
             parameters_read=read,
+            **finite_sums.place_in_table(*where),
         )
         return result

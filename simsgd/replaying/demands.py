@@ -17,10 +17,11 @@ import optax
 from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer, Tunable
-from simsgd.problems import Parameters, Problem
+from simsgd.problems import Blocks, Parameters, Problem
 from simsgd.replaying.blocks import TILE
 from simsgd.replaying.composed import begin
-from simsgd.replaying.drawing import Data, Drawing, Job
+from simsgd.replaying.drawing import Data, Drawing
+from simsgd.replaying.job import Job
 from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
@@ -37,8 +38,8 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
     """Raise BoundError if the batches or the models that a replay holds at a time take more than `bounds.bytes`.
 
     Batches: TILE · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models: one for
-    each slot, a version and a gradient for each lane of a block, and what is remembered of messages. Activations and the
-    optimizer's state come on top.
+    each slot, with what is shown beside it, a version and a gradient for each lane of a block, and what is remembered of
+    messages. Activations and the optimizer's state come on top.
 
     Args:
         problem: what is learned.
@@ -59,16 +60,39 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
     bounds.check("bytes", models + remembered, what)
 
 
+def check_tables(problem: Problem, recipe: Recipe, numbers: Numbers, parameters: Parameters) -> None:
+    """Raise BoundError if what is remembered of blocks of samples takes more than `bounds.bytes`: that is said by name."""
+    wanted = bytes_remembered(recipe, numbers, parameters)
+    if wanted <= bounds.bytes or wanted == bytes_remembered(recipe._replace(blocks=Blocks()), numbers, parameters):
+        return
+    of_all, most = recipe.blocks
+    rows = f"{of_all:,} blocks" if of_all == most else f"{of_all:,} blocks (at most {most:,} of one worker)"
+    bounds.check(
+        "bytes",
+        wanted,
+        f"a table of {rows} of Problem.batch_size={problem.batch_size} samples, each a gradient of "
+        f"{problem.parameter_count:,} parameters (larger batches make fewer blocks; methods.svrg needs no table)",
+    )
+
+
 def bytes_remembered(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> int:
     """Return the bytes of what workers and the server remember of messages."""
-    states = jax.eval_shape(lambda p: begin(recipe, numbers, p), parameters)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    return _bytes(jax.eval_shape(lambda p: begin(recipe, numbers, p), parameters))
 
 
 def bytes_shown(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> int:
-    """Return the bytes of what goes out beside each version of the model."""
-    shown = jax.eval_shape(lambda p: recipe.work.shows(begin(recipe, numbers, p).messages), parameters)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shown))
+    """Return the bytes of what is handed out beside each version."""
+    if recipe.is_plain:
+        return 0
+
+    def shown(parameters: Parameters) -> Any:
+        return recipe.work.shows(begin(recipe, numbers, parameters).messages)
+
+    return _bytes(jax.eval_shape(shown, parameters))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def sample_bytes(leaf: np.ndarray, dtype: str) -> int:
@@ -154,7 +178,7 @@ def check_updates(
     key: jax.Array,
 ) -> None:
     """Raise TypeError or ValueError unless all parts of a method answer what the loop expects; they are only traced."""
-    with optimizers.among(recipe.workers or 1):
+    with optimizers.among(recipe.workers or 1, *recipe.blocks):
         if not recipe.is_plain:
             _check_work(recipe, numbers, parameters, drawing, data, key)
             _check_compressions(recipe, parameters)
@@ -181,14 +205,15 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
     """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
     work, number = recipe.work, jnp.zeros((), jnp.int32)
-    inner = recipe.build("inner", numbers)
+    asked: list[str] = []
+    inner = _noting(recipe.build("inner", numbers), asked)
 
     def shown(parameters: Parameters) -> Any:
         return work.shows(recipe.build("on_message", numbers).init(parameters))
 
     def run(parameters: Parameters, state: Any, shown: Any) -> tuple[Parameters, Any]:
         picks = drawing.picks(data, key, number, number)
-        drawn = (drawing, data, key, number, number, number, picks, work.steps)
+        drawn = (drawing, data, key, number, number, number, picks[None], work.steps)
         return work.run(parameters, state, Job(*drawn, number, number, recipe.workers, inner, shown))
 
     begun = jax.eval_shape(lambda p: work.begin(p, inner), parameters)
@@ -196,6 +221,21 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
     with _saying_what_is_traced(f"work={work!r:.200}"):
         result = jax.eval_shape(run, parameters, begun, sent)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
+    if bool(asked) == (recipe.inner is None):
+        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
+        raise ValueError(
+            f"inner {wanted.format(f'{work!r:.200}')} (job.inner): it is the optimizer of local steps that a worker makes at home"
+        )
+
+
+def _noting(inner: optax.GradientTransformationExtraArgs, asked: list[str]) -> optax.GradientTransformationExtraArgs:
+    """Return an inner optimizer that notes in `asked` that it is updated."""
+
+    def update(*args: Any, **others: Any) -> Any:
+        asked.append("update")
+        return inner.update(*args, **others)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def _check_compressions(recipe: Recipe, parameters: Parameters) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from simsgd.problems import Batch, Parameters, Problem, Shares, draw, evaluated, loss_key
 from simsgd.replaying.blocks import TILE, Table
+from simsgd.work import Work
 
 STEPS = 16
 """For how many local steps of a job batches are drawn at once."""
@@ -88,66 +89,6 @@ class Drawing(NamedTuple):
         return mean
 
 
-class Job(NamedTuple):
-    """One job in the compiled loop: what `Work.run` is given; see `simsgd.work.JobAtHand`."""
-
-    drawing: Drawing
-    data: Data
-    key_of_run: jax.Array
-    worker: Any
-    number: Any
-    steps: Any
-    first: jax.Array  # the samples of its first step, (batch_size,)
-    charged: int  # local steps that the work says
-    kind: Any
-    version: Any
-    workers: int
-    inner: Any
-    shown: Any
-
-    @property
-    def key(self) -> jax.Array:
-        """A key of the job's own, for all but its batches."""
-        return job_key(self.key_of_run, self.worker, self.number)
-
-    @property
-    def shared_key(self) -> jax.Array:
-        """A key that all jobs of one version have in common."""
-        return shared_key(self.key_of_run, self.version)
-
-    def gradient(self, parameters: Parameters, step: int | jax.Array = 0) -> Parameters:
-        """Return the gradient of the loss on the batch of one local step."""
-        if isinstance(step, int) and not 0 <= step < self.charged:
-            raise ValueError(f"step must be one of the {self.charged} that the work charges, counted from 0, got {step}")
-        where = (self.worker, self.number)
-        picks = self.first
-        if not (isinstance(step, int) and step == 0):
-            picks = self.drawing.picks(self.data, self.key_of_run, *where, self.steps, step)
-        batch = self.drawing.batch(self.data, self.key_of_run, picks, *where, step)
-        return jax.grad(self.drawing.of_batch)(parameters, batch)
-
-    def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
-        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles."""
-        where = (self.worker, self.number)
-
-        def play_tile(tile: jax.Array, carry: Any) -> Any:
-            first = tile * STEPS
-            of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
-            picks = jax.vmap(of_step)(first + jnp.arange(STEPS))
-
-            def one(number: jax.Array, carry: Any) -> Any:
-                batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
-                return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
-
-            return jax.lax.fori_loop(first, jnp.minimum(self.steps, first + STEPS), one, carry)
-
-        return jax.lax.fori_loop(0, (self.steps + STEPS - 1) // STEPS, play_tile, carry)
-
-    def full_gradient(self, parameters: Parameters) -> Parameters:
-        """Return the gradient of the mean loss over all samples, or over the worker's own."""
-        return jax.grad(self.drawing.of_share)(parameters, self.data, self.worker)
-
-
 def job_key(key: jax.Array, worker: Any, job: Any) -> jax.Array:
     """Return the key of a job for all but its batches."""
     own = jax.random.fold_in(key, 1 << 31)  # no worker has this number
@@ -164,11 +105,27 @@ UP, DOWN = 0x7570, 0x646F776E
 """Folded into a job's key for what is drawn to compress its message, and into a version's for what is sent down."""
 
 
-def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array) -> jax.Array:
-    """Return the samples of the first steps of a tile's jobs, (TILE, width, batch_size); the tile begins at block `first`."""
+def steps_ahead(work: Work) -> int:
+    """Return of how many local steps batches are drawn before a job is played: of its usual number, if that is small."""
+    return min(work.steps, STEPS) if work.takes_steps else 1
+
+
+def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array, steps: int = 1) -> jax.Array:
+    """Return the samples of a tile's jobs, (TILE, width, batch_size), or of composed methods (TILE, width, steps, batch_size).
+
+    Args:
+        drawing, data, key: of the run.
+        table: the blocks.
+        first: the block that the tile begins at.
+        steps: of how many local steps.
+    """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
     of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
-    one = functools.partial(drawing.picks, data, key)
+
+    def of_job(worker: Any, job: Any, charged: Any) -> jax.Array:
+        return jax.vmap(lambda step: drawing.picks(data, key, worker, job, charged, step))(jnp.arange(steps))
+
+    one = functools.partial(drawing.picks, data, key) if table.message is None else of_job
     picks: jax.Array = jax.vmap(jax.vmap(one))(*of_tile)
     return picks
 

@@ -15,7 +15,7 @@ import numpy as np
 from simsgd import optimizers
 from simsgd.method import COMPRESSIONS, Method
 from simsgd.optimizers import Optimizer, Tunable
-from simsgd.problems import Problem, settings
+from simsgd.problems import Blocks, Problem, settings
 from simsgd.problems import evaluated as evaluated_loss
 from simsgd.problems.checking import KEY
 from simsgd.provenance import Identity, describe
@@ -119,10 +119,10 @@ def _parts(method: Optimizer | Method, problem: Problem, dtype: str, workers: in
     """Return a method's parts by their places; a method of an optimizer alone is that optimizer."""
     described: dict[str, Any] = {}
     state = None
-    with optimizers.among(workers):
-        for place, part in parts.parts(method):
-            described[place], begun = _transformation(place, part, problem, dtype, workers, state)
-            state = begun if place == "on_message" else state
+    counts = (workers, *Blocks.of(problem))
+    for place, part in parts.parts(method):
+        described[place], begun = _transformation(place, part, problem, dtype, counts, state)
+        state = begun if place == "on_message" else state
     if isinstance(method, Method) and not method.is_plain:
         described |= {"work": describe(method.work), "after_crash": method.after_crash}
         described |= {way: describe(part) for way in COMPRESSIONS if (part := getattr(method, way)) is not None}
@@ -130,7 +130,7 @@ def _parts(method: Optimizer | Method, problem: Problem, dtype: str, workers: in
 
 
 def _transformation(
-    place: str, part: Optimizer, problem: Problem, dtype: str, workers: int, message_state: Any
+    place: str, part: Optimizer, problem: Problem, dtype: str, counts: tuple[int, int, int], message_state: Any
 ) -> tuple[dict[str, Any], Any]:
     """Return a part of a method, and the form of its state.
 
@@ -143,7 +143,7 @@ def _transformation(
         write = (
             _programs if isinstance(part, Tunable) else _programs.__wrapped__
         )  # a ready-made one is its own recipe, and goes
-        programs, state = write(place, recipe, tuple(numbers), *forms, dtype, workers, canonical(machine.settings()))
+        programs, state = write(place, recipe, tuple(numbers), *forms, dtype, counts, canonical(machine.settings()))
     if "unknown" in programs:
         return programs, None
     kind = "tunable" if isinstance(part, Tunable) else "ready-made"
@@ -152,7 +152,14 @@ def _transformation(
 
 @functools.lru_cache(maxsize=64)
 def _programs(
-    place: str, recipe: Any, names: tuple[str, ...], forms: Any, state_forms: Any, dtype: str, workers: int, circumstances: str
+    place: str,
+    recipe: Any,
+    names: tuple[str, ...],
+    forms: Any,
+    state_forms: Any,
+    dtype: str,
+    sizes: tuple[int, int, int],
+    circumstances: str,
 ) -> tuple[dict[str, Any], Any]:
     """Return what a part computes, as programs, and the form of its state; parts that differ in their numbers share it.
 
@@ -160,11 +167,12 @@ def _programs(
     """
     parameters, message_state = _shaped(forms), _shaped(state_forms)
     values = {name: _shape((), dtype) for name in names}
-    given = parts.offered(place, parameters, workers, message_state)
+    given = parts.offered(place, parameters, sizes[0], message_state)
     traced, counts = optimizers.apart(given)
 
     def begin(values: Any, parameters: Any) -> Any:
-        return optimizers.build(recipe, values).init(parameters)
+        with optimizers.among(*sizes):
+            return optimizers.build(recipe, values).init(parameters)
 
     def update(values: Any, gradient: Any, state: Any, parameters: Any, traced: Any) -> Any:
         return optimizers.build(recipe, values).update(gradient, state, parameters, **traced, **counts)

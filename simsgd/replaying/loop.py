@@ -24,7 +24,7 @@ from simsgd.problems import worker_losses as of_workers
 from simsgd.replaying import composed
 from simsgd.replaying.blocks import TILE, Table
 from simsgd.replaying.composed import Messages, States
-from simsgd.replaying.drawing import Data, Drawing, draw_tile
+from simsgd.replaying.drawing import Data, Drawing, draw_tile, steps_ahead
 from simsgd.replaying.parts import Numbers, Recipe
 from simsgd.replaying.programs import compiled
 from simsgd.replaying.work import weighted_sum
@@ -135,7 +135,7 @@ class Playing(NamedTuple):
 
         def play_tile(tile: jax.Array, carry: Any) -> Any:
             first = tile * TILE
-            picks = draw_tile(self.drawing, self.data, self.key, table, first)
+            picks = draw_tile(self.drawing, self.data, self.key, table, first, steps_ahead(self.recipe.work))
 
             def body(i: jax.Array, carry: Any) -> Any:
                 return play(i, jax.tree.map(lambda column: column[i], table), picks[i - first], carry)

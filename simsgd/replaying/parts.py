@@ -17,9 +17,10 @@ from simsgd import optimizers
 from simsgd.compression import Compression
 from simsgd.method import PARTS, Method
 from simsgd.optimizers import Optimizer
-from simsgd.problems import Parameters
+from simsgd.problems import Blocks, Parameters
 from simsgd.work import ONE_GRADIENT, Work
 
+ONE_BLOCK = Blocks()
 type Numbers = dict[str, dict[str, jax.Array]]
 """The numbers of each part, by its place and then by name."""
 
@@ -34,6 +35,7 @@ class Recipe(NamedTuple):
         resets: whether a crash takes a worker's state.
         remembers: whether workers have a state at all.
         up, down: what compresses messages on their ways.
+        blocks: how many blocks of samples there are, for tables of them.
     """
 
     optimizer: Any
@@ -47,6 +49,7 @@ class Recipe(NamedTuple):
     remembers: bool = False
     up: Compression | None = None
     down: Compression | None = None
+    blocks: Blocks = Blocks()
 
     @property
     def is_plain(self) -> bool:
@@ -72,7 +75,8 @@ def offered(place: str, parameters: Parameters, workers: int, message_state: Any
     if place == "at_worker":
         return job
     if place == "on_message":
-        return {**job, "staleness": number, "version": count, "workers": workers, "parameters_read": parameters}
+        of_server = {"staleness": number, "version": count, "workers": workers, "parameters_read": parameters}
+        return {**job, **of_server, "block": count, "blocks": count}
     return {"staleness": number} if place == "optimizer" else {"message_state": message_state}
 
 
@@ -86,28 +90,32 @@ def parts(method: Optimizer | Method) -> Iterator[tuple[str, Optimizer]]:
             yield place, getattr(method, place)
 
 
-def split(method: Optimizer | Method, parameters: Parameters, workers: int) -> tuple[Recipe, dict[str, dict[str, float]]]:
+def split(
+    method: Optimizer | Method, parameters: Parameters, workers: int, blocks: Blocks = ONE_BLOCK
+) -> tuple[Recipe, dict[str, dict[str, float]]]:
     """Return a method, or an optimizer alone, as a recipe and the numbers of its parts.
 
     Args:
         method: what is played.
         parameters: version 0.
         workers: how many there are.
+        blocks: how many blocks of samples there are.
     """
     recipes: dict[str, Any] = {}
     numbers: dict[str, dict[str, float]] = {}
     state: Any = None
-    with optimizers.among(workers):
+    with optimizers.among(workers, *blocks):
         for place, part in parts(method):
             given = offered(place, parameters, workers, state)
             recipes[place], numbers[place] = optimizers.split(part, parameters, given, place == "optimizer")
             if place == "on_message":
-                state = optimizers.build(recipes[place], _arrays(numbers[place], parameters)).init(parameters)
+                begin = optimizers.build(recipes[place], _arrays(numbers[place], parameters)).init
+                state = jax.eval_shape(begin, parameters)  # it may be a table as large as memory
     if not isinstance(method, Method) or method.is_plain:
         return Recipe(**recipes), numbers
     others: dict[str, Any] = {"work": method.work, "up": method.compress_up, "down": method.compress_down}
-    recipe = Recipe(**recipes, **others, workers=workers, resets=method.after_crash == "reset")
-    with optimizers.among(workers):
+    recipe = Recipe(**recipes, **others, workers=workers, resets=method.after_crash == "reset", blocks=blocks)
+    with optimizers.among(workers, *blocks):
         return recipe._replace(remembers=_remembers(recipe, numbers, parameters)), numbers
 
 
@@ -120,7 +128,7 @@ def _remembers(recipe: Recipe, numbers: dict[str, dict[str, float]], parameters:
 
 def begin_worker(recipe: Recipe, numbers: Numbers, parameters: Parameters) -> Any:
     """Return what one worker remembers at first: of its work, of what it does to its message, and of what compresses that."""
-    with optimizers.among(recipe.workers):  # also where a worker begins anew
+    with optimizers.among(recipe.workers, *recipe.blocks):  # also where a worker begins anew
         of_work = recipe.work.begin(parameters, recipe.build("inner", numbers))
         of_way = () if recipe.up is None else recipe.up.init(jax.tree.map(jnp.zeros_like, parameters))
         return of_work, recipe.build("at_worker", numbers).init(parameters), of_way

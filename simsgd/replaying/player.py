@@ -24,13 +24,14 @@ import numpy as np
 from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.optimizers import Optimizer
-from simsgd.problems import Parameters, Problem, lenient, settings
+from simsgd.problems import Blocks, Parameters, Problem, lenient, settings
 from simsgd.provenance import Identity
 from simsgd.replaying import blocks, demands, loop, parts, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
 from simsgd.replaying.drawing import Data, Drawing
 from simsgd.replaying.identify import identify
 from simsgd.replaying.pace import Pace, Wait
+from simsgd.replaying.passes import check_passes
 from simsgd.replaying.schedule import Schedule
 from simsgd.replaying.versions import Slots
 from simsgd.support import checks, forked, rng
@@ -130,13 +131,14 @@ class Player:
         self._drawing = Drawing.of(problem)
         with self._precision():
             parameters = problem.start(seed, dtype)
-            self._recipe, numbers = parts.split(method, parameters, workers)
+            self._recipe, numbers = parts.split(method, parameters, workers, Blocks.of(problem))
             demands.check_numbers(method, numbers, dtype)
             self._numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
             samples, self._test_data = problem.arrays(dtype)
             self._data = Data.of(samples, problem)
             self._key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(seed, "batches")), impl="threefry2x32")
             demands.check_updates(method, self._recipe, self._numbers, parameters, self._drawing, self._data, self._key)
+            demands.check_tables(problem, self._recipe, self._numbers, parameters)
             self._remembered = demands.bytes_remembered(self._recipe, self._numbers, parameters)
             self._shown = demands.bytes_shown(self._recipe, self._numbers, parameters)
             demands.check_memory(problem, dtype, self.width or 1, 2, self._remembered, self._shown)
@@ -172,6 +174,8 @@ class Player:
         fresh = blocks.fresh(rows, self._lives) if isinstance(rows, Messages) else None
         if isinstance(rows, Messages) and not self.problem.replacement:
             demands.check_epochs(self._recipe.work, rows.steps)
+        if isinstance(rows, Messages):
+            check_passes(self._recipe.work, rows, self.problem, self.workers)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
             self._play_piece(piece, reads, writes, self.width, None if fresh is None else fresh[first:last])

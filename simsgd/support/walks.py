@@ -29,6 +29,16 @@ class Unfinished(Exception):  # noqa: N818  (it is no error)
         self.moment, self.go_on = moment, go_on
 
 
+def then(walk: Callable[[], float], following: Callable[[float], float]) -> float:
+    """Return what follows a walk, given what that led to; both may be unfinished, and are then so together."""
+    try:
+        found = walk()
+    except Unfinished as unfinished:
+        go_on = unfinished.go_on
+        raise Unfinished(unfinished.moment, lambda now: then(lambda: go_on(now), following)) from None
+    return following(found)
+
+
 def whole(walk: Unfinished, now: float) -> float:
     """Go to the end of a walk at once, for somebody who cannot wait, while the clock stands at `now`."""
     while True:

@@ -27,17 +27,13 @@ def columns(tape: Tape) -> dict[tuple[str, str], np.ndarray]:
 
 
 def plain_charges(tape: Tape) -> set[str]:
-    """Return the columns of charges that say nothing of their own: all have one step, one kind and one size."""
+    """Return the columns of charges that say nothing of their own: all have one step, one kind, one size, and no time."""
     logs = [log for _, log, _ in tape.jobs_and_ends()]
     one_step = all((log.steps == 1).all() for log in logs)
     sizes = [column for log in logs for column in (log.bytes_down, log.bytes_up) if len(column)]
     one_size = all((column == sizes[0][0]).all() for column in sizes)
-    one_kind = all((log.kind == 0).all() for log in logs)
-    return (
-        ({"kind"} if one_kind else set())
-        | ({"steps"} if one_step else set())
-        | ({"bytes_down", "bytes_up"} if one_size else set())
-    )
+    nothing = {name for name in ("kind", "seconds") if all((getattr(log, name) == 0).all() for log in logs)}
+    return nothing | ({"steps"} if one_step else set()) | ({"bytes_down", "bytes_up"} if one_size else set())
 
 
 def to_dataset(tape: Tape) -> xarray.Dataset:
@@ -63,9 +59,8 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
         TapeError: if a column or an attribute is missing, or is not what it should be.
     """
     header = _header(_attribute(data, "header", str))
-    plain = dict(
-        zip(CHARGES, (1, *[header.get("message_bytes", 0)] * 2, 0), strict=True)
-    )  # of tapes from before there were these
+    size = header.get("message_bytes", 0)
+    plain = dict(zip(CHARGES, (1, size, size, 0, 0), strict=True))  # of tapes from before there were these
     logs = {log: {name: _column(data, log, name, plain.get(name)) for name in schema} for log, schema in LOGS.items()}
     return logs["row"] | {
         "update_times": _column(data, "update", "time"),

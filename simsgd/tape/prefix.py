@@ -27,7 +27,7 @@ THROUGH = {"departed": "began", "sent": "arrived"}
 
 
 def hide(columns: Mapping[str, np.ndarray], now: float | np.ndarray, by_time: bool) -> dict[str, np.ndarray]:
-    """Return the columns of jobs with the moments after `now` unknown (NaN); at `now` itself only if not `by_time`.
+    """Return the columns of jobs with what comes after `now` unknown: moments NaN; at `now` itself only if not `by_time`.
 
     Example:
         >>> import numpy as np
@@ -41,6 +41,8 @@ def hide(columns: Mapping[str, np.ndarray], now: float | np.ndarray, by_time: bo
     for name in MOMENTS[1:]:
         moment = columns[THROUGH.get(name, name)]
         shown[name] = np.where((moment <= now) if by_time else (moment < now), columns[name], np.nan)
+    if "steps" in columns:  # a job that has a time makes as many as end in it: nobody knows how many before it has ended
+        shown["steps"] = np.where((columns["seconds"] > 0) & np.isnan(shown["ended"]), np.int32(1), columns["steps"])
     return shown
 
 
@@ -48,7 +50,7 @@ def hide_what_never_came(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     """Return the columns of discarded work without the moments that were to come when it was stopped."""
     stopped = columns["reason"] != REASONS.index("unused")
     hidden = hide(columns, columns["time"], by_time=False)
-    return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in MOMENTS[1:]}
+    return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in (*MOMENTS[1:], "steps")}
 
 
 def now_known(tape: Tape, by_time: bool) -> Tape:

@@ -92,8 +92,9 @@ def _check_values(tape: Tape, name: str, log: Any) -> None:
     if name in JOB_LOGS:
         _law(8, name, log, log.steps < 1, "steps is not at least 1")
         _law(8, name, log, log.kind < 0, "kind is not counted from 0")
-        for sent in (log.bytes_down, log.bytes_up):
-            _law(8, name, log, ~((sent >= 0) & (sent < np.inf)), "bytes are not finite numbers of at least 0")
+        for what, charged in (("bytes", log.bytes_down), ("bytes", log.bytes_up), ("seconds", log.seconds)):
+            _law(8, name, log, ~((charged >= 0) & (charged < np.inf)), f"{what} are not finite numbers of at least 0")
+        _law(8, name, log, (log.seconds > 0) & np.isnan(log.ended) & (log.steps > 1), "steps is known before it ended")
     if name == "tie":
         _law(6, name, log, (log.kind < 0) | (log.kind >= len(TIES)), f"kind is not one of 0 to {len(TIES) - 1}")
         _law(6, name, log, (log.version < 0) | (log.version > tape.updates), "version is not one that there was")

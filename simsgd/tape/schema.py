@@ -26,15 +26,18 @@ class Gradient(NamedTuple):
         assigned: when the server handed the model out, simulated seconds.
         departed: when the model had the server's link to itself, and was on its way; until then it queued. Where messages
             share the link at once, the last moment at which it could have left to begin as it did, alone.
-        began: when it had reached the worker and computing began.
+        began: when it had reached the worker and computing began; what the worker had computed ahead of it, while the model was
+            on its way, counts as sending.
         ended: when computing ended.
         sent: when the gradient had the server's link to itself, and was on its way; until then it queued. Where it is
             summed by an all-reduce, when the last of the workers had its gradient: until then it waited for them.
         arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
-        steps: the local steps that the clock charged for it; its computing is the sum of so many draws.
+        steps: the local steps that the clock charged for it; its computing is the sum of so many draws. Of a job that had a
+            time instead of a number of steps, what came of it; 1 until it has ended.
         bytes_down: the bytes of what the worker was sent.
         bytes_up: the bytes of what it sends back.
         kind: what kind of job it is, a place in the `kinds` of the method's work.
+        seconds: the time that it had instead of a number of steps; 0 for a job that had none.
     """
 
     worker: int
@@ -50,6 +53,7 @@ class Gradient(NamedTuple):
     bytes_down: float = 0.0
     bytes_up: float = 0.0
     kind: int = 0
+    seconds: float = 0.0
 
 
 type Schema = dict[str, type]
@@ -68,7 +72,7 @@ JOB_LOGS: dict[str, Schema] = {"row": ROW_COLUMNS, "discarded": DISCARDED_COLUMN
 """The logs of jobs."""
 LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS, "tie": TIES_COLUMNS}
 """The tape's logs, with the names that their columns and their dimension have in a Dataset."""
-CHARGES = ("steps", "bytes_down", "bytes_up", "kind")
+CHARGES = ("steps", "bytes_down", "bytes_up", "kind", "seconds")
 """What was charged for a job."""
 MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64 and name not in CHARGES)
 """The moments of a job's life, in their order: assigned, departed, began, ended, sent, arrived."""

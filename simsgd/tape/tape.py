@@ -16,7 +16,8 @@ Laws of the tape, which `Tape.check` enforces (`simsgd.tape.rules`):
    chunks of any size gives the same result.
 6. Work that was thrown away, or was still in flight at the end, has its time in a log of its own, never a row.
 7. A worker that is down has no job in hand: what it had is lost, by law 6, and it is handed the next when it is back.
-8. What the clock charged for a job stands beside it: its local steps, and the bytes of its two messages.
+8. What the clock charged for a job stands beside it: its local steps, and the bytes of its two messages. The steps of a job
+   that has a time instead are known when it has ended.
 
 Staleness is never a parameter: it is the version when used minus the version when read.
 """

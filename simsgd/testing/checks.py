@@ -15,17 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from simsgd import faults, networks, protocols, times
+from simsgd import compressions, faults, networks, protocols, times
 from simsgd.replaying.replay import replay
 from simsgd.run import Run
 from simsgd.stopping import Updates
-from simsgd.support import rng
 from simsgd.tape import Tape
 from simsgd.tape.rules import TapeError
+from simsgd.testing import clock
 from simsgd.testing.case import Case, UnmetError, require
 from simsgd.testing.reference import play_slowly
-from simsgd.times.answers import sampler_of
-from simsgd.times.stretching import Stretched
 
 RELATIVE = 1e-9
 """How far compiled and slow replay may lie apart, of the largest parameter: float64 rounds by 1.1e-16 each time, and a few
@@ -69,7 +67,7 @@ def check_code(case: Case) -> None:
 def _names(part: object) -> dict[str, Any]:
     """Return the names that the code of a part may use: those of its module, and simsgd's own."""
     names: dict[str, Any] = {}
-    for module in (times, networks, faults, protocols, sys.modules[type(part).__module__]):
+    for module in (times, networks, faults, protocols, compressions, sys.modules[type(part).__module__]):
         names |= vars(module)
     return names | {type(part).__name__: type(part)}
 
@@ -107,23 +105,13 @@ def _first_difference(one: Tape, other: Tape) -> str:
 
 def check_common_random_numbers(case: Case) -> None:
     """The k-th local step of a worker takes what the worker's own stream says, whatever the method did before."""
-    law, tape = case.cluster.compute, case.tape
-    columns = {name: tape.of_all_jobs(name) for name in ("worker", "job", "steps", "began", "ended")}
-    for worker in range(tape.workers):
-        draw = sampler_of(law, rng.stream(case.seed, "compute time", worker), worker)
-        if isinstance(draw, Stretched):  # its times depend on the clock, which is the method's
-            return
-        mine = columns["worker"] == worker
-        job, steps, began, ended = (columns[name][mine] for name in ("job", "steps", "began", "ended"))
-        order = np.argsort(job)
-        for each in order:
-            seconds = sum(draw(float(began[each])) for _ in range(int(steps[each])))
-            took = float(ended[each] - began[each])
-            require(
-                np.isnan(took) or abs(took - seconds) <= 1e-9 * (1 + float(ended[each])),
-                f"job {job[each]} of worker {worker}, with {steps[each]} local steps, to take {seconds:.9g} s",
-                f"{took:.9g} s",
-            )
+    for job in clock.expected(case.tape, case.cluster.compute, case.costs, case.seed):
+        steps, ended = job.found
+        require(
+            np.isnan(ended) or (steps == job.steps and abs(ended - job.ended) <= 1e-9 * (1 + ended)),
+            f"job {job.job} of worker {job.worker} to end at {job.ended:.9g} s with {job.steps} local steps",
+            f"{ended:.9g} s and {steps} steps",
+        )
 
 
 def check_all_reduce(case: Case) -> None:

@@ -9,6 +9,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ OF_VERSIONS = (1 << 31) + 1
 """The same for the keys that all jobs of a version share."""
 UP, DOWN = 0x7570, 0x646F776E
 """Folded into a job's key, and into that of a version, for what is drawn to compress a message."""
+BLOCK = 0x626C6F63
+"""Folded into the key of a local step for which block of samples it draws."""
 LOSS = 0x6C6F7373
 """Folded into the key of a local step for what a loss draws."""
 
@@ -134,14 +137,15 @@ class _Slow:
 
     def __init__(self, problem: Problem, method: Method, workers: int, seed: int) -> None:
         self._method, self._workers = method, workers
+        self._finite_sum = _FiniteSum(problem, workers)
         self._optimizer, self._at_worker, self._on_message, self._hand_out = (
             _transformation(part) for part in (method.optimizer, method.at_worker, method.on_message, method.hand_out)
         )
         self._inner = _transformation(method.inner)
-        self._compute = _computing(problem, method.work, seed, workers, self._inner)
+        self._compute = _computing(problem, method.work, seed, self._finite_sum, self._inner)
         self._batches = _key_of_batches(seed)
         start = problem.start(seed, "float64")
-        with among(workers):
+        with self._among():
             self._optimizer_state, self.message_state = self._optimizer.init(start), self._on_message.init(start)
             self._hand_out_state = self._hand_out.init(start)
         self.worker_states = [self._begun(start)] * workers
@@ -151,9 +155,14 @@ class _Slow:
         self._handed_out = [(self._sent, method.work.shows(self.message_state))]
         self._collected: list[tuple[float, Parameters, jax.Array]] = []
 
+    def _among(self) -> Any:
+        """Return a context in which transformations and works learn how many workers, and blocks of samples, there are."""
+        blocks = self._finite_sum.blocks
+        return among(self._workers, sum(blocks) if self._finite_sum.split else blocks[0], max(blocks))
+
     def _begun(self, parameters: Parameters) -> tuple[Any, Any, Any]:
         """Return what a worker that begins with these parameters remembers."""
-        with among(self._workers):
+        with self._among():
             of_work, of_worker = self._method.work.begin(parameters, self._inner), self._at_worker.init(parameters)
         return of_work, of_worker, self._compression_begun(self._method.compress_up, parameters)
 
@@ -194,6 +203,7 @@ class _Slow:
             version=_whole(version),
             workers=self._workers,
             parameters_read=self._handed_out[arrival.read][0],
+            **self._finite_sum.place_in_table(self._batches, arrival.worker, arrival.job),
         )
         self._collected.append((weight, message, staleness))
 
@@ -234,7 +244,7 @@ def _key_of_version(batches: jax.Array, version: Any) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(batches, OF_VERSIONS), version)
 
 
-def _computing(problem: Problem, work: Work, seed: int, workers: int, inner: Any) -> Any:
+def _computing(problem: Problem, work: Work, seed: int, finite_sum: _FiniteSum, inner: Any) -> Any:
     """Return what plays a job.
 
     It is called as (version read, worker's state, what was shown, number of the version, worker=, job=, steps=, kind=) and
@@ -245,10 +255,53 @@ def _computing(problem: Problem, work: Work, seed: int, workers: int, inner: Any
 
     def run(parameters: Parameters, state: Any, shown: Any, version: Any, **numbers: Any) -> tuple[Parameters, Any, Any]:
         at_hand = JobAtHand(problem, data, batches, **numbers)
-        at_hand.shown, at_hand.version, at_hand.workers, at_hand.inner = shown, version, workers, inner
+        at_hand.shown, at_hand.version, at_hand.inner = shown, version, inner
+        at_hand.workers, at_hand.finite_sum = finite_sum.workers, finite_sum
         return *work.run(parameters, state, at_hand), at_hand.key
 
     return jax.jit(run)
+
+
+class _FiniteSum:
+    """Who has which samples in which blocks, written down sample by sample.
+
+    Attributes:
+        split: whether each worker has samples of its own.
+        blocks: how many each worker has.
+        share_weights: n·size/samples of each; 1 where all have all.
+        places: which of a worker's samples each of the data is, -1 for none, shape (workers, samples).
+        factors_of_parts: with what each sample counts in a worker's part of the full gradient, shape (workers, samples).
+    """
+
+    def __init__(self, problem: Problem, workers: int) -> None:
+        self.workers, self.split = workers, problem.shares is not None
+        everything = np.arange(problem.samples)
+        if problem.shares is None:
+            owned, parts = [everything] * workers, np.array_split(everything, workers)
+        else:
+            indices, starts, sizes = problem.shares
+            owned = parts = [indices[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+        self.blocks = [math.ceil(len(own) / problem.batch_size) for own in owned]
+        self.places = np.full((workers, problem.samples), -1)
+        for worker, own in enumerate(owned):
+            self.places[worker, own] = np.arange(len(own))
+        samples = sum(map(len, parts))
+        self.factors_of_parts = np.stack([np.isin(everything, part) * workers / samples for part in parts])
+        self.share_weights = [workers * len(part) / samples if self.split else 1.0 for part in parts]
+
+    def block(self, batches: jax.Array, worker: Any, job: Any, step: Any = 0) -> jax.Array:
+        """Return the block that a local step of a job draws, of its worker's."""
+        first = jax.random.fold_in(jax.random.fold_in(batches, worker), job)
+        key = first
+        if not (isinstance(step, int) and step == 0):
+            key = jax.lax.cond(step == 0, lambda: first, lambda: jax.random.fold_in(first, step))
+        blocks = jnp.asarray(self.blocks, jnp.int32)[worker]
+        return jax.random.randint(jax.random.fold_in(key, BLOCK), (), 0, blocks, jnp.int32)
+
+    def place_in_table(self, batches: jax.Array, worker: int, job: int) -> dict[str, jax.Array]:
+        """Return the row of a job's block in a table of all blocks, and of how many the mean is."""
+        row = int(self.block(batches, worker, job)) + (sum(self.blocks[:worker]) if self.split else 0)
+        return {"block": _whole(row), "blocks": _whole(self.blocks[worker] * (self.workers if self.split else 1))}
 
 
 class JobAtHand:
@@ -258,6 +311,7 @@ class JobAtHand:
     version: Any
     workers: int
     inner: Any
+    finite_sum: _FiniteSum
 
     def __init__(
         self, problem: Problem, data: Any, batches: jax.Array, *, worker: Any, job: Any, steps: Any, kind: Any
@@ -313,6 +367,40 @@ class JobAtHand:
 
         workers = zip(shares.starts.tolist(), shares.sizes.tolist(), strict=True)
         return jax.lax.switch(self.worker, [of_share(start, size) for start, size in workers])
+
+    @property
+    def blocks(self) -> jax.Array:
+        """How many blocks of samples the worker has."""
+        return jnp.asarray(self.finite_sum.blocks, jnp.int32)[self.worker]
+
+    @property
+    def share_weight(self) -> jax.Array:
+        """What the worker's share counts in a mean over workers."""
+        return jnp.asarray(self.finite_sum.share_weights)[self.worker]
+
+    def block(self, step: Any = 0) -> jax.Array:
+        """Return one of the worker's blocks."""
+        return self.finite_sum.block(self._batches, self.worker, self.number, step)
+
+    def block_gradient(self, parameters: Parameters, block: Any) -> Parameters:
+        """Return the gradient of (blocks/samples)·Σ f_i over a block: each sample of the data with its own factor."""
+        places = jnp.asarray(self.finite_sum.places)[self.worker]
+        inside = (places >= 0) & (places // self._problem.batch_size == block)
+        return self._of_samples(parameters, jnp.where(inside, self.blocks / (places >= 0).sum(), 0.0))
+
+    def part_of_full_gradient(self, parameters: Parameters, when: Any = True) -> Parameters:
+        """Return the worker's part of the full gradient."""
+        factors = jnp.asarray(self.finite_sum.factors_of_parts)[self.worker]
+        return self._of_samples(parameters, jnp.where(when, factors, 0.0))
+
+    def _of_samples(self, parameters: Parameters, factors: jax.Array) -> Parameters:
+        """Return the gradient of Σ factor·f_i over all samples."""
+
+        def one(sample: Any) -> Parameters:
+            return self._gradient(parameters, jax.tree.map(lambda leaf: leaf[None], sample), None)
+
+        of_each = jax.vmap(one)(self._data)
+        return jax.tree.map(lambda g: jnp.tensordot(factors, g, 1), of_each)
 
     def _gradient(self, parameters: Parameters, batch: Any, key: jax.Array | None) -> Parameters:
         loss = self._problem.loss

@@ -63,41 +63,48 @@ class Stretched:
         except walks.Unfinished as unfinished:
             return walks.whole(unfinished, now)
 
-    def in_parts(self, now: float, work: Sampler | None = None) -> float:
+    def in_parts(self, now: float, work: float | None = None, kept: float = math.inf) -> float:
         """Return the same, or raise `walks.Unfinished` after `walks.AT_ONCE` pieces, for the clock to follow.
 
         Args:
             now: when the job begins.
-            work: draws its nominal seconds, if its own does not.
+            work: its nominal seconds, if they are not to be drawn.
+            kept: the moment before which nothing will be asked again, if that is before `now`.
 
         Raises:
             BoundError: if the job, or the time since the last one, meets more pieces than `simsgd.bounds.parts`.
         """
-        left = (work or self.work)(now)
-        if type(left) is not float or not checks.finite_seconds(left):
-            seconds = checks.as_seconds(left)
-            if not checks.finite_seconds(seconds):  # the recorder refuses it, and names the law
-                return left
-            left = seconds
-        return self._begin(left, now)
+        drawn = self.work(now) if work is None else work
+        left = drawn if type(drawn) is float else checks.as_seconds(drawn)
+        if not checks.finite_seconds(left):  # the recorder refuses it, and names the law
+            return drawn
+        return self._begin(now, min(now, kept), functools.partial(self._walk, left, left, 0.0, now, passed=0))
 
-    def _begin(self, work: float, now: float) -> float:
-        """Drop the pieces that have ended at `now`, and walk from there."""
-        ahead, since, passed = self._ahead, 0.0, 0
-        while not ahead or ahead[0].until <= now:
-            if ahead:
-                since = ahead.popleft().until
+    def done_within(self, seconds: float, now: float, kept: float = math.inf) -> float:
+        """Return the nominal seconds of work that are done from `now` on in so many seconds; raises what `in_parts` does."""
+        return self._begin(now, min(now, kept), functools.partial(self._work_done, seconds, seconds, 0.0, now, passed=0))
+
+    def _begin(self, now: float, kept: float, walk: Callable[[int], float]) -> float:
+        """Drop the pieces that had ended at `kept`, and walk from that which covers `now`."""
+        ahead, since, passed, index = self._ahead, 0.0, 0, 0
+        while index == len(ahead) or ahead[index].until <= now:
+            if index < len(ahead):
+                since = ahead[index].until
+                if since <= kept:  # the first, then: they are in order
+                    ahead.popleft()
+                else:
+                    index += 1
             elif passed < walks.AT_ONCE:
                 ahead.append(next(self.pieces))
                 passed += 1
             else:
                 self._passed += passed
                 walks.check_parts(self._passed, since / now, f"{self.law!r}: the time until a job begins at {now:g} s")
-                raise walks.Unfinished(since, lambda clock: self._begin(work, now))
+                raise walks.Unfinished(since, lambda clock: self._begin(now, kept, walk))
         self._passed = 0
-        return self._walk(work, work, 0.0, now, 0, 0)
+        return walk(index)
 
-    def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int) -> float:
+    def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, *, passed: int) -> float:
         """Go on from the second `at`, which the piece at `index` covers, with so much of the work left."""
         ahead = self._ahead
         for index in range(index, index + walks.AT_ONCE):  # noqa: B020
@@ -111,15 +118,32 @@ class Stretched:
             elapsed, at = elapsed + room, until
         passed += walks.AT_ONCE
         walks.check_parts(passed, 1 - left / work, f"{self.law!r}: a job of {work:g} seconds of work")
-        raise walks.Unfinished(at, functools.partial(self._go_on, work, left, elapsed, at, index + 1, passed))
+        further = functools.partial(self._walk, work, left, elapsed, at, passed=passed)
+        raise walks.Unfinished(at, functools.partial(self._go_on, further, index + 1))
 
-    def _go_on(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int, now: float) -> float:
+    def _work_done(self, seconds: float, left: float, done: float, at: float, index: int, *, passed: int) -> float:
+        """Go on from the second `at`, which the piece at `index` covers, with so many of the seconds left."""
+        ahead = self._ahead
+        for index in range(index, index + walks.AT_ONCE):  # noqa: B020
+            if index == len(ahead):
+                ahead.append(next(self.pieces))
+            until, slowness = ahead[index]
+            room = until - at
+            if left <= room:
+                return done + left / slowness
+            done, left, at = done + room / slowness, left - room, until
+        passed += walks.AT_ONCE
+        walks.check_parts(passed, 1 - left / seconds, f"{self.law!r}: a job of {seconds:g} seconds")
+        further = functools.partial(self._work_done, seconds, left, done, at, passed=passed)
+        raise walks.Unfinished(at, functools.partial(self._go_on, further, index + 1))
+
+    def _go_on(self, further: Callable[[int], float], index: int, now: float) -> float:
         """Walk on, when the clock has come to `now`: no job will begin before."""
         ahead = self._ahead
         while index and ahead[0].until <= now:
             ahead.popleft()
             index -= 1
-        return self._walk(work, left, elapsed, at, index, passed)
+        return further(index)
 
 
 def on_work(draw: Sampler, change: Callable[[Sampler], Sampler]) -> Sampler:

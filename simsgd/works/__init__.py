@@ -3,8 +3,29 @@
 from simsgd.support import public
 from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
+from simsgd.works.fragments import Fragments
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps
+from simsgd.works.marina import Marina
+from simsgd.works.variance import (
+    BlockGradient,
+    BlockTable,
+    LocalVarianceReduction,
+    RecursiveMomentum,
+    VarianceReducedGradient,
+)
 
-__all__ = ["ControlledSteps", "Elastic", "FullGradient", "LocalSteps"]
+__all__ = [
+    "BlockGradient",
+    "BlockTable",
+    "ControlledSteps",
+    "Elastic",
+    "Fragments",
+    "FullGradient",
+    "LocalSteps",
+    "LocalVarianceReduction",
+    "Marina",
+    "RecursiveMomentum",
+    "VarianceReducedGradient",
+]
 __dir__ = public.names(__all__)

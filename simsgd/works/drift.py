@@ -18,8 +18,9 @@ class ControlledSteps(LocalSteps):
     """Local steps with a control variate: each gradient is corrected by c − cᵢ, the mean of all workers' and the worker's own.
 
     With u the inner optimizer's update: w_{k+1} = w_k + u(∇f(w_k; ξ_k) − cᵢ + c). The message is w_read − w_H, and afterwards
-    cᵢ ← (1/H) Σ_k ∇f(w_k; ξ_k), which is option II of the paper: cᵢ − c + (w_read − w_H)/(Hη) for plain SGD of step size η. The
-    worker keeps cᵢ, from 0. The server's c goes out with the model; `optimizers.control_variate` keeps it, as `Method.on_message`.
+    cᵢ ← (1/H) Σ_k ∇f(w_k; ξ_k), which is option II of the paper: cᵢ − c + (w_read − w_H)/(Hη) for plain SGD of step size η.
+    The worker keeps cᵢ, from 0. The server's c goes out with the model; `optimizers.control_variate`, as `Method.on_message`,
+    keeps it.
 
     On the wire it takes twice the bytes both ways, for model and c, and for message and change of cᵢ; the change follows from
     the message, so it is not sent twice here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,19 +73,22 @@ class Elastic(Work):
         """Return the pull on the centre, turned, and the worker's model after its steps."""
         model = jax.tree.map(lambda own, read: jnp.where(state.begun, own, read), state.model, parameters)
         pull = jax.tree.map(lambda own, read: self.pull * (own - read), model, parameters)
-        begun = state._replace(model=model, begun=jnp.ones((), bool))
-        first = self._step(begun, job, 0)
-        first = first._replace(model=jax.tree.map(jnp.subtract, first.model, pull))
-        after: Local = jax.lax.fori_loop(1, job.steps, lambda number, at: self._step(at, job, number), first)
+
+        def step(number: jax.Array, gradient: Callable[[Parameters], Parameters], at: Local) -> Local:
+            after = self._step(gradient, at, job.inner)
+            pulled = jax.tree.map(lambda x, d: x - jnp.where(number == 0, d, 0), after.model, pull)
+            return after._replace(model=pulled)
+
+        after: Local = job.through(step, state._replace(model=model, begun=jnp.ones((), bool)))
         return jax.tree.map(jnp.negative, pull), after
 
-    def _step(self, at: Local, job: JobAtHand, number: int | jax.Array) -> Local:
-        """Return what is remembered after one local step."""
-        if not self.momentum:
-            updates, inner = job.inner.update(job.gradient(at.model, number), at.inner, at.model)
-            return at._replace(model=optax.apply_updates(at.model, updates), inner=inner)
+    def _step(
+        self, gradient: Callable[[Parameters], Parameters], at: Local, inner: optax.GradientTransformationExtraArgs
+    ) -> Local:
+        """Return what is remembered after one local step, but for the pull."""
         carried = jax.tree.map(lambda v: self.momentum * v, at.velocity)
-        ahead = jax.tree.map(jnp.add, at.model, carried)
-        updates, inner = job.inner.update(job.gradient(ahead, number), at.inner, ahead)
-        velocity = jax.tree.map(jnp.add, carried, updates)
-        return at._replace(model=jax.tree.map(jnp.add, at.model, velocity), velocity=velocity, inner=inner)
+        ahead = jax.tree.map(jnp.add, at.model, carried) if self.momentum else at.model
+        updates, state = inner.update(gradient(ahead), at.inner, ahead)
+        velocity = jax.tree.map(jnp.add, carried, updates) if self.momentum else ()
+        moved = velocity if self.momentum else updates
+        return at._replace(model=jax.tree.map(jnp.add, at.model, moved), velocity=velocity, inner=state)

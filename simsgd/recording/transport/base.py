@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.networks.fabric import jitter_of
 from simsgd.recording.computing import Computing
 from simsgd.recording.events import EventLoop
@@ -16,7 +17,6 @@ from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
 from simsgd.recording.message_faults import NO_FAULTS, MessageFaults
 from simsgd.support.walks import Unfinished
-from simsgd.work import Charges
 
 SIZES_KEPT = 1024
 """Of so many messages, told apart by worker and bytes, it is kept how long they take."""
@@ -48,7 +48,7 @@ class Transport(ABC):
         loop: the event loop.
         cluster: whose messages.
         named: the faults of each worker, by name; see `fault_schedule.by_worker`.
-        usual: what most jobs are charged, the very object; its bytes are refused at once if no clock can count so far.
+        costs: what jobs cost; the bytes of the usual charges are refused at once if no clock can count so far.
         seed: the recording's.
         ends: what it is connected to.
     """
@@ -56,15 +56,12 @@ class Transport(ABC):
     collective = False
     """Whether gradients are summed on their way, and wait for each other."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
-    ) -> None:
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], costs: Costs, seed: int, ends: Ends) -> None:
         self._loop = loop
         self._network = cast(Any, cluster.network)
-        self._usual = usual
+        self._costs, self._usual = costs, costs.usual
         self._ends = ends
         self._plan, self._end_of, self._receive = loop.plan, ends.computing.end, ends.receive
-        self._undrawn = [0] * cluster.workers
         self._faults = [self._faults_of(worker, named[worker], seed) for worker in range(cluster.workers)]
 
     def _faults_of(self, worker: int, named: Named, seed: int) -> MessageFaults:
@@ -92,10 +89,6 @@ class Transport(ABC):
         if moment > now and self._faults[job.worker].draws:  # the next job's model may take less: draw when the clock is there
             self._plan(job, moment, lambda job: self.reached_in_turn(job, moment))
             return
-        job.began = moment
-        if self._undrawn[job.worker]:
-            self._ends.computing.skip(job, self._undrawn[job.worker])
-            self._undrawn[job.worker] = 0
         self.reached(job, moment)
 
     def _fails(self, job: Job, moment: float, error: Exception) -> None:
@@ -131,8 +124,10 @@ class Transport(ABC):
     def drop(self, job: Job) -> None:
         """Forget a job, wherever it is; the times of one that has not begun stay unused."""
         self._loop.take_back(job)
-        if math.isnan(job.began):
-            self._undrawn[job.worker] += job.charges.steps
+        computing = self._ends.computing
+        computing.interrupt(job.worker)
+        if math.isnan(job.began) or (job.charges.seconds and math.isnan(job.ended)):  # how many it takes was not known yet
+            computing.leave_out(job)
 
     def settle(self) -> None:
         """Look again, after a gradient is asked for no longer, whether those who wait are complete."""

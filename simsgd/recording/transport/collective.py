@@ -1,4 +1,4 @@
-"""An all-reduce: gradients that are summed on their way, and wait for each other."""
+"""An all-reduce: gradients that are summed on their way, or gathered, and wait for each other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from simsgd.cluster import Cluster
-from simsgd.networks import Wire
-from simsgd.networks.all_reduce import undisturbed
-from simsgd.networks.fabric import jitter_of, seconds_of
+from simsgd.costs import Costs
+from simsgd.networks import AllReduce, Wire
+from simsgd.networks.all_reduce import Sizes, seconds_of_each, undisturbed
+from simsgd.networks.fabric import jitter_of
 from simsgd.recording.events import EventLoop, Planned
 from simsgd.recording.fault_schedule import Named
 from simsgd.recording.job import Job
@@ -20,21 +21,24 @@ from simsgd.recording.transport.base import Ends, Transport
 from simsgd.support import rng
 from simsgd.times import Law
 from simsgd.times.answers import checked, sampler_of
-from simsgd.work import Charges
 
 
 class Collective(Transport):
     """An all-reduce of all gradients that are asked for, whoever is asked; it is as long as the longest that a rank sends up.
 
-    A sum of messages of different sizes is taken to have everything that one of them has.
+    A sum of messages of different sizes is taken to have everything that one of them has. Where messages cannot be summed as
+    they are sent, all are gathered, each of its own size.
     """
 
     collective = True
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, usual, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], costs: Costs, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, costs, seed, ends)
+        if costs.gathers and type(self._network).gather_rounds is AllReduce.gather_rounds:
+            raise ValueError(
+                f"{self._network!r} must define gather_rounds(ready, sizes, send), as what {costs.up!r} compresses cannot be "
+                "summed on its way; or compress by something whose `sums` is True"
+            )
         self._wires = list(self._network.wires.values())
         jitter = any(jitter_of(wire, worker)[1] for wire in self._wires for worker in range(cluster.workers))
         self._disturbed = jitter or not all(faults.none for faults in self._faults)
@@ -80,9 +84,10 @@ class Collective(Transport):
         began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
-        longest = max(self._ready[rank].charges.bytes_up for rank in ranks)
+        sizes = np.array([self._ready[rank].charges.bytes_up for rank in ranks])
+        wanted = sizes if self._costs.gathers else float(sizes.max())
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all floats is refused below
-            end = float(self._network.run(began, ended, longest, send, self._not_before).max())
+            end = float(self._network.run(began, ended, wanted, send, self._not_before).max())
         if not self._loop.now <= end < math.inf:
             raise ValueError(
                 f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be finite"
@@ -112,11 +117,11 @@ class Collective(Transport):
         if self._ready:  # of workers that were asked while the others summed: they take part in the next
             self._loop.at(self._loop.now, lambda event: self.settle(), None)
 
-    def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, size: float, wire: Wire) -> np.ndarray:
-        """Say when messages arrive that ranks start to send, of `size` bytes each: with jitter, losses and outages."""
-        seconds, now = seconds_of(wire, size), self._loop.now
+    def _send(self, workers: np.ndarray, senders: np.ndarray, started: np.ndarray, sizes: Sizes, wire: Wire) -> np.ndarray:
+        """Say when messages arrive that ranks start to send, of so many bytes each: with jitter, losses and outages."""
+        each, now = np.broadcast_to(seconds_of_each(wire, sizes), started.shape).tolist(), self._loop.now
         arrivals = []
-        for worker, start in zip(workers[senders].tolist(), started.tolist(), strict=True):
+        for worker, start, seconds in zip(workers[senders].tolist(), started.tolist(), each, strict=True):
             disturbance = self._faults[worker].of_one(self._jitter_of(wire, worker)(start))
             arrivals.append(self._faults[worker].journey(start, seconds, disturbance, min(start, now))[1])
         return np.array(arrivals)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.networks import Network
 from simsgd.networks.fabric import path_seconds
 from simsgd.recording.events import EventLoop
@@ -29,14 +30,12 @@ class Sending(NamedTuple):
 class Paths(Transport):
     """Uncontended paths between each worker and a server: one event a job, its arrival, and one more where links go down."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, usual, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], costs: Costs, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, costs, seed, ends)
         network: Network = self._network
         workers = range(cluster.workers)
         self._one_way = functools.lru_cache(SIZES_KEPT)(functools.partial(path_seconds, network))
-        self._usually = [self._seconds(worker, usual) for worker in workers]
+        self._usually = [self._seconds(worker, self._usual) for worker in workers]
         self._undisturbed = [faults.none for faults in self._faults]
         self._disturbances = [(UNDISTURBED, UNDISTURBED)] * cluster.workers
 

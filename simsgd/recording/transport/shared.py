@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.networks import ParameterServer
 from simsgd.networks.fabric import Way
 from simsgd.recording.draws import by_job
@@ -21,7 +22,6 @@ from simsgd.recording.queues import FairLink, Free, Line, Message, Queue
 from simsgd.recording.transport.base import SIZES_KEPT, Ends, Transport
 from simsgd.support import checks, rng
 from simsgd.times.answers import checked, sampler_of
-from simsgd.work import Charges
 
 FINITE = "message times must be finite numbers and not negative"
 
@@ -29,10 +29,8 @@ FINITE = "message times must be finite numbers and not negative"
 class SharedServer(Transport):
     """A server whose links all messages share, and which handles one gradient after the other."""
 
-    def __init__(
-        self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], usual: Charges, seed: int, ends: Ends
-    ) -> None:
-        super().__init__(loop, cluster, named, usual, seed, ends)
+    def __init__(self, loop: EventLoop, cluster: Cluster, named: Sequence[Named], costs: Costs, seed: int, ends: Ends) -> None:
+        super().__init__(loop, cluster, named, costs, seed, ends)
         network: ParameterServer = self._network
         workers = range(cluster.workers)
         self._latency = {way: [network.latency(way, worker) for worker in workers] for way in ("down", "up")}

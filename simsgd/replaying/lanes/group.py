@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from simsgd.method import Method
-from simsgd.problems import Problem, settings
+from simsgd.problems import Blocks, Problem, settings
 from simsgd.replaying import demands, machine, parts, selftest
 from simsgd.replaying.drawing import Drawing
 from simsgd.replaying.lanes.player import Lanes
@@ -18,6 +18,7 @@ from simsgd.replaying.lanes.resuming import Resuming
 from simsgd.replaying.lanes.seats import LaneRun, Measured
 from simsgd.replaying.lanes.sheets import Moments, Sheet
 from simsgd.replaying.parts import Recipe
+from simsgd.replaying.passes import check_passes
 from simsgd.replaying.player import Player
 from simsgd.replaying.schedule import Schedule
 from simsgd.support import environment, forked
@@ -103,6 +104,7 @@ class Preparing:
         problem, tape, method = self._problem, wanted.tape, wanted.method
         demands.check_data(method, problem, tape.workers)
         demands.check_tape(method, tape)
+        check_passes(method.work, tape.cut_rows(slice(tape.rows_until(tape.updates))), problem, tape.workers)
         recipe, numbers = self._recipe(method, tape.workers, wanted)
         sheet = self._once(
             self._sheets,
@@ -117,7 +119,7 @@ class Preparing:
 
     def _recipe(self, method: Method, workers: int, wanted: Wanted) -> tuple[Recipe, dict[str, dict[str, float]]]:
         with settings(self._dtype):
-            recipe, numbers = parts.split(method, self._parameters, workers)
+            recipe, numbers = parts.split(method, self._parameters, workers, Blocks.of(self._problem))
             demands.check_numbers(method, numbers, self._dtype)
         if (recipe, workers) not in self._checked:
             Player(self._problem, method, workers, wanted.seed, self._dtype, wanted.width)  # which checks all that it is given
@@ -135,5 +137,6 @@ def family(problem: Problem, method: Method, workers: int, dtype: str) -> Recipe
     """Return what methods have in common that can share an executable, hashable."""
     with settings(dtype):
         shapes = jax.eval_shape(problem.init, jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32"))
-        recipe, _ = parts.split(method, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes), workers)
+        begin = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)
+        recipe, _ = parts.split(method, begin, workers, Blocks.of(problem))
     return recipe

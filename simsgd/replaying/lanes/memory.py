@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from simsgd.method import Method
-from simsgd.problems import Problem, settings
+from simsgd.problems import Blocks, Problem, settings
 from simsgd.replaying import parts
 from simsgd.replaying.blocks import TILE
 from simsgd.replaying.demands import bytes_remembered, bytes_shown, sample_bytes
@@ -82,7 +82,7 @@ def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, 
     with settings(dtype):
         shapes = _shapes(problem, dtype)
         parameters: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        recipe, numbers = parts.split(method, parameters, workers)
+        recipe, numbers = parts.split(method, parameters, workers, Blocks.of(problem))
         arrays = jax.tree.map(lambda number: jnp.asarray(number, dtype), numbers)
         state = jax.eval_shape(recipe.build("optimizer", arrays).init, shapes)
         remembered = bytes_remembered(recipe, arrays, parameters)
