@@ -135,9 +135,8 @@ def test_rounds_step_as_local_sgd_does(steps):
     assert columns(ours) == columns(sg.record(sg.methods.local_sgd(0.1, steps=steps), CLUSTER, until=until, message_bytes=1e6))
 
 
-def test_rounds_of_one_step_come_before_the_switch():
-    tape = sg.record(rounds.local_sgd(0.1, steps=4, switch=2), CLUSTER, until=sg.Updates(4))
-    assert tape.steps.tolist() == [1] * 6 + [4] * 6
+def test_rounds_of_one_step_come_first_in_post_local_sgd():
+    assert rounds.local_sgd(0.1, steps=4, after=2).protocol == sg.methods.post_local(0.1, after=2, steps=4).protocol
 
 
 @pytest.mark.parametrize("buffer", [1, 4])
