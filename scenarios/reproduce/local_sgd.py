@@ -212,11 +212,11 @@ def accuracies(flags: Flags) -> dict[str, np.ndarray]:
     return {name: ended(flags, *way) for name, way in ways.items()}
 
 
-def ended(flags: Flags, workers: int, batch_size: int, steps: int, switch: int = 0) -> np.ndarray:
+def ended(flags: Flags, workers: int, batch_size: int, steps: int, after: int = 0) -> np.ndarray:
     """Return the test accuracies at the end of one way to use the samples, at its best step size."""
     problem, cluster = sg.problems.digits(batch_size=batch_size), flags.cluster(workers)
     until = sg.Samples(flags.epochs * SAMPLES)
-    method = functools.partial(rounds.local_sgd, steps=steps, switch=switch)
+    method = functools.partial(rounds.local_sgd, steps=steps, after=after)
 
     def make(method: sg.Method, seed: int) -> sg.Cell:
         every = sg.Samples(until.count // 10)
