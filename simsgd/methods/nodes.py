@@ -34,7 +34,7 @@ def hierarchical(step_size: float = 0.1, *, steps: int) -> Method:
         >>> cluster = sg.Cluster.of_nodes(4, 8, sg.times.Constant(0.1), inside, 1e8, across)
         >>> tape = sg.record(sg.methods.hierarchical(steps=8), cluster, until=sg.Updates(1), message_bytes=1e8)
         >>> round(float(tape.ended[0]), 3), round(tape.end, 3)  # 8 steps, and 100 MB round a ring of 4 nodes
-        (0.804, 0.924)
+        (0.803, 0.924)
     """
     return Method(MinibatchSGD(), sgd(1.0), work=LocalSteps(steps=steps), inner=sgd(step_size))
 
