@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simsgd.compression import Compression, Shapes
 from simsgd.compressions.vectors import unless_broken, vector
@@ -195,7 +196,7 @@ def largest(values: jax.Array, k: int) -> jax.Array:
         enough = found >= k
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1), jnp.where(enough, found, count)
 
-    most = jnp.asarray(jnp.iinfo(values.dtype).max, values.dtype)  # their largest number takes longer to find than a count
+    most = jnp.asarray(np.iinfo(values.dtype).max, values.dtype)  # their largest number takes longer to find than a count
     begun = (jnp.zeros_like(most), most, jnp.asarray(values.size, jnp.int32))
     threshold, _, count = jax.lax.while_loop(lambda s: (s[2] != k) & (s[0] < s[1]), narrow, begun)
 
