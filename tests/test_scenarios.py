@@ -15,6 +15,7 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 sys.path.append(str(SCENARIOS))  # as Python puts a script's own folder there
 common, measuring, ranking, shelf = map(importlib.import_module, ("common", "measuring", "ranking", "shelf"))
 SMALL = {
+    "variance_reduction": "--workers 2 --samples 100 --dimensions 3 --seconds 10 --crowds 1 2 --seeds 1 --step-sizes 1",
     "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 --within 40 "
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
@@ -35,6 +36,7 @@ SMALL = {
     "--target-loss 1.2 --samples 5000 --rounds 10",
 }
 FILES = {
+    "variance_reduction": {"variance_reduction.png", "variance_reduction.nc", "table.txt"},
     "sync_vs_async": {
         "convergence.png",
         "timeline.png",
@@ -138,6 +140,20 @@ FLAGS = {
         "--executor",
         "--processes",
     ],
+    "variance_reduction": [
+        *RECORDING,
+        "--samples",
+        "--dimensions",
+        "--condition",
+        "--penalty",
+        "--batch-size",
+        "--seconds",
+        "--step-sizes",
+        "--seeds",
+        "--crowds",
+        "--slowness",
+        "--near",
+    ],
     "scaling": [
         *RECORDING,
         "--equal-batch",
@@ -160,6 +176,14 @@ FLAGS = {
     ],
 }
 REFUSED = {
+    "variance_reduction": [
+        (
+            "--samples 100",
+            "--samples must be at least --batch-size times the most workers (32), so that each has a part, got 100",
+        ),
+        ("--near 1", "--near must be below 1, where all begin, got 1"),
+        ("--condition 0.5", "--condition must be finite and at least 1, got 0.5"),
+    ],
     "sync_vs_async": [
         ("--workers 0", "--workers must be finite and at least 1, got 0"),
         ("--workers many", "invalid"),
@@ -261,6 +285,7 @@ REFUSED = {
 
 
 SAID = {
+    "variance_reduction": ["Squared distance to the optimum", "What staleness costs"],
     "sync_vs_async": ["SGD reaches accuracy ≥ 0.8 first", "At one step size, asynchronous SGD moves 4 times as far"],
     "where_each_wins": ["cells; separated in"],
     "tune_and_compare": ["Tuned on 1 seed of their own", "Restricted mean seconds to easier targets"],
