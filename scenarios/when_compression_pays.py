@@ -8,8 +8,8 @@ All methods are synchronous, so the links change when a step is made and not wha
 the target, at its own step size, is found once (chosen on seeds that are not reported, `--tuning-seeds`), and the time of these
 steps on each link by recording them.
 
-    python scenarios/compression.py
-    python scenarios/compression.py --fabrics server --bandwidths 1e7 1e9 --compressing 0 --folder kept
+    python scenarios/when_compression_pays.py
+    python scenarios/when_compression_pays.py --fabrics server --bandwidths 1e7 1e9 --compressing 0 --folder kept
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def seconds_needed(flags: Flags, rounds: Mapping[str, np.ndarray], fabric: Fabri
     }
 
 
-def compression(flags: Flags, saved: common.Saved) -> None:
+def when_compression_pays(flags: Flags, saved: common.Saved) -> None:
     """Measure, print, draw and save."""
     rounds = rounds_needed(flags)
     found = {
@@ -121,7 +121,7 @@ def compression(flags: Flags, saved: common.Saved) -> None:
         for bandwidth in flags.bandwidths
     }
     saved.text(tell(flags, rounds, found))
-    saved.figure(draw(flags, found), "compression.png")
+    saved.figure(draw(flags, found), "when_compression_pays.png")
 
 
 def mean(values: np.ndarray) -> float:
@@ -165,7 +165,7 @@ def draw(flags: Flags, found: Mapping[Any, Mapping[str, np.ndarray]]) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    common.run(Flags, compression, arguments)
+    common.run(Flags, when_compression_pays, arguments)
 
 
 if __name__ == "__main__":
