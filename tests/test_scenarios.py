@@ -32,6 +32,8 @@ SMALL = {
     "--step-sizes 0.1 0.4 --target-accuracy 0.8",
     "tune_and_compare": "--methods minibatch asynchronous --workers 4 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 "
     "--shares-of 0.6 0.8 --within 20 --step-sizes 0.1 0.4 --refinements 0",
+    "when_compression_pays": "--workers 2 --seeds 1 --tuning-seeds 1 --target-accuracy 0.5 --step-sizes 0.1 --rounds 40 "
+    "--bandwidths 1e6 1e9 --fabrics server",
     "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.25 0.5 1 "
     "--target-loss 1.2 --samples 5000 --rounds 10",
 }
@@ -62,6 +64,7 @@ FILES = {
     "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
     "tune_and_compare": {"tune_and_compare.png", "reporting.nc", "tuning.nc", "table.txt", "table.md", "table.tex"},
+    "when_compression_pays": {"when_compression_pays.png", "table.txt"},
     "scaling": {"scaling.png", "scaling.nc", "table.txt"},
 }
 EVERYWHERE = ["--output", "--compilation-cache"]
@@ -153,6 +156,16 @@ FLAGS = {
         "--crowds",
         "--slowness",
         "--near",
+    ],
+    "when_compression_pays": [
+        *COMPARING,
+        "--fabrics",
+        "--bandwidths",
+        "--message-bytes",
+        "--compressing",
+        "--latency",
+        "--rounds",
+        "--kept",
     ],
     "scaling": [
         *RECORDING,
@@ -269,6 +282,12 @@ REFUSED = {
         ("--executor spark", "spark"),
         ("--processes 0", "--processes must be finite and at least 1, got 0"),
         (f"--folder {SCENARIOS}", "holds something else"),
+    ],
+    "when_compression_pays": [
+        ("--bandwidths 0", "--bandwidths must be finite and above 0, got 0"),
+        ("--compressing -1", "--compressing must be finite and at least 0 (seconds), got -1"),
+        ("--fabrics pigeon", "pigeon"),
+        ("--workers 0", "--workers must be finite and at least 1, got 0"),
     ],
     "scaling": [
         ("--workers 4 16", "--workers must hold 1, which speed-up is relative to, got (4, 16)"),
