@@ -30,6 +30,7 @@ DIGITS = ((64, 32), (32,), (32, 10), (10,))  # 2,410 numbers
 
 def send(compression, message, state=None):
     """Return what is sent of one message."""
+    message = jax.tree.map(jnp.asarray, message)
     state = compression.init(jax.tree.map(jnp.zeros_like, message)) if state is None else state
     return compression.compress(message, state, KEY, KEY)[0]
 
@@ -120,11 +121,8 @@ def test_exactly_k_places_are_chosen_whatever_they_hold():
 def test_messages_of_any_form(compression, dtype):
     """Scalars, empty arrays, all precisions: form and type are kept, zeros make no NaN, and the whole is one message."""
     with jax.enable_x64(dtype == "float64"):
-        message = {
-            "a": jnp.asarray([[1.0, -2.0], [0.5, 4.0]], dtype),
-            "b": jnp.asarray(3.0, dtype),
-            "c": jnp.zeros((0, 2), dtype),
-        }
+        numbers = {"a": [[1.0, -2.0], [0.5, 4.0]], "b": 3.0, "c": np.zeros((0, 2))}
+        message = {name: jnp.asarray(values, dtype) for name, values in numbers.items()}
         for given in (message, jax.tree.map(jnp.zeros_like, message)):
             sent = send(compression, given)
             assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), sent) == jax.tree.map(
@@ -144,12 +142,19 @@ def test_what_is_not_finite_is_not_hidden(compression, broken):
 
 @pytest.mark.parametrize("compression", [Sign(), RandomK(count=1), ErrorFeedback(TopK(count=1))], ids=repr)
 def test_a_run_whose_gradients_are_not_finite_diverges(compression):
-    method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(1e30), compress_up=compression)
-    with np.errstate(all="ignore"):
-        run = sg.simulate(
-            *(method, sg.problems.quadratic(curvature=1e10), sg.Cluster(2, sg.times.Constant(1.0))), until=sg.Updates(30)
-        )
-    assert run.status == "diverged" or not np.isfinite(run.final("loss"))
+    """The derivative of √w is NaN below 0, where steps of 0.6 lead."""
+    method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.6), compress_up=compression)
+    problem = sg.Problem("root", _one, _root, np.zeros((4, 1)), batch_size=1)
+    run = sg.simulate(method, problem, sg.Cluster(2, sg.times.Constant(1.0)), until=sg.Updates(30))
+    assert run.status == "diverged"
+
+
+def _one(key):
+    return jnp.ones(3)
+
+
+def _root(parameters, batch):
+    return jnp.mean(jnp.sqrt(parameters)) * 3 + 0 * jnp.mean(batch)
 
 
 def test_powers_of_two_and_halves():
@@ -157,10 +162,8 @@ def test_powers_of_two_and_halves():
     assert np.array_equal(send(NaturalRounding(), numbers), numbers)
     assert np.array_equal(send(NaturalRounding(bits=8), numbers)[1:], [-np.inf, 2.0**-60, 1.0, 0.0])
     numbers = np.array([1e-7, 1 + 2.0**-11, 65_504.0, 1e6], np.float32)
-    assert np.array_equal(
-        send(Half(), numbers), numbers.astype(np.float16).astype(np.float32) if False else [2.0**-23, 1, 65_504, np.inf]
-    )
-    assert np.array_equal(jax.jit(lambda m: send(Half(), m))(numbers), send(Half(), numbers))
+    for sending in (send, jax.jit(send, static_argnums=0)):
+        assert np.array_equal(sending(Half(), numbers), [2.0**-23, 1, 65_504, np.inf])
 
 
 BYTES = {
@@ -184,19 +187,17 @@ BYTES = {
 
 @pytest.mark.parametrize("compression", BYTES, ids=repr)
 def test_bytes_are_counted_to_the_byte_on_the_tape(compression):
-    """Both ways, of the digits' 2,410 numbers."""
+    """Of the digits' 2,410 numbers."""
     method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), compress_up=compression)
     cluster = sg.Cluster(2, sg.times.Constant(1.0))
     shapes = {"message_bytes": 4.0 * 2410, "message_shapes": DIGITS}
     tape = sg.record(method, cluster, until=sg.Updates(3), **shapes)
     assert set(tape.bytes_up.tolist()) == {BYTES[compression]}
     assert set(tape.bytes_down.tolist()) == {4.0 * 2410}
-    back = dataclasses.replace(method, compress_up=None, compress_down=compression)
-    assert set(sg.record(back, cluster, until=sg.Updates(3), **shapes).bytes_down.tolist()) == {BYTES[compression]}
 
 
 def test_which_messages_can_be_summed():
-    assert Half().sums and RandomK(0.1, shared=True).sums and ErrorFeedback(Half()).sums
+    assert all(each.sums for each in (Half(), RandomK(0.1, shared=True), ErrorFeedback(Half())))
     assert not any(each.sums for each in (TopK(0.1), RandomK(0.1), Sign(), ErrorFeedback(TopK(0.1))))
 
 
@@ -338,5 +339,5 @@ def compression_state(compression):
 
 def test_more_places_than_a_known_message_has_are_refused_when_it_is_recorded():
     method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), compress_up=ErrorFeedback(TopK(count=5)))
-    with pytest.raises(ValueError, match="TopK.count must be at most the 3 numbers of a message, got 5"):
+    with pytest.raises(ValueError, match=r"TopK\.count must be at most the 3 numbers of a message, got 5"):
         sg.record(method, sg.Cluster(2, sg.times.Constant(1.0)), until=sg.Updates(1), message_shapes=((3,),))
