@@ -1,4 +1,4 @@
-"""The whole shelf: every method of `sg.methods` on one cluster and one problem, each at its own step size, ranked.
+"""The shelf: the methods that send plain gradients, on one cluster and one problem, each at its own step size, ranked.
 
 The workers differ in speed, for good: the slowest takes `--slowest` times as long for a job as the fastest, the others lie
 between. They learn digits by logistic regression with a penalty, which has one optimum. Twice: once each worker's samples are

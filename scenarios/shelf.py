@@ -18,8 +18,10 @@ from scipy.optimize import minimize
 
 import simsgd as sg
 
-NAMES = tuple(dict.fromkeys(entry.preset.__name__ for entry in sg.methods.SHELF))
-"""The names of the presets; one of them, `ringmaster`, stands on the shelf twice."""
+ROWS = [entry for entry in sg.methods.SHELF if entry.sends_gradients]
+"""The methods that are played: local steps, tables of samples and compression have scenarios of their own."""
+NAMES = tuple(dict.fromkeys(entry.preset.__name__ for entry in ROWS))
+"""The names of their presets; one of them, `ringmaster`, stands on the shelf twice."""
 TRAINING = 1437
 """Samples of the digits to train on."""
 
@@ -58,7 +60,7 @@ class Unequal(common.Recording):
     @property
     def entries(self) -> dict[str, sg.methods.Entry]:
         """The methods that are asked for, by title."""
-        return {entry.name: entry for entry in sg.methods.SHELF if entry.preset.__name__ in self.methods}
+        return {entry.name: entry for entry in ROWS if entry.preset.__name__ in self.methods}
 
     def made(self) -> dict[str, Callable[[float], sg.Method]]:
         """Return the methods asked for, by title, as functions of the step size, with their settings for this cluster."""

@@ -96,7 +96,7 @@ class Costs:
         steps = 1 if said.seconds is not None else checks.whole(f"steps in {name}", said.steps, 1)
         bounds.check("parts", steps, f"steps={steps} in {name}")
         down = checks.not_negative(f"bytes_down in {name}", said.bytes_down, "bytes")
-        up = checks.not_negative(f"bytes_up in {name}", said.bytes_up, "bytes") * self._share(self.up)
+        up = self._compressed(checks.not_negative(f"bytes_up in {name}", said.bytes_up, "bytes"), self.up)
         return Charges(steps, down, up, kind, self._seconds(name, said), self._overlap(name, said))
 
     def changes(self, whole: float, versions: int) -> float:
@@ -104,7 +104,7 @@ class Costs:
 
         Where the way down is compressed, that is one compressed change for each version since, and never more than the whole.
         """
-        return whole if self.down is None else min(whole, versions * whole * self._share(self.down))
+        return whole if self.down is None else min(whole, versions * self._compressed(whole, self.down))
 
     def _seconds(self, name: str, said: Charges) -> float:
         """Return the time that a job has instead of a number of steps, 0 for none."""
@@ -129,12 +129,12 @@ class Costs:
             )
         return overlap
 
-    def _share(self, compression: Compression | None) -> float:
-        """Return which share of a message's bytes is left of it."""
-        if compression is None:
-            return 1.0
+    def _compressed(self, size: float, compression: Compression | None) -> float:
+        """Return what is left of so many bytes of a message, all of which are compressed alike; multiplied first, so exact."""
         numbers = sum(map(math.prod, self.message.shapes))
-        return compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers) if numbers else 1.0
+        if compression is None or not numbers:
+            return size
+        return size * compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers)
 
     def described(self) -> Mapping[str, Any]:
         """Return, by name, what a recording's bits depend on of them; nothing that is as for plain gradients."""

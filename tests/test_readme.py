@@ -18,7 +18,7 @@ def test_scripts_run_as_they_stand(tmp_path, monkeypatch, capsys):
     """And print what the README says that they print, but for numbers in which devices differ in the last bits."""
     monkeypatch.chdir(tmp_path)
     scripts = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(scripts) == 8
+    assert len(scripts) == 9
     module = types.ModuleType("readme")  # where pickle finds what they define
     monkeypatch.setitem(sys.modules, "readme", module)
     names = vars(module)
@@ -44,7 +44,19 @@ def test_the_table_of_what_there_is_is_whole():
         assert classes - results <= named, module.__name__
     known = {
         name
-        for module in (sg, sg.times, sg.networks, sg.faults, sg.protocols, sg.problems, sg.optimizers, sg.plots, sg.testing)
+        for module in (
+            sg,
+            sg.works,
+            sg.compressions,
+            sg.times,
+            sg.networks,
+            sg.faults,
+            sg.protocols,
+            sg.problems,
+            sg.optimizers,
+            sg.plots,
+            sg.testing,
+        )
         for name in dir(module)
     }
     assert named <= known

@@ -450,7 +450,7 @@ def test_the_shelf_is_ranked_by_time_then_arrivals_then_loss():
 
 def test_settings_are_of_presets_on_the_shelf():
     told = shelf.settings((0.1, 0.2, 0.4, 0.8), share_batches=5)
-    for entry in sg.methods.SHELF:
+    for entry in shelf.ROWS:
         assert entry.make(0.1, **told.get(entry.preset.__name__, {})).name == entry.name
 
 

@@ -9,7 +9,6 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from by_hand import cluster
 
 import simsgd as sg
@@ -42,22 +41,22 @@ def models(method, updates, optima=((0.0, 0.0),), begin=(16.0, 4.0), seed=0):
     return list(zip(run["a"].values.tolist()[1:], run["b"].values.tolist()[1:], strict=True))
 
 
-def first_steps(method, seeds=40, **others):
+def first_steps(method, seeds=12, **others):
     """Return the models that the first step can lead to, over seeds."""
     return {models(method, 1, seed=seed, **others)[0] for seed in range(seeds)}
 
 
 def test_top_k():
-    """K = 1. g = (16, 4): 16 goes, e = (0, 4). p = (8, 8): the first goes, e = (0, 8). p = (4, 12): 12 goes."""
+    """One number is sent. g = (16, 4): 16 goes, e = (0, 4). p = (8, 8): the first goes, e = (0, 8). p = (4, 12): 12 goes."""
     assert models(methods.top_k(0.5, share=0.5), 3) == [(8, 4), (4, 4), (4, -2)]
 
 
 def test_random_k():
-    """K = 1, times 2: the number that is sent goes to 0. With places of their own, two workers may send both, and halve them."""
+    """One number is sent, times 2, and goes to 0. With places of their own, two workers may send both, and halve them."""
     method, two = methods.random_k(0.5, share=0.5, shared=True), ((0.0, 0.0),) * 2
-    assert first_steps(method, 10) == {(0, 4), (16, 0)}
-    assert first_steps(method, 10, optima=two) == {(0, 4), (16, 0)}
-    assert first_steps(methods.random_k(0.5, share=0.5), 20, optima=two) == {(0, 4), (16, 0), (8, 2)}
+    assert first_steps(method, 6) == {(0, 4), (16, 0)}
+    assert first_steps(method, 6, optima=two) == {(0, 4), (16, 0)}
+    assert first_steps(methods.random_k(0.5, share=0.5), 12, optima=two) == {(0, 4), (16, 0), (8, 2)}
 
 
 def test_sign_sgd():
@@ -75,20 +74,20 @@ def test_the_vote_goes_back_as_signs_where_nothing_is_tied():
 
 
 def test_signum():
-    """β = 0.9, η = 12, the first number: g = 16, 4, −8, −20; m = 16, 18.4, 8.56, −12.296. Without momentum w goes back at −8."""
+    """β = 0.9, η = 12, the first number: g = 16, 4, −8, −20; m = 16, 18.4, 8.56, −12.296. Signs of g turn back at −8."""
     got = [first for first, _ in models(methods.signum(12.0), 4)]
     assert got == [4, -8, -20, -8]
     assert [first for first, _ in models(methods.sign_sgd(12.0), 3)] == [4, -8, 4]
 
 
 def test_error_feedback_sign():
-    """P = (16, 4): ±10, e = (6, −6). p = (11, −1) + e = (17, −7): ±12, e = (5, 5). p = (5, 5) + e = (10, 10): nothing is left."""
+    """(16, 4): ±10 is sent, e = (6, −6). (11, −1) + e = (17, −7): ±12, e = (5, 5). (5, 5) + e = (10, 10): nothing is left."""
     assert models(methods.error_feedback_sign(0.5), 4) == [(11, -1), (5, 5), (0, 0), (0, 0)]
 
 
 def test_qsgd():
     """‖(12, 16)‖ = 20. One level: each number is sent as 20 or 0. Five: 12 and 16 are levels themselves."""
-    assert first_steps(methods.qsgd(0.5, levels=1), begin=(12.0, 16.0)) == {(a, b) for a in (12, 2) for b in (16, 6)}
+    assert first_steps(methods.qsgd(0.5, levels=1), 24, begin=(12.0, 16.0)) == {(a, b) for a in (12, 2) for b in (16, 6)}
     np.testing.assert_allclose(models(methods.qsgd(0.5, levels=5), 2, begin=(12.0, 16.0)), [(6, 8), (3, 4)], rtol=1e-12)
 
 
@@ -101,7 +100,7 @@ def test_terngrad():
 def test_natural():
     """Powers of two are sent as they are, 12 as 8 or 16."""
     assert models(methods.natural(0.5), 3) == [(8, 2), (4, 1), (2, 0.5)]
-    assert first_steps(methods.natural(0.5, bits=8), 10, begin=(12.0, 16.0)) == {(8, 8), (4, 8)}
+    assert first_steps(methods.natural(0.5, bits=8), 6, begin=(12.0, 16.0)) == {(8, 8), (4, 8)}
 
 
 def test_half_precision():
@@ -111,9 +110,7 @@ def test_half_precision():
     assert models(bfloat16, 2, begin=(257.0, 1.0)) == [(129, 0.5), (64.5, 0.25)]
 
 
-@pytest.mark.parametrize(
-    "entry", [row for row in sg.methods.SHELF if "test_shelf_compressed" in row.test], ids=lambda row: row.name
-)
-def test_each_is_asynchronous_as_well(entry):
-    method = dataclasses.replace(entry.make(0.01), protocol=sg.AsyncSGD())
-    sg.testing.check_method(method, updates=5, only="reference")
+def test_they_are_asynchronous_as_well():
+    """Of the one that remembers most: compiled replay is slow replay."""
+    method = dataclasses.replace(methods.top_k(0.01), protocol=sg.AsyncSGD())
+    sg.testing.check_method(method, updates=10, only="reference")

@@ -170,6 +170,7 @@ def test_outer_numbers_share_one_compiled_player():
         assert one[1] != other[1]
 
 
+@pytest.mark.slow
 def test_the_inner_optimizer_may_be_adamw():
     """What the paper's workers have."""
     plain = methods.async_local_sgd(steps=2)
@@ -223,13 +224,19 @@ def test_streaming_diloco():
     close(run.parameters, streamed(7, optima=(0.0, 20.0), **given), 1e-11)
 
 
+QUORUM = {"steps": 3, "fragments": 3, "overlap": 1, "mixing": 0.4, "momentum": 0.5}
+
+
 def test_decoupled_diloco():
-    """With a quorum of all it is streaming; with a quorum of one, and what is late thrown away, worker 0 streams alone."""
-    given = {"steps": 3, "fragments": 3, "overlap": 1, "mixing": 0.4, "momentum": 0.5}
-    all_of_them = methods.decoupled_diloco(0.25, quorum=2, weight_decay=0.01, **given)
-    run = sg.simulate(all_of_them, five((0.0, 20.0)), cluster(1.0, 2.0), until=sg.Updates(7), dtype="float64")
-    close(run.parameters, streamed(7, optima=(0.0, 20.0), **given), 1e-11)
-    alone = methods.decoupled_diloco(0.25, quorum=1, late=False, weight_decay=0.01, **given)
-    run = sg.simulate(alone, five((0.0, 20.0)), cluster(1.0, 2.5), until=sg.Updates(7), dtype="float64")
+    """With a quorum of one, and what is late thrown away, the fast worker streams alone."""
+    method = methods.decoupled_diloco(0.25, quorum=1, late=False, weight_decay=0.01, **QUORUM)
+    run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.5), until=sg.Updates(7), dtype="float64")
     assert set(run.tape.worker.tolist()) == {0}
-    close(run.parameters, streamed(7, optima=(0.0,), **given), 1e-11)
+    close(run.parameters, streamed(7, optima=(0.0,), **QUORUM), 1e-11)
+
+
+@pytest.mark.slow
+def test_a_quorum_of_all_streams():
+    method = methods.decoupled_diloco(0.25, quorum=2, weight_decay=0.01, **QUORUM)
+    run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.0), until=sg.Updates(7), dtype="float64")
+    close(run.parameters, streamed(7, optima=(0.0, 20.0), **QUORUM), 1e-11)

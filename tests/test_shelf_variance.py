@@ -1,8 +1,8 @@
 """Variance-reduced methods of the shelf: models step by step, as computed by hand; identities; and the rates of theory.
 
 By hand: w begins at 12 and η = ¼. Three samples, batches and blocks of one: fᵢ = ½·h·(w − x)² with h = 1, 2, 3 and x = 0, 3,
-6, so the gradients are w, 2w − 6 and 3w − 18, and the full one is 2w − 8. On seed 0 the dice fall so: jobs 0, 1, 2 … of worker 0
-draw the blocks 2 0 0 2 and the batches 0 1 2 1, those of worker 1 the blocks 1 0 and the batches 2 0 2 1.
+6, so the gradients are w, 2w − 6 and 3w − 18, and the full one is 2w − 8. On seed 0 the dice fall so: jobs 0, 1, 2 … of worker
+0 draw the blocks 2 0 0 2 and the batches 0 1 2 1, those of worker 1 the blocks 1 0 and the batches 2 0 2 1.
 """
 
 import jax.numpy as jnp

@@ -75,6 +75,11 @@ METHODS = {
     "a table": lambda size: sg.methods.all_client_engagement(size),
     "hands out another point": lambda size: sg.methods.dana_zero(size),
     "an adaptive optimizer": lambda size: sg.Method(sg.AsyncSGD(), optax.adam(size)),
+    "local steps": lambda size: sg.methods.local_sgd(size, steps=3),
+    "local steps that a worker keeps": lambda size: sg.methods.async_easgd(size, pull=0.1, steps=3),
+    "full gradients now and then": lambda size: sg.methods.svrg(size, updates=4, pass_steps=1),
+    "compressed with feedback": lambda size: sg.methods.error_feedback_sign(size),
+    "compressed both ways": lambda size: sg.methods.double_squeeze(size, compression=sg.compressions.TopK(share=0.5)),
 }
 
 

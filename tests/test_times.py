@@ -49,6 +49,8 @@ LAWS = {
     "lognormal without memory": (times.AutocorrelatedLognormal(3.0, 0.4, 0.0), 0, lognormal(3.0, 0.4)),
     "a batch": (times.Scaled(times.Gamma(0.5, 0.6), by=32, overhead=3.0), 0, scaled(GAMMA, 32, 3.0)),
     "a batch of constants": (times.Scaled(times.Constant(0.25), by=2, overhead=0.5), 0, None),
+    "the slowest of constants": (times.Slowest(times.Constant(0.3), of=4), 0, None),
+    "the slowest of one": (times.Slowest(times.Exponential(2.0), of=1), 0, EXPONENTIAL),
     "slow constant": (times.Speeds(times.Constant(0.3), SPEEDS), 1, None),
     "slow exponential": (times.Speeds(times.Exponential(2.0), SPEEDS), 1, scaled(EXPONENTIAL, 5.0)),
     "fast shifted exponential": (
@@ -94,6 +96,7 @@ def test_draws_have_the_stated_moments(name):
 def test_stated_moments_are_the_textbook_s(name):
     law, worker, textbook = LAWS[name]
     constant = {"constant": 0.3, "slow constant": 1.5, "one's own constant": 0.3, "a batch of constants": 1.0}
+    constant |= {"the slowest of constants": 0.3}
     expected = (textbook.mean(), textbook.var(), 0.0) if textbook else (constant[name], 0.0, 0.0)
     assert law.moments(worker) == pytest.approx(expected, rel=1e-12)
 
@@ -363,7 +366,7 @@ def test_a_bad_number_is_refused_by_name_and_value(law, argument, value):
 
 def test_the_table_of_arguments_is_complete():
     """A new law, or a new number of an old one, must come with a row above, or with tests of its own below."""
-    tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.Slowdowns, times.Recorded}
+    tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.Slowdowns, times.Recorded, times.Slowest}
     laws = {type(row[0]) for row in [*LAWS.values(), *REMEMBERING.values()]}
     assert {*laws, times.Slowdown} == {*GOOD, *tested_below}
     assert {law: {field.name for field in dataclasses.fields(law)} for law in GOOD} == {
@@ -416,6 +419,7 @@ def test_what_is_not_a_law_is_refused_by_name_and_value(law):
         (lambda: times.DrawnSlowness(law, ONE), "DrawnSlowness.law"),
         (lambda: times.DrawnSlowness(ONE, law), "DrawnSlowness.slowness"),
         (lambda: times.Scaled(law, 2.0), "Scaled.law"),
+        (lambda: times.Slowest(law, 2), "Slowest.law"),
         (lambda: times.SlowSpells(law, 2.0, 1.0, 1.0), "SlowSpells.law"),
         (lambda: times.Pauses(law, 2.0, 1.0), "Pauses.law"),
         (lambda: times.Slowdowns(law, ()), "Slowdowns.law"),

@@ -5,21 +5,21 @@ step size, as in the paper: rare averaging is quick at first, and is said to end
 local steps and makes fewer as the loss falls, H = ⌈√(F(w)/F(w₀))·H₀⌉, and half as many where that is no fewer.
 
     python scenarios/reproduce/adacomm.py
-    python scenarios/reproduce/adacomm.py --step-size 0.1 --seconds 1000
+    python scenarios/reproduce/adacomm.py --labels 3
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import claims
 import common
 import matplotlib.pyplot as plt
 import numpy as np
 import rounds
-from drawing import OTHERS, logarithmic
+from drawing import logarithmic
 from matplotlib.figure import Figure
 from measuring import number, table
 
@@ -81,6 +81,8 @@ class Flags(claims.Flags):
     """of a local step, for all methods"""
     batch_size: common.Count = 16
     """samples of a local step"""
+    labels: Annotated[int, common.Limits(least=0, most=10)] = 0
+    """how many of the ten labels each worker has; 0 deals the samples out at random"""
 
     def check(self) -> None:
         """Ask for what the claims are about."""
@@ -94,7 +96,8 @@ class Flags(claims.Flags):
             made = sg.methods.adacomm(self.step_size, every=self.seconds / 100, steps=most, shrink=0.5)
         else:
             made = rounds.local_sgd(self.step_size, steps=int(method.removeprefix("H = ")))
-        problem = sg.problems.digits(batch_size=self.batch_size).partitioned(self.workers, by=sg.problems.EqualShares())
+        by = sg.problems.LabelsPerWorker(self.labels) if self.labels else sg.problems.EqualShares()
+        problem = sg.problems.digits(batch_size=self.batch_size).partitioned(self.workers, by=by)
         jobs = sg.times.Lognormal(mean=self.compute_seconds, coefficient_of_variation=0.2)
         cluster = sg.Cluster(self.workers, jobs, sg.networks.Link(latency=self.message_seconds / 2))
         every = sg.Seconds(self.seconds / 500)
@@ -159,6 +162,9 @@ def tell(found: Curves) -> str:
     return table(heads, rows)
 
 
+OURS = "#D55E00"
+
+
 def draw(flags: Flags, found: Curves) -> Figure:
     """Draw the mean training loss against time, the beginning apart."""
     figure, axes = plt.subplots(1, 2, figsize=(14, 5), layout="constrained")
@@ -167,7 +173,7 @@ def draw(flags: Flags, found: Curves) -> Figure:
         here = (found.time <= share * found.time[-1]) & (found.time > 0)
         for k, (name, loss) in enumerate(found.loss.items()):
             ours = name == "AdaComm"
-            look = {"color": OTHERS[0] if ours else shades(0.85 * k / (len(found.loss) - 1)), "linewidth": 2.2 if ours else 1.4}
+            look = {"color": OURS if ours else shades(0.85 * k / (len(found.loss) - 1)), "linewidth": 2.2 if ours else 1.4}
             ax.plot(found.time[here], loss.mean(axis=0)[here], label=name, **look)
         logarithmic(ax.yaxis, (1, 2, 5))
         ax.set(xlabel="simulated seconds", ylabel="training loss (nats)", title=title)

@@ -151,10 +151,11 @@ class Times:
 def times(flags: Flags) -> Times:
     """Measure the way to the target for each H and n."""
     problem = sg.problems.logistic_regression(batch_size=4)
-    until = sg.Target("loss", at_most=problem.target.at_most, within=sg.Seconds(flags.within), kept=sg.Seconds(20))
+    until = sg.Target("loss", at_most=problem.target.at_most, within=sg.Seconds(flags.within), kept=0)
     methods = {f"H = {steps}": functools.partial(rounds.local_sgd, steps=steps) for steps in flags.local_steps}
     clusters = {f"n = {workers}": flags.cluster(workers) for workers in flags.workers}
     options = {"evaluate_every": sg.Seconds(1), "message_bytes": flags.message_bytes, "step_sizes": flags.step_sizes}
+    options["refinements"] = int(len(flags.step_sizes) > 1)
     each = [flags.compare({name: make}, problem, clusters, until=until, **options).dataset for name, make in methods.items()]
     found = xarray.concat(each, "method", join="outer").sel(cluster=list(clusters)).transpose("method", "cluster", "seed", ...)
     ends = {name: found[name].max("evaluation") for name in ("samples", "bytes")} | {"seconds": flags.within}
@@ -211,11 +212,11 @@ def accuracies(flags: Flags) -> dict[str, np.ndarray]:
     return {name: ended(flags, *way) for name, way in ways.items()}
 
 
-def ended(flags: Flags, workers: int, batch_size: int, steps: int, switch: int = 0) -> np.ndarray:
+def ended(flags: Flags, workers: int, batch_size: int, steps: int, after: int = 0) -> np.ndarray:
     """Return the test accuracies at the end of one way to use the samples, at its best step size."""
     problem, cluster = sg.problems.digits(batch_size=batch_size), flags.cluster(workers)
     until = sg.Samples(flags.epochs * SAMPLES)
-    method = functools.partial(rounds.local_sgd, steps=steps, switch=switch)
+    method = functools.partial(rounds.local_sgd, steps=steps, after=after)
 
     def make(method: sg.Method, seed: int) -> sg.Cell:
         every = sg.Samples(until.count // 10)

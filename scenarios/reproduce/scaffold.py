@@ -153,7 +153,7 @@ class Similar(sg.problems.Division):
 
     def divide(self, data: Any, samples: int, workers: int) -> Sequence[Any]:
         """As in `Division`."""
-        order = np.random.default_rng(0).permutation(samples)
+        (order,) = sg.problems.EqualShares().divide(data, samples, 1)
         alike, others = np.split(order, [round(self.similarity * samples)])
         others = others[np.argsort(data["label"][others], kind="stable")]
         parts = zip(np.array_split(alike, workers), np.array_split(others, workers)[::-1], strict=True)

@@ -13,7 +13,7 @@ from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, Lost
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.support import checks, show
 from simsgd.support.bounds import bounds
-from simsgd.times import Law
+from simsgd.times import Law, Scaled, Slowest
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +67,50 @@ class Cluster:
         self.compute.check_workers(self.workers)
         self.network.check_workers(self.workers)
         self._check_elastic()
+
+    @classmethod
+    def of_nodes(
+        cls,
+        nodes: int,
+        devices: int,
+        compute: Law,
+        inside: AllReduce,
+        message_bytes: float,
+        network: Fabric | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> Self:
+        """Return a cluster whose workers are nodes of several devices, which average their gradients inside at each local step.
+
+        A local step of a node takes as long as the slowest of its devices, and then the all-reduce inside:
+        `times.Slowest(compute, of=devices)` and `inside.seconds(devices, message_bytes)`. A gradient of a node is the average
+        over its devices: give the problem `devices` times the batch of one. The messages between the nodes are the method's.
+
+        Args:
+            nodes: how many, at least 1: the workers.
+            devices: of each node, at least 1.
+            compute: the law of one device's step, seconds.
+            inside: the all-reduce of the devices of a node.
+            message_bytes: of a gradient; `problem.message_bytes`.
+            network: the fabric between the nodes; by default messages take no time.
+            faults: of nodes.
+
+        Raises:
+            TypeError, ValueError: as a cluster does; if the all-reduce does not run with so many devices.
+
+        Example:
+            >>> import simsgd as sg
+            >>> nvlink, ethernet = sg.networks.preset("nvlink 4"), sg.networks.preset("ethernet 10g")
+            >>> step = sg.times.Exponential(mean=0.1)
+            >>> cluster = sg.Cluster.of_nodes(4, 8, step, sg.networks.Ring(nvlink), 1e8, sg.networks.Ring(ethernet))
+            >>> print(cluster.workers, cluster.compute.law)
+            4 Slowest(law=Exponential(mean=0.1), of=8)
+        """
+        checks.instance("inside", inside, AllReduce, "networks.Ring(networks.preset('nvlink 4'))")
+        devices = checks.whole("devices", devices, 1)
+        inside.check_workers(devices)
+        seconds = inside.seconds(devices, message_bytes)
+        compute = Scaled(Slowest(compute, of=devices), by=1.0, overhead=seconds)
+        return cls(nodes, compute, Link() if network is None else network, faults)
 
     def __repr__(self) -> str:
         """Return the call that makes the cluster, without what is at its default. Tapes keep it, so nothing is shortened."""

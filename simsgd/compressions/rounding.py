@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from simsgd.compression import Compression, Shapes
 from simsgd.compressions.signs import SCALE, packed
-from simsgd.compressions.vectors import floating, unless_broken, vector
+from simsgd.compressions.vectors import floating, kept, unless_broken, vector
 from simsgd.support import checks
 from simsgd.work import Parameters
 
@@ -116,11 +116,6 @@ class NaturalRounding(Compression):
         return whole(jnp.where(jnp.isfinite(numbers), jnp.copysign(power, numbers), numbers)), state
 
 
-def _kept(half: jax.Array) -> Any:
-    """Return the same numbers where the compiler cannot take back how they were rounded, as it may with "excess precision"."""
-    return jax.lax.optimization_barrier(half)  # type: ignore[no-untyped-call]
-
-
 @dataclass(frozen=True, repr=False)
 class Half(Compression):
     """Send each number in two bytes: rounded to the nearest of "float16", 11 bits of mantissa, or of "bfloat16", 8 bits.
@@ -165,7 +160,7 @@ class Half(Compression):
         floating("Half", message)
 
         def rounded(leaf: jax.Array) -> jax.Array:
-            half: jax.Array = _kept(leaf.astype(self.kind))
+            half: jax.Array = kept(leaf.astype(self.kind))
             return half.astype(leaf.dtype)
 
         return jax.tree.map(rounded, message), state

@@ -182,26 +182,33 @@ def largest(values: jax.Array, k: int) -> jax.Array:
     """Return which of a vector's whole numbers without a sign are the k largest, (d,) bool; of equal ones the first.
 
     By bisection of a threshold: how many are not below it? It ends when these are k, or when it is found and too many are equal
-    to it. Each count reads the vector once; sorting takes several times as long (see DESIGN.md).
+    to it. Each count reads the vector once; sorting takes many times as long (see DESIGN.md).
     """
     if k >= values.size:
         return jnp.ones(values.shape, bool)
+    table = _folded(values)  # with zeros, which no threshold above 0 counts
 
     def narrow(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         low, high, count = state  # count = #{values ≥ low} ≥ k > #{values > high}
         middle = high - (high - low) // 2
-        found = jnp.sum(values >= middle, dtype=jnp.int32)
+        found = _count(table >= middle)
         enough = found >= k
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1), jnp.where(enough, found, count)
 
-    begun = (jnp.zeros((), values.dtype), jnp.max(values), jnp.asarray(values.size, jnp.int32))
+    most = jnp.asarray(jnp.iinfo(values.dtype).max, values.dtype)  # their largest number takes longer to find than a count
+    begun = (jnp.zeros_like(most), most, jnp.asarray(values.size, jnp.int32))
     threshold, _, count = jax.lax.while_loop(lambda s: (s[2] != k) & (s[0] < s[1]), narrow, begun)
-    above, equal = values > threshold, values == threshold
-    return above | first(equal, k - jnp.sum(above, dtype=jnp.int32), count == k)
+
+    def without_ties() -> jax.Array:
+        above = values > threshold
+        return above | _first(values == threshold, k - jnp.sum(above, dtype=jnp.int32))
+
+    kept: jax.Array = jax.lax.cond(count == k, lambda: values >= threshold, without_ties)
+    return kept
 
 
-def first(marked: jax.Array, k: jax.Array, all_: jax.Array) -> jax.Array:
-    """Return the first k of the places that are marked, (d,) bool; if `all_`, which saves the search, all of them."""
+def _first(marked: jax.Array, k: jax.Array) -> jax.Array:
+    """Return the first k of the places that are marked, (d,) bool."""
     place = jnp.arange(marked.size, dtype=jnp.int32)
 
     def narrow(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -211,5 +218,21 @@ def first(marked: jax.Array, k: jax.Array, all_: jax.Array) -> jax.Array:
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
     size = jnp.asarray(marked.size, jnp.int32)
-    _, end = jax.lax.while_loop(lambda s: s[0] < s[1], narrow, (jnp.where(all_, size, 0), size))
+    _, end = jax.lax.while_loop(lambda s: s[0] < s[1], narrow, (jnp.zeros_like(size), size))
     return marked & (place < end)
+
+
+ROWS, COLUMNS = 127, 128
+"""A byte counts so many rows; fewer columns than so many keep no processor busy."""
+
+
+def _folded(values: jax.Array) -> jax.Array:
+    """Return a vector as a table of at most ROWS rows, filled up with zeros."""
+    columns = max(COLUMNS, -(-values.size // ROWS))
+    rows = -(-values.size // columns)
+    return jnp.pad(values, (0, rows * columns - values.size)).reshape(rows, columns)
+
+
+def _count(marked: jax.Array) -> jax.Array:
+    """Return how many places of a folded vector are marked: by columns, in bytes, thrice as fast as one after the other."""
+    return jnp.sum(jnp.sum(marked, axis=0, dtype=jnp.int8), dtype=jnp.int32)

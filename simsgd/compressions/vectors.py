@@ -33,7 +33,16 @@ def vector(name: str, message: Parameters) -> tuple[jax.Array, Callable[[jax.Arr
         TypeError: if an array holds other numbers.
     """
     floating(name, message)
-    return ravel_pytree(message)
+    numbers, whole = ravel_pytree(message)
+    return kept(numbers), whole
+
+
+def kept(array: jax.Array) -> Any:
+    """Return the same numbers, computed once and as they are said to be, whatever the compiler would rather do.
+
+    It would gather a message's arrays anew in each place that reads the vector, and leave out that numbers are rounded twice.
+    """
+    return jax.lax.optimization_barrier(array)  # type: ignore[no-untyped-call]
 
 
 def unless_broken(sent: jax.Array, message: jax.Array) -> jax.Array:

@@ -69,6 +69,10 @@ from simsgd.methods.momentum import (
     dana_zero,
     worker_momentum,
 )
+from simsgd.methods.nodes import (
+    hierarchical,
+    post_local,
+)
 from simsgd.methods.outer import (
     async_local_sgd,
     async_local_sgd_delayed_nesterov,
@@ -164,6 +168,7 @@ __all__ = [
     "first_m",
     "gap_aware",
     "half_precision",
+    "hierarchical",
     "hinge_staleness",
     "impatient_averaging",
     "incremental_aggregated",
@@ -180,6 +185,7 @@ __all__ = [
     "natural",
     "picky",
     "polynomial_staleness",
+    "post_local",
     "power_sgd",
     "qsgd",
     "random_k",

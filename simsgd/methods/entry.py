@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from simsgd.method import COMPRESSIONS, PARTS, Method
 from simsgd.optimizers import describe, sgd
-from simsgd.work import ONE_GRADIENT
+from simsgd.work import ONE_GRADIENT, OneGradient
+from simsgd.works import FullGradient
 
 WORKERS = 4
 """Of the cluster that the examples are for."""
@@ -52,6 +53,12 @@ class Entry(NamedTuple):
     def protocol(self) -> str:
         """The class of its protocol."""
         return type(self.make().protocol).__name__
+
+    @property
+    def sends_gradients(self) -> bool:
+        """Whether its messages are gradients as they are: of one batch or of all samples, and not compressed."""
+        made = self.make()
+        return isinstance(made.work, OneGradient | FullGradient) and made.compress_up is made.compress_down is None
 
     @property
     def parts(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from simsgd.protocols.dynamic import DynamicLocalSGD
 from simsgd.protocols.epochs import AsyncEpochSGD, EpochSGD, LooplessEpochSGD
 from simsgd.protocols.fresh import RennalaSGD, RingmasterASGD
 from simsgd.protocols.heterogeneous import MaleniaSGD, RescaledASGD, RingleaderASGD
+from simsgd.protocols.post_local import PostLocalSGD
 from simsgd.protocols.quorum import FragmentsSGD, QuorumSGD
 from simsgd.protocols.sampled import SampledSGD
 from simsgd.protocols.stale_synchronous import StaleSynchronousSGD
@@ -41,6 +42,7 @@ __all__ = [
     "MarinaRounds",
     "MindFlayerSGD",
     "MinibatchSGD",
+    "PostLocalSGD",
     "Protocol",
     "QuorumSGD",
     "RennalaSGD",

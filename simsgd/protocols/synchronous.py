@@ -77,7 +77,10 @@ class MinibatchSGD(Protocol):
             server.step(scale=1 / server.accumulated if self.average else 1.0)
         for worker in server.workers:
             if self.wait or worker not in server.down:
-                server.assign(worker)
+                self._hand_out(server, worker)
+
+    def _hand_out(self, server: Server, worker: int) -> None:
+        server.assign(worker)
 
 
 @dataclass(frozen=True)

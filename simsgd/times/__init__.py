@@ -22,6 +22,7 @@ from simsgd.times.likelihood import Candidate
 from simsgd.times.recorded import EndOfRecordingError, Recorded
 from simsgd.times.scaled import Scaled
 from simsgd.times.scheduled import Slowdown, Slowdowns
+from simsgd.times.slowest import Slowest
 from simsgd.times.textbook import Constant, Exponential, Pareto, ShiftedExponential, Weibull
 from simsgd.times.variation import AutocorrelatedLognormal, Gamma, Lognormal
 
@@ -46,6 +47,7 @@ __all__ = [
     "SlowSpells",
     "Slowdown",
     "Slowdowns",
+    "Slowest",
     "Speeds",
     "Weibull",
     "fit",

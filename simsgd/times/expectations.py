@@ -1,4 +1,4 @@
-"""Expectations over one job's time, from the distribution that a law states, or exactly for a constant law."""
+"""Expectations over one job's time, or the largest of several, from the distribution that a law states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from simsgd.times.answers import distribution_of, moments_of
-from simsgd.times.law import Law
+from simsgd.times.around import parameters
+from simsgd.times.law import Distribution, Law
 
 Function = Callable[[np.ndarray], np.ndarray]
 QUANTILES = 2**16
@@ -27,12 +28,43 @@ def expectation(law: Law, worker: int, function: Function) -> float:
     distribution = distribution_of(law, worker)
     if distribution is None:
         return math.nan
-    edges = np.concatenate([[0.0], np.geomspace(1e-12, 1.0, 37), np.linspace(2.0, 40.0, 39)])
+    t, weights, seconds = _nodes(distribution, np.linspace(2.0, 40.0, 39))
+    return float(np.sum(weights * np.exp(-t) * function(seconds)))
+
+
+def largest(distribution: Distribution, of: int) -> tuple[float, float]:
+    """Return the mean (seconds) and the variance (seconds²) of the largest of so many independent draws.
+
+    Exponential and Pareto times have closed forms; for others P(X > x) = exp(−t) has the density m(1 − exp(−t))^(m−1)·exp(−t)
+    in t. The error of the integrals is near 1e-12 for tails lighter than any power.
+    """
+    shapes, location, scale = parameters(distribution)
+    if distribution.dist.name == "expon":
+        ranks = np.arange(1, of + 1)
+        return location + scale * float(np.sum(1 / ranks)), scale**2 * float(np.sum(1 / ranks**2))
+    if distribution.dist.name == "pareto":
+        first, second = (_of_largest_pareto(shapes["b"], of, power) for power in (1, 2))
+        return location + scale * first, scale**2 * (second - first**2) if second < math.inf else math.inf
+    t, weights, seconds = _nodes(distribution, np.concatenate([np.linspace(2.0, 40.0, 39), np.linspace(45.0, 700.0, 132)]))
+    density = weights * of * (-np.expm1(-t)) ** (of - 1) * np.exp(-t)
+    mean = float(np.sum(density * seconds))
+    return mean, float(np.sum(density * (seconds - mean) ** 2))
+
+
+def _of_largest_pareto(exponent: float, of: int, power: int) -> float:
+    """Return E[Xᵖ] of the largest of m times with P(X > x) = x^(−α): m!·Γ(1 − p/α)/Γ(m + 1 − p/α); infinite for α ≤ p."""
+    share = power / exponent
+    return math.exp(math.lgamma(of + 1) + math.lgamma(1 - share) - math.lgamma(of + 1 - share)) if share < 1 else math.inf
+
+
+def _nodes(distribution: Distribution, later: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return nodes t of Gauss–Legendre on intervals from 0 to 1 and then to those edges, their weights, and x(t)."""
+    edges = np.concatenate([[0.0], np.geomspace(1e-12, 1.0, 37), later])
     nodes, weights = np.polynomial.legendre.leggauss(20)
     half = np.diff(edges)[:, None] / 2
     t = edges[:-1, None] + half * (1 + nodes)
     seconds = np.where(t < 0.7, distribution.ppf(-np.expm1(-t)), distribution.isf(np.exp(-t)))
-    return float(np.sum(half * weights * np.exp(-t) * function(seconds)))
+    return t, half * weights, seconds
 
 
 def pauses_met(law: Law, worker: int, between: float) -> tuple[float, float]:

@@ -33,7 +33,8 @@ class Marina(Work):
     w_before is the version that the worker read before, and ξ one batch, the same in both gradients. The message is gᵢ; on the
     wire are the whole gradient, or C's difference, which the server adds to what it keeps. The paper adds the difference to the
     mean of all gᵢ: that is the mean of these, as long as all workers take part in each round (`MarinaRounds`). A worker's first
-    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA.
+    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA. On an all-reduce
+    its differences are charged as if they could be summed on the way: take a C that can be, `RandomK(share, shared=True)`.
 
     Args:
         steps: local steps that the clock charges for a difference: two gradients of a batch.
