@@ -111,6 +111,11 @@ class Flags(claims.Tuned):
     step_sizes: tuple[common.Positive, ...] = (0.02, 0.08, 0.32, 1.28)
     """step sizes to begin with, for each method"""
 
+    def check(self) -> None:
+        """Ask for what the claims are about."""
+        if 2 not in self.quadratic_steps or len(self.local_steps) < 2 or len(self.similarities) < 2:
+            raise ValueError("--quadratic-steps must hold 2, and --local-steps and --similarities two numbers each")
+
     @property
     def middle(self) -> int:
         """The H of all similarities."""
