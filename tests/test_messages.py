@@ -38,7 +38,7 @@ class Careless(sg.AsyncSGD):
 
 
 def by_hand(tape):
-    """Return all messages of a tape's steps, gradient by gradient: (worker, job, read, weight, step, used, steps, life)."""
+    """Return all messages of a tape's steps, gradient by gradient: (worker, job, read, weight, step, used, steps, kind, life)."""
     logs = {"used": tape, "unused": tape.discarded.cut(tape.discarded.reason == 0)}
     versions = {"used": tape.version, "unused": logs["unused"].version}
     found = []
@@ -58,7 +58,10 @@ def by_hand(tape):
             weight = tape.weight[row] if kind == "used" else 0.0
             last = (kind, row) == step[-1]
             found.append(
-                (worker, int(log.job[row]), int(log.read[row]), weight, last, kind == "used", int(log.steps[row]), life)
+                (
+                    *(worker, int(log.job[row]), int(log.read[row]), weight, last, kind == "used"),
+                    *(int(log.steps[row]), int(log.kind[row]), life),
+                )
             )
     return found
 
@@ -131,7 +134,7 @@ def test_what_is_alive_is_no_more_than_is_needed():
 def test_nothing_before_the_first_step():
     recording = Recording(sg.AsyncSGD(), sg.Cluster(2, LAWS["ties"]))
     recording.advance(seconds=0.5)
-    assert [len(column) for column in recording.messages(0, 0)] == [0] * 8
+    assert [len(column) for column in recording.messages(0, 0)] == [0] * 9
 
 
 def test_a_plain_tape_has_its_rows_alone():
@@ -142,7 +145,7 @@ def test_a_plain_tape_has_its_rows_alone():
     for name in ("worker", "job", "read", "weight", "step"):
         assert np.array_equal(getattr(messages, name), getattr(tape, name))
     assert messages.used.all()
-    types = ("int32", "int32", "int32", "float64", "bool", "bool", "int32", "int32")
+    types = ("int32", "int32", "int32", "float64", "bool", "bool", "int32", "int32", "int32")
     assert tuple(column.dtype.name for column in messages) == types
 
 

@@ -134,3 +134,8 @@ def test_workers_that_join_begin_at_the_centre_that_they_are_handed():
 def test_what_makes_no_sense_is_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def test_without_an_inner_optimizer_there_is_nothing_to_learn_by():
+    with pytest.raises(ValueError, match="inner"):
+        dataclasses.replace(methods.easgd(pull=0.1), inner=None)

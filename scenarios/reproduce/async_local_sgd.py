@@ -171,10 +171,12 @@ def _call(make: Callable[..., sg.Method], step_size: float, *, steps: int, outer
 
 @dataclass(frozen=True)
 class Way:
-    """How a method went on one problem, at its best step sizes.
+    """How a method went on one problem with one outer step size.
 
     Attributes:
-        outer, step_size: the best.
+        outer: the outer step size.
+        step_size: the best for it.
+        score: of its tuning runs, the least is best.
         arrived: by seed, whether the target was reached.
         seconds, steps: by seed, to the target, or to the end of a run that never arrived; local steps of all workers.
         curve: of the first seed, (simulated seconds, accuracy).
@@ -182,6 +184,7 @@ class Way:
 
     outer: float
     step_size: float
+    score: tuple[float, float]
     arrived: np.ndarray
     seconds: np.ndarray
     steps: np.ndarray
@@ -189,10 +192,12 @@ class Way:
 
 
 type Ways = dict[str, dict[str, Way]]
-"""By problem, then by method."""
+"""By problem, then by method: with the better outer step size, or with one that is the same for several."""
+type All = dict[str, dict[str, list[Way]]]
+"""The same with all outer step sizes."""
 
 
-def measure(flags: Flags) -> Ways:
+def measure(flags: Flags) -> All:
     """Tune and run all methods."""
     every = made(flags)
     entrants = {f"{name}, ε = {outer:g}": make for name, outers in every.items() for outer, make in outers.items()}
@@ -200,27 +205,36 @@ def measure(flags: Flags) -> Ways:
     options = {"evaluate_every": sg.Seconds(flags.evaluate_every), "step_sizes": flags.step_sizes}
     found = flags.compare(entrants, flags.problems, cluster, until=flags.until, **options)
     return {
-        problem: {name: better(flags, found, problem, name, list(outers)) for name, outers in every.items()}
+        problem: {
+            name: [way(flags, found, problem, f"{name}, ε = {outer:g}", outer) for outer in outers]
+            for name, outers in every.items()
+        }
         for problem in flags.problems
     }
 
 
-def better(flags: Flags, found: sg.studies.Comparison, problem: str, name: str, outers: Sequence[float]) -> Way:
-    """Return a method with the outer step size that did better on the tuning seeds; of equals the smaller."""
-    ways = {outer: f"{name}, ε = {outer:g}" for outer in sorted(outers)}
-
-    def score(outer: float) -> tuple[float, float]:
-        choice = found.tuned.choices[ways[outer], (problem,)]
-        return choice.tried.get(choice.step_size, (0.0, 0.0))
-
-    outer = min(ways, key=score)
-    own = found.dataset.sel({"method": ways[outer], "problem": problem})
-    arrived = own.seconds_to_target.notnull().values
+def way(flags: Flags, found: sg.studies.Comparison, problem: str, label: str, outer: float) -> Way:
+    """Return how one of those compared went."""
+    choice = found.tuned.choices[label, (problem,)]
+    own = found.dataset.sel({"method": label, "problem": problem})
     samples = own.samples_to_target.fillna(own.samples.max("evaluation")).values
-    seconds = own.seconds_to_target.fillna(flags.within).values
     first = own.isel(seed=0)
-    curve = first.time.values, first.accuracy.values
-    return Way(outer, float(own.step_size), arrived, seconds, samples / flags.batch_size, curve)
+    return Way(
+        outer,
+        float(own.step_size),
+        choice.tried.get(choice.step_size, (0.0, 0.0)),
+        own.seconds_to_target.notnull().values,
+        own.seconds_to_target.fillna(flags.within).values,
+        samples / flags.batch_size,
+        (first.time.values, first.accuracy.values),
+    )
+
+
+def best(every: All) -> Ways:
+    """Return each method with the outer step size that did better on the tuning seeds."""
+    return {
+        problem: {name: min(ways, key=lambda way: way.score) for name, ways in all_.items()} for problem, all_ in every.items()
+    }
 
 
 def ratio(ways: Mapping[str, Way], one: str, other: str, what: str = "steps") -> np.ndarray:
@@ -229,10 +243,10 @@ def ratio(ways: Mapping[str, Way], one: str, other: str, what: str = "steps") ->
     return np.where(known, getattr(ways[one], what) / getattr(ways[other], what), np.nan)
 
 
-def judge(found: Ways, remarks: Mapping[str, str]) -> list[claims.Judged]:
+def judge(every: All) -> list[claims.Judged]:
     """Return the verdicts, for data that are alike and then for those that are not."""
     verdicts = []
-    for problem, ways in found.items():
+    for problem, ways in best(every).items():
         momentum = ratio(ways, ASYNC, SYNC)
         measured = {
             MORE: momentum,
@@ -245,19 +259,38 @@ def judge(found: Ways, remarks: Mapping[str, str]) -> list[claims.Judged]:
         }
         for claim, ratios in measured.items():
             here = dataclasses.replace(claim, measures=f"data dealt out {problem}: {claim.measures}")
-            verdicts.append(here.judged(claims.ratio_of(ratios, np.ones(len(ratios))), remarks.get(problem, "")))
+            remark = same_outer(every[problem]) if claim is MATCHES else ""
+            verdicts.append(here.judged(claims.ratio_of(ratios, np.ones(len(ratios))), remark))
     return verdicts
 
 
-def tell(found: Ways) -> str:
-    """Return what each method took, and its step sizes, as a table."""
+def same_outer(ways: Mapping[str, Sequence[Way]]) -> str:
+    """Return the ratio of MATCHES at each outer step size that both have: what is left of it, if it is the same."""
+    pairs = [
+        (one.outer, {DYNAMIC: one, SYNC: other}) for one in ways[DYNAMIC] for other in ways[SYNC] if one.outer == other.outer
+    ]
+    said = [
+        f"{claims.ratio_of(ratio(pair, DYNAMIC, SYNC), np.ones(len(pair[SYNC].steps)))} at {outer:g}" for outer, pair in pairs
+    ]
+    return f"with the same outer step size for both it is {', '.join(said)}"
+
+
+def tell(every: All) -> str:
+    """Return what each method took with each outer step size, as a table; the better one is marked."""
     rows = []
-    for problem, ways in found.items():
-        for name, way in ways.items():
-            numbers = [f"{way.step_size:.3g}", f"{way.outer:g}", f"{way.arrived.sum()} of {len(way.arrived)}"]
-            rows.append([problem, name, *numbers, f"{np.median(way.steps):.4g}", f"{np.median(way.seconds):.4g}"])
+    for problem, all_ in every.items():
+        for name, ways in all_.items():
+            better = min(ways, key=lambda way: way.score)
+            for way in ways:
+                numbers = [f"{way.step_size:.3g}", f"{way.outer:g}{' *' if way is better else ''}"]
+                numbers += [
+                    f"{way.arrived.sum()} of {len(way.arrived)}",
+                    f"{np.median(way.steps):.4g}",
+                    f"{np.median(way.seconds):.4g}",
+                ]
+                rows.append([problem, name, *numbers])
     heads = ["data", "method", "step size", "outer", "arrived", "local steps", "seconds"]
-    said = "To the target, medians over the seeds; who never arrived counts as long as it ran, so its ratios are bounds"
+    said = "To the target, medians over the seeds; who never arrived counts as long as it ran (*: better on tuning seeds)"
     return f"{said}:\n{table(heads, rows)}"
 
 
@@ -298,15 +331,11 @@ def dots(ax: Axes, ways: Mapping[str, Way], what: str, title: str) -> None:
     ax.grid(axis="x", alpha=0.25)
 
 
-REMARKS: dict[str, str] = {}
-"""By problem, what the rules cannot say."""
-
-
 def async_local_sgd(flags: Flags, saved: common.Saved) -> None:
     """Measure, judge, draw and save."""
-    found = measure(flags)
-    saved.figure(draw(found, flags), "async_local_sgd.png")
-    claims.report(saved, PAPER, judge(found, REMARKS), tell(found))
+    every = measure(flags)
+    saved.figure(draw(best(every), flags), "async_local_sgd.png")
+    claims.report(saved, PAPER, judge(every), tell(every))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -81,6 +81,7 @@ class ErrorFeedback(Compression):
 
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return what is sent of the message and the error, and the new error."""
+        floating("ErrorFeedback", message)
         error, inner = state
         whole = jax.tree.map(lambda e, m: self.decay * e + m, error, message)
         sent, inner = self.compression.compress(whole, inner, key, shared_key)

@@ -195,7 +195,8 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
     their matrices counts: P̂·Qᵀ is PowerSGD of M̄. With error feedback (algorithm 2) worker i keeps eᵢ ← Mᵢ − P̂·Qᵀ, Mᵢ = gᵢ + eᵢ,
     and as only the mean of the eᵢ enters a step, it is enough to keep that: e ← M̄ − C(M̄), M̄ = ḡ + e. So the models are those of
     the paper. That holds as each step is made of one message of each worker; a linear compression is one that workers can
-    apply together so, and of others this is what a server could do to the sum.
+    apply together so, and of others this is what a server could do to the sum. With feedback a run magnifies differences in
+    rounding, as when one direction takes the place of another among the r hangs on components near zero.
 
     It stands in `Method.optimizer`, before the step; what goes over the wire is said by `BytesOfSum` in `Method.compress_up`.
 

@@ -195,14 +195,20 @@ def largest(values: jax.Array, k: int) -> jax.Array:
         enough = found >= k
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1), jnp.where(enough, found, count)
 
-    begun = (jnp.zeros((), values.dtype), jnp.max(values), jnp.asarray(values.size, jnp.int32))
+    most = jnp.asarray(jnp.iinfo(values.dtype).max, values.dtype)  # their largest number takes longer to find than a count
+    begun = (jnp.zeros_like(most), most, jnp.asarray(values.size, jnp.int32))
     threshold, _, count = jax.lax.while_loop(lambda s: (s[2] != k) & (s[0] < s[1]), narrow, begun)
-    above, equal = values > threshold, values == threshold
-    return above | _first(equal, k - jnp.sum(above, dtype=jnp.int32), count == k)
+
+    def without_ties() -> jax.Array:
+        above = values > threshold
+        return above | _first(values == threshold, k - jnp.sum(above, dtype=jnp.int32))
+
+    kept: jax.Array = jax.lax.cond(count == k, lambda: values >= threshold, without_ties)
+    return kept
 
 
-def _first(marked: jax.Array, k: jax.Array, all_: jax.Array) -> jax.Array:
-    """Return the first k of the places that are marked, (d,) bool; if `all_`, which saves the search, all of them."""
+def _first(marked: jax.Array, k: jax.Array) -> jax.Array:
+    """Return the first k of the places that are marked, (d,) bool."""
     place = jnp.arange(marked.size, dtype=jnp.int32)
 
     def narrow(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -212,7 +218,7 @@ def _first(marked: jax.Array, k: jax.Array, all_: jax.Array) -> jax.Array:
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
     size = jnp.asarray(marked.size, jnp.int32)
-    _, end = jax.lax.while_loop(lambda s: s[0] < s[1], narrow, (jnp.where(all_, size, 0), size))
+    _, end = jax.lax.while_loop(lambda s: s[0] < s[1], narrow, (jnp.zeros_like(size), size))
     return marked & (place < end)
 
 
@@ -229,4 +235,4 @@ def _folded(values: jax.Array) -> jax.Array:
 
 def _count(marked: jax.Array) -> jax.Array:
     """Return how many places of a folded vector are marked: by columns, in bytes, thrice as fast as one after the other."""
-    return jnp.sum(jnp.sum(marked, axis=0, dtype=jnp.int8).astype(jnp.int32))
+    return jnp.sum(jnp.sum(marked, axis=0, dtype=jnp.int8), dtype=jnp.int32)

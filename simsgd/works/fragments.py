@@ -124,10 +124,12 @@ class Fragments(Work):
         changed = jax.tree.map(lambda fragment: (fragment - before) % self.fragments < missed, own)
         received = jax.tree.map(jnp.where, changed, parameters, received)
 
+        def take_in(model: Parameters) -> Parameters:
+            return jax.tree.map(lambda c, x, w: jnp.where(c, self._mixed(x, w), x), changed, model, parameters)
+
         def step(number: jax.Array, gradient: Callable[[Parameters], Parameters], at: tuple[Parameters, Any]) -> Any:
             model, inner = at
-            takes = number == jnp.minimum(self.overlap, job.steps - 1)
-            model = jax.tree.map(lambda c, x, w: jnp.where(takes & c, self._mixed(x, w), x), changed, model, parameters)
+            model = jax.lax.cond(number == jnp.minimum(self.overlap, job.steps - 1), take_in, lambda model: model, model)
             updates, inner = job.inner.update(gradient(model), inner, model)
             return optax.apply_updates(model, updates), inner
 
