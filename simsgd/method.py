@@ -69,8 +69,10 @@ class Method:
         compress_up: what becomes of a message on its way to the server: fewer bytes, and other numbers. Each worker has a state
             of its own.
         compress_down: the same on the way down: the server sends what has changed, compressed, and all workers hold the sum of
-            what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w.
-        compressing: the law of the seconds that a worker takes to compress a message, added to its computing; none by default.
+            what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w. A worker is sent one compressed change for each version
+            since its last, or the whole if that is less; its first model is whole, and after a crash with "reset" the next.
+        compressing: the law of the seconds that a worker takes to compress a message, one draw for each job, added to its
+            computing; none by default. Draws are the worker's own, and move no others.
         hand_out: what the server hands out in place of the model: an optax transformation whose `update` is called with the
             model as updates, and `message_state`, the state of `on_message`. It has no state of its own.
         after_crash: whether a worker's state is "keep" or "reset" when it is back after a crash.

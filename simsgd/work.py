@@ -247,6 +247,22 @@ class Work(ABC):
 
         Override it where that depends on the worker, on which of its jobs it is, or on the kind of job. A `kind` that is
         returned is not looked at.
+
+        Four ways to say how many local steps, a line each: `LocalSteps(steps=8)`, `LocalSteps(of_workers=(8, 4))` and
+        `LocalSteps(seconds=2.0)`, all of `simsgd.works`, and, in a protocol, `server.assign(worker, steps=8)`.
+
+        Example:
+            >>> from dataclasses import dataclass
+            >>> import simsgd as sg
+            >>> @dataclass(frozen=True, repr=False)
+            ... class Ahead(sg.works.LocalSteps):
+            ...     '''All steps but the last are made while messages travel.'''
+            ...     def charge(self, order):
+            ...         return super().charge(order)._replace(overlap=self.steps - 1)
+            >>> sgd, cluster = sg.optimizers.sgd, sg.Cluster(1, sg.times.Constant(1.0), sg.networks.Link(latency=1.0))
+            >>> method = sg.Method(sg.AsyncSGD(), sgd(1.0), work=Ahead(steps=3), inner=sgd(0.1))
+            >>> sg.record(method, cluster, until=sg.Updates(3)).ended.tolist()  # 3 s each, where others need 5
+            [4.0, 7.0, 10.0]
         """
         return Charges(self.steps, self.bytes_down(order.message.bytes), self.bytes_up(order.message.bytes))
 

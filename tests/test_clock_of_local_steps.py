@@ -17,6 +17,7 @@ import simsgd as sg
 from simsgd import faults, networks, times
 from simsgd.costs import Costs
 from simsgd.protocols import KSyncSGD, RingmasterASGD
+from simsgd.recording.computing import Computing
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
 from simsgd.support import rng
@@ -157,6 +158,30 @@ def test_steps_made_ahead_under_a_clock_are_two_pieces_of_work():
             assert end == pytest.approx(ready + slow.pop().in_parts(ready, 1.0))
         else:
             assert end == began + slow.pop().in_parts(began, 3.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Impatient(sg.AsyncSGD):
+    """Cancel the first job at 1 s, whose model takes 10 s, and send the next without one."""
+
+    def start(self, server):
+        server.assign(0, bytes_down=1000.0)
+        server.alarm(1.0)
+
+    def on_alarm(self, server):
+        server.cancel(0)
+        server.assign(0, bytes_down=0.0)
+
+
+def test_a_clock_goes_back_for_a_job_whose_model_takes_less():
+    """The job cancelled would have begun at 10 s, so far had the clock's pauses been looked at; the next begins at 1 s."""
+    law = times.Pauses(times.Constant(3.0), every=2.0, lasting=0.5)
+    cluster = sg.Cluster(1, law, networks.Link(bandwidth=100.0))
+    tape = recorded(Charging(), cluster, 1, Impatient())
+    fresh = sampler_of(law, rng.stream(0, "compute time", 0), 0)
+    assert tape.began[0] == 1.0
+    assert tape.ended[0] - 1.0 == pytest.approx(fresh.in_parts(1.0, 3.0))
+    assert tape.ended[0] > 4.0  # it met pauses
 
 
 # --- a time instead of a number of steps ----------------------------------------------------------------------------------
@@ -441,31 +466,31 @@ OTHERS = {
 @given(
     work=st.sampled_from(sorted(WORKS)),
     law=st.sampled_from(sorted(LAWS)),
-    network=st.sampled_from(sorted(NETWORKS)),
+    network=st.sampled_from([*sorted(NETWORKS), "ring"]),
     protocol=st.sampled_from(sorted(PROTOCOLS)),
     fault=st.sampled_from(sorted(FAULTS)),
     seed=st.integers(0, 2**31),
     pieces=st.lists(st.floats(0.01, 3.0), min_size=1, max_size=12),
 )
 def test_pieces_and_cuts_are_the_same_recording(work, law, network, protocol, fault, seed, pieces):
-    cluster = sg.Cluster(3, LAWS[law], NETWORKS[network], FAULTS[fault])
-    others = OTHERS.get(work, {})
-    given_ = (WORKS[work], cluster, PROTOCOLS[protocol], seed)
+    cluster = sg.Cluster(3, LAWS[law], RING if network == "ring" else NETWORKS[network], FAULTS[fault])
+    chosen, others = sg.MinibatchSGD(wait=False) if network == "ring" else PROTOCOLS[protocol], OTHERS.get(work, {})
+    given_ = (WORKS[work], cluster, chosen, seed)
     moments = np.cumsum(pieces)
     going = recording(*given_, **others)
     for moment in moments:
         going.advance(seconds=float(moment))
-    whole = recorded(WORKS[work], cluster, float(moments[-1]), PROTOCOLS[protocol], seed, **others)
+    whole = recorded(WORKS[work], cluster, float(moments[-1]), chosen, seed, **others)
     assert going.tape() == whole
     for moment in moments[:3]:
         reading = Reading(whole)
         reading.advance(seconds=float(moment))
-        assert reading.tape() == recorded(WORKS[work], cluster, float(moment), PROTOCOLS[protocol], seed, **others)
+        assert reading.tape() == recorded(WORKS[work], cluster, float(moment), chosen, seed, **others)
     if whole.updates:
         half = (whole.updates + 1) // 2
         reading = Reading(whole)
         reading.advance(updates=half)
-        assert reading.tape() == recorded(WORKS[work], cluster, half, PROTOCOLS[protocol], seed, **others)
+        assert reading.tape() == recorded(WORKS[work], cluster, half, chosen, seed, **others)
 
 
 def test_a_tape_with_times_is_saved_and_read(tmp_path):
@@ -474,6 +499,53 @@ def test_a_tape_with_times_is_saved_and_read(tmp_path):
     again = sg.Tape.load(tmp_path / "tape.nc")
     assert again == tape
     assert again.seconds.tolist() == [1.5] * 9
+
+
+# --- the conformance suite's clock ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Ahead(sg.works.LocalSteps):
+    """All local steps but one are made ahead."""
+
+    def charge(self, order):
+        return super().charge(order)._replace(overlap=self.steps - 1)
+
+
+METHODS = {
+    "ahead": Ahead(steps=3),
+    "a time": sg.works.LocalSteps(seconds=2.0),
+    "steps of each worker": sg.works.LocalSteps(of_workers=(1, 2, 3, 4)),
+}
+
+
+def conforming(name, compressing=None):
+    sgd = sg.optimizers.sgd
+    work = METHODS[name]
+    return sg.Method(sg.AsyncSGD(), sgd(0.5), work=work, inner=sgd(0.1), compressing=compressing, source="Nobody (2000)")
+
+
+@pytest.mark.parametrize("compressing", [None, times.Exponential(0.2)], ids=["", "compressed"])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_conformance_suite_knows_this_clock(name, compressing):
+    """Its own count of a worker's draws agrees, on a quiet cluster and one that crashes; so do tapes in pieces."""
+    for check in ("tape", "common random numbers"):
+        sg.testing.check_method(conforming(name, compressing), only=check)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "wrong"),
+    [
+        ("ahead", "interrupt", lambda right: lambda self, worker: None),
+        ("a time", "_steps_within", lambda right: lambda self, *args: (right(self, *args)[0] + 1, right(self, *args)[1])),
+        ("steps of each worker", "_compressed", lambda right: lambda self, job, moment: moment),
+    ],
+)
+def test_it_sees_a_clock_that_is_wrong(name, function, wrong, monkeypatch):
+    """If who was down had worked on, a step too many were counted, or compressing took no time."""
+    monkeypatch.setattr(Computing, function, wrong(getattr(Computing, function)))
+    with pytest.raises(sg.testing.ConformanceError, match="fails the check 'common random numbers'"):
+        sg.testing.check_method(conforming(name, times.Exponential(0.2)), only="common random numbers")
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------------

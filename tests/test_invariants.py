@@ -6,7 +6,7 @@ up, and nothing hangs: a recording comes to its end or says who waits for whom.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from methods import FIXED_WORKERS, RECORDED
 
@@ -186,6 +186,7 @@ def test_methods_fabrics_and_faults_see_common_random_numbers(law, networks_, pr
     for network, protocol, these in zip(networks_, protocols, (names, []), strict=True):
         carried = protocol if network in NETWORKS or protocol in SYNCHRONOUS else "sync"
         tapes.append(recorded(PROTOCOLS[carried], cluster_of(law, network, these), sg.Seconds(15.0), seed))
+    assume(all((tape.steps == 1).all() for tape in tapes))  # where a protocol chooses the steps, jobs are not the same ones
     one, other = (
         {(w, j): e - b for w, j, b, e in zip(t.worker.tolist(), t.job.tolist(), t.began, t.ended, strict=True)} for t in tapes
     )

@@ -17,7 +17,7 @@ ROUNDING = 1e-12
 """Of parameters about 1 in float64 after some dozen steps; the two sides differ in the order of additions."""
 
 
-def final(method, problem=None, updates=30, cluster=CLUSTER):
+def final(method, problem=None, updates=12, cluster=CLUSTER):
     run = sg.simulate(method, problem or line(), cluster, until=sg.Updates(updates), dtype="float64")
     return run.parameters
 
@@ -145,7 +145,7 @@ def test_variance_at_the_averages_does_not_depend_on_the_number_of_local_steps(s
     with r = (1 − a)^H, and r drops out. Successive averages are correlated by r, so T of them in d dimensions are worth
     N = dT(1 − r²)/(1 + r²) samples, and the estimate has the relative deviation √(2/N): four of them are allowed.
     """
-    curvature, size, dimensions, rounds, batch = 0.5, 0.4, 16, 1500, 2
+    curvature, size, dimensions, rounds, batch = 0.5, 0.4, 32, 600, 2
     problem = sg.problems.quadratic((curvature,) * dimensions, noise=1.0, samples=4096, batch_size=batch)
     method = methods.local_sgd(size, steps=steps)
     run = sg.simulate(method, problem, CLUSTER, until=sg.Updates(rounds + 50), dtype="float64", evaluate_every=sg.Updates(1))

@@ -277,7 +277,7 @@ def draw(flags: Flags, found: Ends, rings: Mapping[str, Sequence[float]]) -> Fig
         b.plot(ends, np.full(len(ends), place) + np.linspace(-0.15, 0.15, len(ends)), "o", color=colour, alpha=0.6)
         b.plot(ends.mean(), place, "|", color=colour, markersize=22, markeredgewidth=2.5)
     logarithmic(a.xaxis, (1,))
-    b.xaxis.set_major_formatter("{x:.1%}")
+    b.xaxis.set_major_formatter("{x:.2%}")
     a.set(xlabel="megabytes that a worker has sent", ylabel="test loss (nats)", title="(a) digits, MLP: loss against bytes")
     a.legend(frameon=False, fontsize=8)
     b.set_yticks(range(len(shown)), list(shown))

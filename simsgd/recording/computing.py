@@ -14,13 +14,14 @@ import math
 from collections.abc import Callable
 
 from simsgd.cluster import Cluster
+from simsgd.costs import Costs
 from simsgd.recording.draws import by_job
 from simsgd.recording.job import Job
 from simsgd.recording.stuck import StuckError
 from simsgd.support import checks, rng
 from simsgd.support.bounds import bounds
 from simsgd.support.memory import collection_paused
-from simsgd.support.walks import Unfinished, then
+from simsgd.support.walks import Unfinished, followed, then
 from simsgd.times.answers import checked, note, refusal, sampler_of
 from simsgd.times.law import Law, Sampler
 from simsgd.times.stretching import Stretched
@@ -40,15 +41,17 @@ class Computing:
     Args:
         cluster: whose workers.
         seed: the recording's.
-        compressing: the law of the seconds that a worker takes to compress each of its messages, if it does.
+        costs: what jobs cost.
     """
 
-    def __init__(self, cluster: Cluster, seed: int, compressing: Law | None = None) -> None:
+    def __init__(self, cluster: Cluster, seed: int, costs: Costs) -> None:
+        usual, compressing = costs.usual, costs.compressing
         self._law = self._drawing = cluster.compute
         self._one_step, self._clocks = _samplers(cluster.compute, cluster.workers, seed, "compute time")
         self._compress = None if compressing is None else Compress(compressing, cluster.workers, seed)
         self._left_out: dict[int, list[Charges]] = {}
-        self._simple = [clock is None and compressing is None for clock in self._clocks]  # who may take the short way
+        self._single = usual if usual.steps == 1 and not usual.seconds and compressing is None else None  # the short way
+        self._simple = [True] * cluster.workers  # who may take it
         self._ended = [math.nan] * cluster.workers  # when the job before ended, if the worker may have worked on since
         self._stood_still = (math.nan, 0)  # since when, and how many jobs in a row took no time
 
@@ -66,9 +69,13 @@ class Computing:
             walks.Unfinished: if the job meets so much of what follows the clock that the clock has to come there first.
         """
         charges, worker = job.charges, job.worker
-        if charges.steps == 1 and self._simple[worker] and not charges.seconds:
+        if charges is self._single and self._simple[worker]:
             began: float = job.began
-            drawn = self._one_step[worker](began)
+            clock = self._clocks[worker]
+            try:
+                drawn = self._one_step[worker](began) if clock is None else clock.in_parts(began, None, job.assigned)
+            except Unfinished as walk:
+                raise followed(walk, lambda seconds: began + seconds) from None
             end = began + drawn if type(drawn) is float else began + checks.as_seconds(drawn)
             if not began < end < INFINITE:
                 end = self._unusual(drawn, job)
@@ -128,7 +135,9 @@ class Computing:
     def _after(self, job: Job, moment: float, work: float) -> float:
         """Return when so many nominal seconds of work are done that are begun at a moment."""
         clock = self._clocks[job.worker]
-        return moment + work if clock is None else then(lambda: clock.in_parts(moment, work, job.assigned), moment.__add__)
+        if clock is None:
+            return moment + work
+        return then(lambda: clock.in_parts(moment, work, job.assigned), lambda took: moment + took)
 
     def _compressed(self, job: Job, moment: float) -> float:
         """Return when a job's message is compressed that is computed at a moment."""
@@ -174,7 +183,7 @@ class Computing:
             else:
                 for _ in range(charges.steps):
                     self._one_step[worker](now)
-        self._simple[worker] = self._clocks[worker] is None and self._compress is None
+        self._simple[worker] = True
 
     # --- ends that advance no clock ---------------------------------------------------------------------------------------
 
@@ -213,9 +222,9 @@ class Compress:
     def end(self, job: Job, moment: float) -> float:
         """Return when a job's message is compressed that is computed at a moment."""
         seconds, clock = self._draws[job.worker](job.job, moment), self._clocks[job.worker]
-        return (
-            moment + seconds if clock is None else then(lambda: clock.in_parts(moment, seconds, job.assigned), moment.__add__)
-        )
+        if clock is None:
+            return moment + seconds
+        return then(lambda: clock.in_parts(moment, seconds, job.assigned), lambda took: moment + took)
 
 
 def _samplers(law: Law, workers: int, seed: int, purpose: str) -> tuple[list[Sampler], list[Stretched | None]]:

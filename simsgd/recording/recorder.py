@@ -172,7 +172,7 @@ class Recording:
         self._loop, self._logs, membership = EventLoop(), Logs(), Membership(cluster.workers, late)
         self._loop.times_of = cluster.compute, cluster.network
         self._server = server = Server(protocol, self._loop, membership, cluster.workers, self._logs, terms)
-        self._computing = Computing(cluster, seed, costs.compressing)
+        self._computing = Computing(cluster, seed, costs)
         ends = Ends(self._computing, server.receive, lambda: len(server.busy), server.check_going)
         self._transport = transport(self._loop, cluster, named, costs, seed, ends)
         server.connect(self._transport)

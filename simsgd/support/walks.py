@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from simsgd.support.bounds import bounds
 
@@ -24,18 +25,22 @@ class Unfinished(Exception):  # noqa: N818  (it is no error)
             walk leads to, or raises this anew.
     """
 
-    def __init__(self, moment: float, go_on: Callable[[float], float]) -> None:
+    def __init__(self, moment: float, go_on: Callable[[float], Any]) -> None:
         super().__init__(moment)
         self.moment, self.go_on = moment, go_on
 
 
-def then(walk: Callable[[], float], following: Callable[[float], float]) -> float:
+def followed[Found](walk: Unfinished, following: Callable[[Any], Found]) -> Unfinished:
+    """Return the walk that goes on with what follows, given what it led to."""
+    return Unfinished(walk.moment, lambda now: then(lambda: walk.go_on(now), following))
+
+
+def then[Found, Led](walk: Callable[[], Led], following: Callable[[Led], Found]) -> Found:
     """Return what follows a walk, given what that led to; both may be unfinished, and are then so together."""
     try:
         found = walk()
     except Unfinished as unfinished:
-        go_on = unfinished.go_on
-        raise Unfinished(unfinished.moment, lambda now: then(lambda: go_on(now), following)) from None
+        raise followed(unfinished, following) from None
     return following(found)
 
 
@@ -43,7 +48,7 @@ def whole(walk: Unfinished, now: float) -> float:
     """Go to the end of a walk at once, for somebody who cannot wait, while the clock stands at `now`."""
     while True:
         try:
-            return walk.go_on(now)
+            return float(walk.go_on(now))
         except Unfinished as further:
             walk = further
 

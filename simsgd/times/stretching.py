@@ -78,19 +78,23 @@ class Stretched:
         left = drawn if type(drawn) is float else checks.as_seconds(drawn)
         if not checks.finite_seconds(left):  # the recorder refuses it, and names the law
             return drawn
-        return self._begin(now, min(now, kept), functools.partial(self._walk, left, left, 0.0, now, passed=0))
+        try:
+            index = self._piece_at(now, kept)
+        except walks.Unfinished as unfinished:
+            raise walks.followed(unfinished, lambda index: self._walk(left, left, 0.0, now, index)) from None
+        return self._walk(left, left, 0.0, now, index)
 
     def done_within(self, seconds: float, now: float, kept: float = math.inf) -> float:
         """Return the nominal seconds of work that are done from `now` on in so many seconds; raises what `in_parts` does."""
-        return self._begin(now, min(now, kept), functools.partial(self._work_done, seconds, seconds, 0.0, now, passed=0))
+        return walks.then(lambda: self._piece_at(now, kept), lambda index: self._work_done(seconds, seconds, 0.0, now, index))
 
-    def _begin(self, now: float, kept: float, walk: Callable[[int], float]) -> float:
-        """Drop the pieces that had ended at `kept`, and walk from that which covers `now`."""
+    def _piece_at(self, now: float, kept: float) -> int:
+        """Drop the pieces that had ended at `kept`, and return the place of that which covers `now`."""
         ahead, since, passed, index = self._ahead, 0.0, 0, 0
         while index == len(ahead) or ahead[index].until <= now:
             if index < len(ahead):
                 since = ahead[index].until
-                if since <= kept:  # the first, then: they are in order
+                if since <= kept:  # it is the first, then
                     ahead.popleft()
                 else:
                     index += 1
@@ -100,11 +104,11 @@ class Stretched:
             else:
                 self._passed += passed
                 walks.check_parts(self._passed, since / now, f"{self.law!r}: the time until a job begins at {now:g} s")
-                raise walks.Unfinished(since, lambda clock: self._begin(now, kept, walk))
+                raise walks.Unfinished(since, lambda clock: self._piece_at(now, kept))
         self._passed = 0
-        return walk(index)
+        return index
 
-    def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, *, passed: int) -> float:
+    def _walk(self, work: float, left: float, elapsed: float, at: float, index: int, passed: int = 0) -> float:
         """Go on from the second `at`, which the piece at `index` covers, with so much of the work left."""
         ahead = self._ahead
         for index in range(index, index + walks.AT_ONCE):  # noqa: B020
@@ -121,7 +125,7 @@ class Stretched:
         further = functools.partial(self._walk, work, left, elapsed, at, passed=passed)
         raise walks.Unfinished(at, functools.partial(self._go_on, further, index + 1))
 
-    def _work_done(self, seconds: float, left: float, done: float, at: float, index: int, *, passed: int) -> float:
+    def _work_done(self, seconds: float, left: float, done: float, at: float, index: int, passed: int = 0) -> float:
         """Go on from the second `at`, which the piece at `index` covers, with so many of the seconds left."""
         ahead = self._ahead
         for index in range(index, index + walks.AT_ONCE):  # noqa: B020
