@@ -5,6 +5,7 @@ Run them with: python -m pytest -m slow -s -n 0 tests/test_benchmarks_methods.py
 
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -111,3 +112,34 @@ def test_compressed_messages_against_whole_ones(name):
     tape = sg.record(sg.AsyncSGD(), sg.Cluster(WORKERS, EXPONENTIAL), sg.Updates(UPDATES))
     method = sg.Method(sg.AsyncSGD(), SGD, compress_up=COMPRESSIONS[name])
     compare(name, playing(problem, method, tape), playing(problem, SGD, tape), UPDATES, "gradients/s")
+
+
+def processor_seconds(problem, method, tape):
+    """What playing a tape takes, with a player that is there already and all that is compiled."""
+    player, source = Player(problem, method, tape.workers), Reading(tape)
+    source.advance(updates=tape.updates)
+    start = time.process_time()
+    player.catch_up(source)
+    jax.block_until_ready(player._carry)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("protocol", [sg.AsyncSGD(), sg.MinibatchSGD()], ids=repr)
+@pytest.mark.parametrize("steps", [4, 16, 64])
+def test_local_steps_against_as_many_gradients_of_asynchronous_sgd(steps, protocol):
+    """The promise is 1.1 times the processor seconds at most; printed."""
+    problem, cluster = sg.problems.digits(), sg.Cluster(WORKERS, EXPONENTIAL)
+    local = sg.Method(protocol, sg.optimizers.sgd(1.0), work=sg.works.LocalSteps(steps=steps), inner=SGD)
+    messages = 4 * UPDATES // steps
+    updates = messages // WORKERS if protocol.synchronous else messages
+    sides = [
+        (local, sg.record(local, cluster, sg.Updates(updates))),
+        (SGD, sg.record(sg.AsyncSGD(), cluster, sg.Updates(4 * UPDATES))),
+    ]
+    for side in sides:
+        processor_seconds(problem, *side)
+    pairs = np.array([[processor_seconds(problem, *side) for side in sides] for _ in range(9)])
+    ratios = pairs[:, 0] / pairs[:, 1]
+    each = np.median(pairs, axis=0) / (4 * UPDATES) * 1e6
+    spread = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+    print(f"{protocol!r}, {steps} local steps: {each[0]:.1f} µs for a gradient against {each[1]:.1f}, {spread} times as much")

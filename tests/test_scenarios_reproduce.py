@@ -51,6 +51,24 @@ def test_help_explains_every_flag(name, capsys):
         assert flag in said
 
 
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("local_sgd", "--local-steps 2 8", "--local-steps must hold 1 and 4"),
+        ("local_sgd", "--workers 4 16", "--workers 1 and another number"),
+        ("adacomm", "--local-steps 4 16", "--local-steps must hold 1 and another number"),
+        ("scaffold", "--quadratic-steps 1 4", "--quadratic-steps must hold 2"),
+        ("scaffold", "--similarities 0.5", "--similarities two numbers"),
+        ("fedbuff", "--concurrency 60", "--concurrency be at most --clients"),
+        ("fedbuff", "--buffers 1 4", "--buffers must hold 1 and 10"),
+    ],
+)
+def test_flags_without_what_the_claims_are_about_are_refused(name, flags, message, tmp_path):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        importlib.import_module(name).main([*flags.split(), "--output", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
 def claim(**ends):
     return claims.Claim("It is so.", "section 1", "a number", **ends)
 

@@ -1,6 +1,7 @@
 """Methods of local steps: models step by step, as computed by hand, through the simulator.
 
-w begins at 16 and η = ½, so a local step of plain SGD goes half the way to the worker's optimum x, 0 where nothing else is said.
+w begins at 16 and η = ½, so a local step of plain SGD goes half the way to the worker's optimum x, 0 where nothing else is
+said.
 """
 
 import pytest
@@ -13,7 +14,7 @@ APART = (0.0, 16.0)
 
 
 def test_local_sgd():
-    """x = (0, 16), two steps: worker 0 goes from 16 to 4, worker 1 stays; (4 + 16)/2. Then (2.5 + 14.5)/2."""
+    """With x = (0, 16) and two steps worker 0 goes from 16 to 4 and worker 1 stays: (4 + 16)/2. Then (2.5 + 14.5)/2."""
     assert models(methods.local_sgd(0.5, steps=2), (1.0, 1.5), 2, optima=APART) == [10, 8.5]
 
 
@@ -30,7 +31,7 @@ def test_local_sgd_for_a_fixed_time():
 
 
 def test_fedavg():
-    """Two of three workers, x = (0, 16, 32), two steps: each goes to x + (w − x)/4, the model to the mean of those who took part.
+    """Two of three workers, x = (0, 16, 32), two steps: each goes to x + (w − x)/4, the model to their mean.
 
     With half the server's step size, only half the way there.
     """
@@ -57,7 +58,7 @@ def test_fedprox():
 
 
 def test_scaffold():
-    """x = (0, 16), two steps, w to the mean and cᵢ to the mean gradient on the way.
+    """With x = (0, 16) and two steps w goes to the mean and cᵢ to the mean gradient on the way.
 
     1: c = cᵢ = 0, 16 → 8 → 4 with gradients 16, 8; 16 → 16. w = 10, cᵢ = (12, 0), c = 6.
     2: 10 − ½·(10 + 6 − 12) = 8, 8 − ½·(8 − 6) = 7; 10 − ½·(−6 + 6) = 10 → 10. w = 8.5, cᵢ = (9, −6), c = 1.5.
@@ -76,7 +77,10 @@ def test_fedasync():
 
 
 def test_fedasync_hinge():
-    """As above. a = 3, b = 0: α_τ = ½/(1 + 3τ), ⅛ for τ = 1: ⅞·10 + 4/8, then ⅞·9.25 + 2.5/8. b = 1: ½·10 + ½·4, ½·7 + ½·2.5."""
+    """As above. a = 3, b = 0: α_τ = ½/(1 + 3τ), ⅛ for τ = 1: ⅞·10 + 4/8, then ⅞·9.25 + 2.5/8.
+
+    With b = 1 nothing is damped: ½·10 + ½·4, then ½·7 + ½·2.5.
+    """
     method = methods.fedasync_hinge(0.5, steps=2, mixing=0.5, slope=3.0, threshold=0.0)
     assert models(method, (1.0, 1.5), 3) == [10, 9.25, 8.40625]
     method = methods.fedasync_hinge(0.5, steps=2, mixing=0.5, slope=3.0, threshold=1.0)
@@ -95,7 +99,10 @@ def test_fedbuff():
 
 
 def test_adacomm():
-    """η = ¼, x = 0: √F falls to ¾ with each local step. H₀ = 4, looks after 3 s: at 4 s 4·(¾)⁴ = 1.27, H = 2; at 8 s 4·(¾)⁸, 1."""
+    """With η = ¼ √F falls to ¾ with each local step. H₀ = 4, looks after 3 s: at 4 s 4·(¾)⁴ = 1.27, so H = 2.
+
+    The next look is at 8 s: 4·(¾)⁸ = 0.4, so H = 1.
+    """
     run = sg.simulate(
         methods.adacomm(0.25, every=3.0, steps=4),
         problem(),
@@ -109,7 +116,7 @@ def test_adacomm():
 
 
 def test_adacomm_that_shrinks():
-    """A loss that never falls, as w stays at x = 16 and F is for the other data: H ← ⌈H/2⌉ after each interval, or H₀ for ever."""
+    """Where the loss never falls, as w stays at the worker's x = 16, H ← ⌈H/2⌉ after each interval, or H₀ for ever."""
     for shrink, steps in ((0.5, [5, 3, 2, 1]), (None, [5, 5, 5, 5])):
         run = sg.simulate(
             methods.adacomm(0.5, every=0.5, steps=5, shrink=shrink),

@@ -156,12 +156,19 @@ def times(flags: Flags) -> Times:
     clusters = {f"n = {workers}": flags.cluster(workers) for workers in flags.workers}
     options = {"evaluate_every": sg.Seconds(1), "message_bytes": flags.message_bytes, "step_sizes": flags.step_sizes}
     options["refinements"] = int(len(flags.step_sizes) > 1)
-    each = [flags.compare({name: make}, problem, clusters, until=until, **options).dataset for name, make in methods.items()]
-    found = xarray.concat(each, "method", join="outer").sel(cluster=list(clusters)).transpose("method", "cluster", "seed", ...)
-    ends = {name: found[name].max("evaluation") for name in ("samples", "bytes")} | {"seconds": flags.within}
-    seconds, samples, sent = (found[f"{name}_to_target"].fillna(ends[name]).values for name in ("seconds", "samples", "bytes"))
+    each = [reached(flags.compare({name: make}, problem, clusters, until=until, **options)) for name, make in methods.items()]
+    found = xarray.concat(each, "method").sel(cluster=list(clusters)).transpose("method", "cluster", "seed")
+    seconds, samples, sent = (found[name].values for name in ("seconds", "samples", "bytes"))
     steps = samples / problem.batch_size / np.array(flags.workers)[:, None]
-    return Times(flags, found.seconds_to_target.notnull().values, seconds, steps, sent)
+    return Times(flags, found.arrived.values, seconds, steps, sent)
+
+
+def reached(found: sg.studies.Comparison) -> xarray.Dataset:
+    """Return what reaching the target took, for a run that never arrived what it took to its end."""
+    data = found.dataset
+    ends = {name: data[name].max("evaluation") for name in ("samples", "bytes")} | {"seconds": data.horizon}
+    taken = {name: data[f"{name}_to_target"].fillna(end) for name, end in ends.items()}
+    return xarray.Dataset(taken | {"arrived": data.seconds_to_target.notnull()})
 
 
 def judge_times(found: Times) -> list[claims.Judged]:

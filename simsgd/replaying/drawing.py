@@ -121,13 +121,14 @@ def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first:
     """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
     of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
-
-    def of_job(worker: Any, job: Any, charged: Any) -> jax.Array:
-        return jax.vmap(lambda step: drawing.picks(data, key, worker, job, charged, step))(jnp.arange(steps))
-
-    one = functools.partial(drawing.picks, data, key) if table.message is None else of_job
-    picks: jax.Array = jax.vmap(jax.vmap(one))(*of_tile)
-    return picks
+    picks: jax.Array
+    if table.message is None:
+        picks = jax.vmap(jax.vmap(functools.partial(drawing.picks, data, key)))(*of_tile)
+        return picks
+    of_each = jnp.broadcast_arrays(*(column[..., None] for column in of_tile), jnp.arange(steps))
+    flat = [column.reshape(-1) for column in of_each]  # compiles in half the time that axes within axes take
+    picks = jax.vmap(functools.partial(drawing.picks, data, key))(*flat)
+    return picks.reshape(*of_each[0].shape, drawing.batch_size)
 
 
 def at(tree: Any, place: Any) -> Any:
