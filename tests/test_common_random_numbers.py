@@ -74,10 +74,15 @@ def drawn_seconds(law, worker, jobs, seed):
 
 
 def assert_drawn_in_order(tape, law, seed):
-    """Job k of each worker took the k-th draw of the worker's stream, exactly."""
+    """The k-th local step of each worker took the k-th draw of the worker's stream, exactly; most jobs have one step."""
+    columns = (tape.of_all_jobs(name).tolist() for name in ("worker", "job", "steps"))
+    steps, truth = {(worker, job): count for worker, job, count in zip(*columns, strict=True)}, {}
+    draws = [drawn_seconds(law, worker, sum(steps.values()), seed) for worker in range(tape.workers)]
+    for worker, job in sorted(steps):
+        count = steps[worker, job]
+        truth[worker, job], draws[worker] = sum(draws[worker][:count]), draws[worker][count:]
     seconds = job_seconds(tape)
-    truth = [drawn_seconds(law, worker, 1 + max(job for _, job in seconds), seed) for worker in range(tape.workers)]
-    assert seconds == {(worker, job): truth[worker][job] for worker, job in seconds}
+    assert seconds == {job: truth[job] for job in seconds}
 
 
 # --- job times -----------------------------------------------------------------------------------------------------------

@@ -70,8 +70,8 @@ class LocalSteps(Work):
 
     @property
     def charges_alike(self) -> bool:
-        """Whether all jobs have as many steps."""
-        return self.of_workers is None and self.seconds is None
+        """Whether all jobs have as many steps; those of a class that overrides `charge` may not."""
+        return self.of_workers is None and self.seconds is None and type(self).charge is LocalSteps.charge
 
     def charge(self, order: Order) -> Charges:
         """Return the steps, or the seconds, of a worker's job."""
