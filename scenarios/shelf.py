@@ -80,6 +80,7 @@ def settings(job_seconds: tuple[float, ...], share_batches: int) -> dict[str, di
     """
     workers = len(job_seconds)
     half = {"gradients": workers // 2}
+    whole = {"pass_steps": share_batches}
     return {
         "k_sync": half,
         "backup_workers": {"workers": workers, "backups": max(1, workers // 5)},
@@ -98,6 +99,10 @@ def settings(job_seconds: tuple[float, ...], share_batches: int) -> dict[str, di
         "malenia": {"gradients": 2 * workers},
         "mind_flayer": {"limit": tuple(2 * mean for mean in job_seconds), "trials": 1},
         "picky": {"distance": 0.5},
+        "svrg": {"updates": 1 + 2 * share_batches, **whole},
+        "asynchronous_svrg": {"updates": 1 + 2 * workers * share_batches, **whole},
+        "loopless_svrg": {"probability": 1 / (1 + 2 * share_batches), **whole},
+        "distributed_svrg": {"local_steps": 2 * share_batches, **whole},
     }
 
 

@@ -91,12 +91,12 @@ class Costs:
         Raises:
             ValueError: for what no job can cost, named with the work.
         """
-        said = self.work.charge(Order(worker, job, kind, self.message))
-        name = f"{plainly(self.work)}'s charge for a job"
+        name, said = f"{plainly(self.work)}'s charge for a job", self.work.charge(Order(worker, job, kind, self.message))
+        checks.instance(name, said, Charges, "Charges(steps=8), or super().charge(order)._replace(steps=8)")
         steps = 1 if said.seconds is not None else checks.whole(f"steps in {name}", said.steps, 1)
         bounds.check("parts", steps, f"steps={steps} in {name}")
-        down = checks.not_negative(f"bytes_down in {name}", said.bytes_down, "bytes")
-        up = self._compressed(checks.not_negative(f"bytes_up in {name}", said.bytes_up, "bytes"), self.up)
+        down, up = self._bytes(name, "bytes_down", said.bytes_down), self._bytes(name, "bytes_up", said.bytes_up)
+        up = self._compressed(up, self.up)
         return Charges(steps, down, up, kind, self._seconds(name, said), self._overlap(name, said))
 
     def changes(self, whole: float, versions: int) -> float:
@@ -105,6 +105,11 @@ class Costs:
         Where the way down is compressed, that is one compressed change for each version since, and never more than the whole.
         """
         return whole if self.down is None else min(whole, versions * self._compressed(whole, self.down))
+
+    def _bytes(self, name: str, way: str, said: float) -> float:
+        """Return the bytes of a message before it is compressed: those charged, or, where nothing is said, the work's own."""
+        usual = {"bytes_down": self.work.bytes_down, "bytes_up": self.work.bytes_up}
+        return checks.not_negative(f"{way} in {name}", usual[way](self.message.bytes) if said != said else said, "bytes")
 
     def _seconds(self, name: str, said: Charges) -> float:
         """Return the time that a job has instead of a number of steps, 0 for none."""
@@ -134,7 +139,8 @@ class Costs:
         numbers = sum(map(math.prod, self.message.shapes))
         if compression is None or not numbers:
             return size
-        return size * compression.bytes(self.message.shapes) / (NUMBER_BYTES * numbers)
+        left = checks.not_negative(f"bytes of {plainly(compression)}", compression.bytes(self.message.shapes), "bytes")
+        return size * left / (NUMBER_BYTES * numbers)
 
     def described(self) -> Mapping[str, Any]:
         """Return, by name, what a recording's bits depend on of them; nothing that is as for plain gradients."""

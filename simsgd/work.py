@@ -11,6 +11,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -37,8 +38,8 @@ class Charges(NamedTuple):
 
     Attributes:
         steps: local steps; computing takes the sum of so many draws.
-        bytes_down: of what the worker is sent.
-        bytes_up: of what it sends back.
+        bytes_down: of what the worker is sent; not a number (the default) for those of the work, `Work.bytes_down`.
+        bytes_up: of what it sends back, before it is compressed; by default those of the work.
         kind: what kind of job it is, a place in `Work.kinds`.
         seconds: for a time instead of a number of steps: the job makes as many local steps as end within so many seconds of its
             computing, at least one, and `steps` is what came of it. The step under way at the end is dropped, and its draw
@@ -56,8 +57,8 @@ class Charges(NamedTuple):
     """
 
     steps: int = 1
-    bytes_down: float = 0.0
-    bytes_up: float = 0.0
+    bytes_down: float = math.nan
+    bytes_up: float = math.nan
     kind: int = 0
     seconds: float | None = None
     overlap: int = 0
@@ -264,7 +265,7 @@ class Work(ABC):
             >>> sg.record(method, cluster, until=sg.Updates(3)).ended.tolist()  # 3 s each, where others need 5
             [4.0, 7.0, 10.0]
         """
-        return Charges(self.steps, self.bytes_down(order.message.bytes), self.bytes_up(order.message.bytes))
+        return Charges(self.steps)
 
     def bytes_down(self, message_bytes: float) -> float:
         """Return the bytes of what a worker is sent; by default those of the model."""
@@ -296,7 +297,10 @@ class Work(ABC):
         Args:
             parameters: the version that the worker was sent.
             state: what `init` or its job before returned.
-            job: the job.
+            job: the job, a `JobAtHand` (`help(sg.works.JobAtHand)`): `worker`, `number`, `steps`, `kind`, `version`, `workers`;
+                `gradient(parameters, step)`, `through(step, carry)` for all local steps, `full_gradient(parameters)`,
+                `part_of_full_gradient(parameters)`, `blocks`, `block(step)`, `block_gradient(parameters, block)`,
+                `share_weight`; `key` and `shared_key`; `inner`, the inner optimizer; `shown`, what came with the model.
         """
 
 

@@ -92,6 +92,7 @@ class AskingForSteps(sg.MinibatchSGD):
             server.assign(worker, steps=self.steps)
 
 
+@pytest.mark.slow
 def test_a_fixed_time_makes_the_steps_that_fit():
     """Speeds 1 and 3: with constant steps of 1 s and ⅓ s, 2.5 s hold 2 and 7 of them; the same as saying so."""
     cluster = sg.Cluster(2, sg.times.Speeds(sg.times.Constant(1.0), speeds=(1.0, 3.0)))
@@ -128,6 +129,7 @@ class OneAtATime(works.LocalSteps):
         return jax.tree.map(lambda read, now: read - now, parameters, end), ()
 
 
+@pytest.mark.slow
 def test_a_loss_that_draws_gets_the_keys_of_its_steps():
     problem = sg.problems.quadratics(optima=np.zeros((4, 2)) + 1, noise=0.5)
     method = methods.local_sgd(0.01, steps=20)
@@ -137,7 +139,7 @@ def test_a_loss_that_draws_gets_the_keys_of_its_steps():
 # --- closed forms --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [1, 4, 16])
+@pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.slow), 16])
 def test_variance_at_the_averages_does_not_depend_on_the_number_of_local_steps(steps):
     """η²s²/(n·a(2 − a)) for any H, a = ηh and s² the variance of a batch's gradient.
 

@@ -38,7 +38,7 @@ class Careless(sg.AsyncSGD):
 
 
 def by_hand(tape):
-    """Return all messages of a tape's steps, gradient by gradient: (worker, job, read, weight, step, used, steps, kind, life)."""
+    """Return all messages of a tape's steps: (worker, job, read, weight, step, used, steps, kind, life) of each gradient."""
     logs = {"used": tape, "unused": tape.discarded.cut(tape.discarded.reason == 0)}
     versions = {"used": tape.version, "unused": logs["unused"].version}
     found = []

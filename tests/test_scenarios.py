@@ -15,6 +15,7 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "scenarios"
 sys.path.append(str(SCENARIOS))  # as Python puts a script's own folder there
 common, measuring, ranking, shelf = map(importlib.import_module, ("common", "measuring", "ranking", "shelf"))
 SMALL = {
+    "variance_reduction": "--workers 2 --samples 100 --dimensions 3 --seconds 10 --crowds 1 2 --seeds 1 --step-sizes 1",
     "sync_vs_async": "--workers 4 --straggler-share 0.25 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 --within 40 "
     "--step-sizes 0.03 0.1 0.3 1.0",
     "staleness_by_hand": "",
@@ -31,10 +32,13 @@ SMALL = {
     "--step-sizes 0.1 0.4 --target-accuracy 0.8",
     "tune_and_compare": "--methods minibatch asynchronous --workers 4 --seeds 2 --tuning-seeds 1 --target-accuracy 0.8 "
     "--shares-of 0.6 0.8 --within 20 --step-sizes 0.1 0.4 --refinements 0",
+    "when_compression_pays": "--workers 2 --seeds 1 --tuning-seeds 1 --target-accuracy 0.5 --step-sizes 0.1 --rounds 40 "
+    "--bandwidths 1e6 1e9 --fabrics server",
     "scaling": "--workers 1 2 --batch-size 16 --total-batch 32 --seeds 1 --tuning-seeds 1 --step-sizes 0.25 0.5 1 "
     "--target-loss 1.2 --samples 5000 --rounds 10",
 }
 FILES = {
+    "variance_reduction": {"variance_reduction.png", "variance_reduction.nc", "table.txt"},
     "sync_vs_async": {
         "convergence.png",
         "timeline.png",
@@ -60,6 +64,7 @@ FILES = {
     "method_shelf": {"method_shelf.png", "method_shelf.nc", "table.txt"},
     "where_each_wins": {"where_each_wins.png", "where_each_wins.nc", "table.txt"},
     "tune_and_compare": {"tune_and_compare.png", "reporting.nc", "tuning.nc", "table.txt", "table.md", "table.tex"},
+    "when_compression_pays": {"when_compression_pays.png", "table.txt"},
     "scaling": {"scaling.png", "scaling.nc", "table.txt"},
 }
 EVERYWHERE = ["--output", "--compilation-cache"]
@@ -138,6 +143,30 @@ FLAGS = {
         "--executor",
         "--processes",
     ],
+    "variance_reduction": [
+        *RECORDING,
+        "--samples",
+        "--dimensions",
+        "--condition",
+        "--penalty",
+        "--batch-size",
+        "--seconds",
+        "--step-sizes",
+        "--seeds",
+        "--crowds",
+        "--slowness",
+        "--near",
+    ],
+    "when_compression_pays": [
+        *COMPARING,
+        "--fabrics",
+        "--bandwidths",
+        "--message-bytes",
+        "--compressing",
+        "--latency",
+        "--rounds",
+        "--kept",
+    ],
     "scaling": [
         *RECORDING,
         "--equal-batch",
@@ -160,6 +189,14 @@ FLAGS = {
     ],
 }
 REFUSED = {
+    "variance_reduction": [
+        (
+            "--samples 100",
+            "--samples must be at least --batch-size times the most workers (32), so that each has a part, got 100",
+        ),
+        ("--near 1", "--near must be below 1, where all begin, got 1"),
+        ("--condition 0.5", "--condition must be finite and at least 1, got 0.5"),
+    ],
     "sync_vs_async": [
         ("--workers 0", "--workers must be finite and at least 1, got 0"),
         ("--workers many", "invalid"),
@@ -246,6 +283,12 @@ REFUSED = {
         ("--processes 0", "--processes must be finite and at least 1, got 0"),
         (f"--folder {SCENARIOS}", "holds something else"),
     ],
+    "when_compression_pays": [
+        ("--bandwidths 0", "--bandwidths must be finite and above 0, got 0"),
+        ("--compressing -1", "--compressing must be finite and at least 0 (seconds), got -1"),
+        ("--fabrics pigeon", "pigeon"),
+        ("--workers 0", "--workers must be finite and at least 1, got 0"),
+    ],
     "scaling": [
         ("--workers 4 16", "--workers must hold 1, which speed-up is relative to, got (4, 16)"),
         ("--workers 1 3", "--workers must each divide --total-batch (256), got 3"),
@@ -261,6 +304,7 @@ REFUSED = {
 
 
 SAID = {
+    "variance_reduction": ["Squared distance to the optimum", "What staleness costs"],
     "sync_vs_async": ["SGD reaches accuracy ≥ 0.8 first", "At one step size, asynchronous SGD moves 4 times as far"],
     "where_each_wins": ["cells; separated in"],
     "tune_and_compare": ["Tuned on 1 seed of their own", "Restricted mean seconds to easier targets"],

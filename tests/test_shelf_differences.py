@@ -204,6 +204,7 @@ def test_bytes_go_over_the_wire_both_ways():
     assert set(tape.kind.tolist()) == {0, 1}
 
 
+@pytest.mark.slow
 def test_matrices_and_vectors_conform():
     """The conformance suite's own problem has no matrix."""
     made = sg.Problem("matrices", begin, cubic, RNG.normal(size=(32, 5)), batch_size=3)

@@ -410,6 +410,48 @@ def test_bytes_that_no_message_has_are_refused(of, factor):
         played(Charged(**{of: factor}))
 
 
+@dataclasses.dataclass(frozen=True)
+class Odd(sg.Compression):
+    """Says of a message's bytes what it is told to."""
+
+    said: object
+
+    def bytes(self, shapes):
+        return self.said
+
+    def compress(self, message, state, key, shared_key):
+        return message, state
+
+
+@pytest.mark.parametrize("said", [-50, math.inf, math.nan, None, "ten"])
+def test_bytes_that_no_compressed_message_has_are_refused(said):
+    method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), compress_up=Odd(said))
+    with pytest.raises(ValueError, match=r"bytes of Odd\(said=.*\) must be a finite number of at least 0 \(bytes\), got"):
+        sg.record(method, sg.Cluster(2, TIES), sg.Updates(1), message_bytes=100.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Priced(sg.OneGradient):
+    """Charges what it is told to."""
+
+    said: object = None
+
+    def charge(self, order):
+        return self.said
+
+
+def test_a_charge_that_says_no_bytes_has_those_of_the_work():
+    tape = played(Priced(said=sg.Charges(steps=2)), size=10.0)
+    assert set(tape.bytes_up.tolist()) == set(tape.bytes_down.tolist()) == {10.0}
+    assert set(tape.steps.tolist()) == {2}
+
+
+@pytest.mark.parametrize("said", [3, None, (2, 0.0, 0.0)])
+def test_a_charge_that_is_none_is_refused(said):
+    with pytest.raises(TypeError, match=r"charge for a job must be an instance such as Charges\(steps=8\), or super"):
+        played(Priced(said=said))
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1.5, "2", True])
 def test_steps_that_no_job_has_are_refused(steps):
     with pytest.raises(sg.ProtocolError, match=r"called assign\(0, steps=.*, but steps must be a whole number of at least 1"):

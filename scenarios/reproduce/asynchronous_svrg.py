@@ -270,8 +270,9 @@ def draw(flags: Flags, found: dict[str, Found]) -> Figure:
 def line(ax: Axes, flags: Flags, values: list[float], colour: str, label: str) -> None:
     """Draw one kind of data."""
     ax.plot(flags.workers, values, "o-", color=colour, label=label)
-    logarithmic(ax.xaxis, (1, 2, 5))
-    logarithmic(ax.yaxis, (1, 2, 5))
+    logarithmic(ax.xaxis)
+    logarithmic(ax.yaxis)
+    ax.set_xticks(flags.workers)
     ax.set(xlabel="workers (staleness + 1)")
     ax.grid(alpha=0.2)
 

@@ -195,8 +195,8 @@ def largest(values: jax.Array, k: int) -> jax.Array:
         enough = found >= k
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1), jnp.where(enough, found, count)
 
-    most = jnp.asarray(jnp.iinfo(values.dtype).max, values.dtype)  # their largest number takes longer to find than a count
-    begun = (jnp.zeros_like(most), most, jnp.asarray(values.size, jnp.int32))
+    none = jnp.zeros((), values.dtype)
+    begun = (none, ~none, jnp.asarray(values.size, jnp.int32))  # the largest of them takes longer to find than a count
     threshold, _, count = jax.lax.while_loop(lambda s: (s[2] != k) & (s[0] < s[1]), narrow, begun)
 
     def without_ties() -> jax.Array:

@@ -15,8 +15,8 @@ class SampledSGD(Protocol):
     """Synchronous rounds with K clients each, chosen anew from those that are up: wait for all, step with their average.
 
     w ← w − η · (1/K) Σ_i m_i(w) over those in the round, each message of staleness 0. A round takes as long as the slowest of
-    its clients. With K = n it steps as `MinibatchSGD` does. All clients count the same; where the paper weights them by their numbers of
-    samples, shares are taken to be equal.
+    its clients. With K = n it steps as `MinibatchSGD` does. All clients count the same; where the paper weights them by their
+    numbers of samples, shares are taken to be equal.
 
     A client that crashes in a round loses its place, which is given to another that is up and has not taken part in the round
     yet; if there is none, to the next that comes back. Where nobody is left to fill a place, the round ends without it.

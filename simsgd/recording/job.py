@@ -13,7 +13,7 @@ from simsgd.work import Charges
 
 COLUMNS = len(CHARGES)
 """How many of a job's charges, the first, are columns of the tape."""
-PLAIN = Charges()
+PLAIN = Charges(bytes_down=0.0, bytes_up=0.0)
 
 
 class Job(Happening):

@@ -116,15 +116,17 @@ def tests(comparison: Comparison, labels: Labels) -> list[str]:
         done = "all methods are separated" if ranking.separated else "not all methods are separated"
         lines.append(f"Seeds were added until methods were separated: after {len(comparison.seeds)}, {done}.")
     if tied := [name for name, best in zip(ranking.labels[1:], ranking.best[1:], strict=True) if best == 1]:
-        wanted = {name: _more_seeds(seconds[first], seconds[name], horizon) for name in tied}
+        pairs = len(ranking.labels) * (len(ranking.labels) - 1) // 2  # Holm's correction at its strictest
+        wanted = {name: _more_seeds(seconds[first], seconds[name], horizon, pairs) for name in tied}
         said = ", ".join(f"{name} ({more})" for name, more in wanted.items())
         lines.append(f"Not separated from {first}, and how many more seeds might do it: {said}.")
     return lines
 
 
-def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float) -> str:
-    """Return how many more seeds separate two methods in four of five studies, if they differ as they seem to."""
-    more = more_seeds_to_separate(first, other, horizon) if len(first) > 1 else math.nan
+def _more_seeds(first: np.ndarray, other: np.ndarray, horizon: float, pairs: int) -> str:
+    """Return how many more seeds separate two methods in four of five studies of so many pairs, if they differ as they seem."""
+    level = 1 - 0.05 / pairs
+    more = more_seeds_to_separate(first, other, horizon, level=level) if len(first) > 1 else math.nan
     return "not known from one seed" if math.isnan(more) else "no number of seeds" if math.isinf(more) else f"{more:,}"
 
 

@@ -1,6 +1,7 @@
 """What workers can do with a job, besides one gradient: the works that the methods of `simsgd.methods` are composed of."""
 
 from simsgd.support import public
+from simsgd.work import JobAtHand
 from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
 from simsgd.works.fragments import Fragments
@@ -22,6 +23,7 @@ __all__ = [
     "Elastic",
     "Fragments",
     "FullGradient",
+    "JobAtHand",
     "LocalSteps",
     "LocalVarianceReduction",
     "Marina",
