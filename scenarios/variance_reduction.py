@@ -62,7 +62,7 @@ class Flags(common.Recording):
     """samples in a batch, and in a block"""
     seconds: common.Seconds = 120.0
     """how long a run lasts (simulated seconds)"""
-    step_sizes: tuple[common.Positive, ...] = tuple(2.0**power for power in range(-6, 2))
+    step_sizes: tuple[common.Positive, ...] = tuple(2.0**power for power in range(-8, 2))
     """step sizes to choose from, in units of 1/L"""
     seeds: common.Count = 3
     """how many seeds to report on"""
@@ -79,9 +79,11 @@ class Flags(common.Recording):
         return made(self.samples, self.dimensions, self.condition, self.penalty, self.batch_size)
 
     def cluster(self, workers: int, slowness: float = 1.0) -> sg.Cluster:
-        """Return workers whose batches take gamma-distributed times; with a slowness, a quarter of them is slower by that."""
+        """Return workers whose batches take gamma-distributed times; of four or more a quarter is slower by the slowness."""
         jobs = sg.times.Gamma(mean=self.compute_seconds, coefficient_of_variation=self.compute_variation)
-        return sg.Cluster(workers, common.with_stragglers(jobs, workers, slowness, SLOW if slowness > 1 else 0.0))
+        return sg.Cluster(
+            workers, common.with_stragglers(jobs, workers, slowness, SLOW if slowness > 1 and workers * SLOW >= 1 else 0.0)
+        )
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -248,8 +250,8 @@ def eaten(flags: Flags, name: str, speeds: str, crowd: int) -> dict[str, Any]:
     """Return (for `sweep`) the passes and the seconds that a method needs with so many workers at its best step size."""
     problem, smooth = flags.learned
     cluster = flags.cluster(crowd, flags.slowness if speeds == SLOWER else 1.0)
-    way, seconds = ways(problem, crowd)[name], flags.seconds * flags.workers
-    within = sg.Seconds(seconds / (np.ceil(crowd * (1 - SLOW)) if speeds == SLOWER else crowd))  # equally many passes for all
+    way, seconds = ways(problem, crowd)[name], flags.seconds * flags.workers / crowd  # equally many passes for all
+    within = sg.Seconds(seconds * (flags.slowness if speeds == SLOWER else 1.0))  # a barrier waits for the slow
     target = sg.Target("distance", at_most=flags.near, within=within)
     options = {"until": target, "evaluate_every": sg.Samples(flags.samples), "dtype": "float64", "progress": False}
 
