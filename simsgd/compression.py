@@ -70,6 +70,18 @@ class Compression(ABC):
                 "which is what simulate does"
             )
 
+    def check_method(self, place: str, method: Any) -> None:
+        """Raise ValueError unless it can stand in a place of a method; by default it can wherever those that it holds can.
+
+        Args:
+            place: "compress_up" or "compress_down".
+            method: the `Method` that is being made, whose other parts are there.
+        """
+        for field in dataclasses.fields(self):
+            held = getattr(self, field.name)
+            if isinstance(held, Compression):
+                held.check_method(place, method)
+
     def init(self, message: Parameters) -> Any:
         """Return what is remembered from message to message, a pytree of arrays; by default nothing.
 

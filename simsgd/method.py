@@ -127,6 +127,7 @@ class Method:
         for way in COMPRESSIONS:
             if getattr(self, way) is not None:
                 check_compression(way, getattr(self, way))
+                getattr(self, way).check_method(way, self)
         if self.compressing is not None:
             checks.instance("compressing", self.compressing, Law, "times.Constant(0.001)")
         for text in ("name", "source"):

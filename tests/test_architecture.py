@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "optimizers": {"support"},
     "work": {"support"},
     "compression": {"support", "work"},
-    "compressions": {"compression", "support", "work"},
+    "compressions": {"compression", "optimizers", "support", "work"},
     "works": {"compression", "optimizers", "support", "work"},
     "method": {"compression", "optimizers", "protocols", "provenance", "support", "times", "work"},
     "methods": {"compression", "compressions", "method", "optimizers", "protocols", "support", "work", "works"},

@@ -242,7 +242,9 @@ def step_on(flags: Flags, way: object, workers: int) -> float:
     """Return the seconds of a step on a ring."""
     ring = sg.networks.Ring(sg.networks.preset("ethernet 10g"))
     cluster = sg.Cluster(workers, sg.times.Constant(flags.compute_seconds), ring)
-    method = sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(0.1), compress_up=way)
+    of_sum = isinstance(way, sg.compressions.BytesOfSum)
+    sums = [sg.compressions.compress_sum(way.compression)] if of_sum else []
+    method = sg.Method(sg.MinibatchSGD(), optax.chain(*sums, optax.sgd(0.1)), compress_up=way)
     tape = sg.record(method, cluster, until=sg.Updates(10), message_shapes=resnet18())
     return float(tape.update_times[-1] / 10)
 

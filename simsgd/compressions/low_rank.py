@@ -6,6 +6,7 @@ Law of this module: an array of two or more dimensions is one matrix, an array o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,8 +15,10 @@ import jax.numpy as jnp
 import optax
 
 from simsgd import compression as compressing
+from simsgd import optimizers
 from simsgd.compression import Compression, Shapes
 from simsgd.compressions.vectors import floating
+from simsgd.optimizers.structure import closure
 from simsgd.support import checks, rng
 from simsgd.work import Message, Parameters
 
@@ -147,7 +150,8 @@ class BytesOfSum(Compression):
         compression: what compresses the sum.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if it is no compression. ValueError: for a method without the other half, or with a protocol that is not
+            synchronous, when the method is made.
 
     Example:
         >>> import simsgd as sg
@@ -169,9 +173,45 @@ class BytesOfSum(Compression):
         """Raise ValueError unless the compression takes such messages."""
         self.compression.check(message)
 
+    def check_method(self, place: str, method: Any) -> None:
+        """Raise ValueError unless the method's optimizer compresses the sum, and its steps are sums over all workers."""
+        super().check_method(place, method)
+        if place != "compress_up":
+            raise ValueError(f"{place} must not be {self!r}: what is summed is sent by the workers, so it is for compress_up")
+        if not method.protocol.synchronous:
+            raise ValueError(
+                f"compress_up={self!r} needs a synchronous protocol, which steps with the sum over all workers, got "
+                f"{method.protocol!r}: use MinibatchSGD(), or have each worker compress its own message, "
+                f"compress_up={self.compression!r}"
+            )
+        found = list(_summed(method.optimizer))
+        if self.compression not in found:
+            raise ValueError(
+                f"compress_up={self!r} says the bytes only, and the optimizer, {optimizers.describe(method.optimizer):.100}, "
+                f"{f'compresses the sum with {found[0]!r}' if found else 'does not compress the sum'}: put "
+                f"compress_sum({self.compression!r}) before the optimizer, as in optax.chain(compress_sum(…), optax.sgd(0.1)), "
+                f"or have each worker compress its own message, compress_up={self.compression!r}"
+            )
+
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return the message as it is."""
         return message, state
+
+
+def _summed(optimizer: Any) -> Iterator[Compression]:
+    """Yield the compressions of all `compress_sum` that an optimizer is made of, as far as its functions' closures show."""
+    tunable = isinstance(optimizer, optimizers.Tunable)
+    pending = [optimizer.factory(**dict(optimizer.numbers), **dict(optimizer.settings)) if tunable else optimizer]
+    seen: list[Any] = []
+    while pending:
+        thing = pending.pop()
+        if any(thing is each for each in seen):
+            continue
+        seen.append(thing)
+        inside = thing if isinstance(thing, dict) else closure(thing)
+        pending += thing if isinstance(thing, tuple | list) else inside.values()
+        if getattr(thing, "__qualname__", "") == "compress_sum.<locals>.update":
+            yield inside["compression"]
 
 
 class SumState(NamedTuple):

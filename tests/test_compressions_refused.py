@@ -1,0 +1,61 @@
+"""Compressions that make no sense where they stand are refused before anything is computed, and the error says the way out."""
+
+import optax
+import pytest
+
+import simsgd as sg
+from simsgd import compressions, protocols, times
+from simsgd.compressions import BytesOfSum, ErrorFeedback, PowerSGD, TopK, compress_sum
+
+SGD = sg.optimizers.sgd(0.1)
+CLUSTER = sg.Cluster(3, times.Constant(1.0))
+
+
+# --- the bytes of a sum, and its other half -------------------------------------------------------------------------------
+
+
+def summing(learning_rate):
+    return optax.chain(compress_sum(TopK(share=0.1)), optax.sgd(learning_rate))
+
+
+def cyclic():
+    """Return an optimizer whose update knows itself."""
+
+    def update(updates, state, params=None):
+        return (update and updates), state
+
+    return optax.GradientTransformation(lambda params: (), update)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, optax.adam(0.1), optax.chain(optax.trace(0.9), optax.scale(-0.1)), cyclic()])
+@pytest.mark.parametrize("wrapped", [lambda c: c, ErrorFeedback], ids=["bare", "in another"])
+def test_the_bytes_of_a_sum_that_nobody_compresses(optimizer, wrapped):
+    said = r"compress_up=BytesOfSum.*TopK\(share=0\.1\).* says the bytes only.*does not compress the sum: put compress_sum\(TopK"
+    with pytest.raises(ValueError, match=said):
+        sg.Method(sg.MinibatchSGD(), optimizer, compress_up=wrapped(BytesOfSum(TopK(share=0.1))))
+
+
+def test_the_bytes_of_another_sum():
+    with pytest.raises(ValueError, match=r"compresses the sum with TopK\(share=0\.1\): put compress_sum\(TopK\(share=0\.01\)\)"):
+        sg.Method(sg.MinibatchSGD(), summing(0.1), compress_up=BytesOfSum(TopK(share=0.01)))
+
+
+@pytest.mark.parametrize("protocol", [sg.AsyncSGD(), protocols.KSyncSGD(2), protocols.SampledSGD(2)])
+def test_the_bytes_of_a_sum_over_some_workers(protocol):
+    with pytest.raises(ValueError, match=rf"needs a synchronous protocol, .* got {type(protocol).__name__}.*MinibatchSGD"):
+        sg.Method(protocol, summing(0.1), compress_up=BytesOfSum(TopK(share=0.1)))
+
+
+def test_the_bytes_of_a_sum_on_the_way_down():
+    with pytest.raises(ValueError, match=r"compress_down must not be BytesOfSum.*it is for compress_up"):
+        sg.Method(sg.MinibatchSGD(), summing(0.1), compress_down=BytesOfSum(TopK(share=0.1)))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [summing(0.1), sg.optimizers.tunable(summing, learning_rate=0.1), optax.chain(summing(1.0), optax.trace(0.9))],
+    ids=["chain", "tunable", "chain of chains"],
+)
+def test_with_its_other_half_it_runs(optimizer):
+    method = sg.Method(sg.MinibatchSGD(), optimizer, compress_up=BytesOfSum(TopK(share=0.1)))
+    assert sg.simulate(method, sg.problems.quadratic(), CLUSTER, until=sg.Updates(2)).tape.updates == 2
