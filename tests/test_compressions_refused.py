@@ -59,3 +59,28 @@ def test_the_bytes_of_a_sum_on_the_way_down():
 def test_with_its_other_half_it_runs(optimizer):
     method = sg.Method(sg.MinibatchSGD(), optimizer, compress_up=BytesOfSum(TopK(share=0.1)))
     assert sg.simulate(method, sg.problems.quadratic(), CLUSTER, until=sg.Updates(2)).tape.updates == 2
+
+
+# --- ranks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        sg.methods.power_sgd(rank=50),
+        sg.Method(sg.AsyncSGD(), SGD, compress_up=PowerSGD(50)),
+        sg.Method(sg.AsyncSGD(), SGD, compress_down=ErrorFeedback(PowerSGD(50))),
+        sg.Method(sg.AsyncSGD(), optax.chain(compress_sum(PowerSGD(50)), optax.sgd(0.1))),
+        sg.Method(sg.AsyncSGD(), SGD, on_message=compress_sum(PowerSGD(50))),
+    ],
+    ids=["power_sgd", "up", "down", "optimizer", "on_message"],
+)
+@pytest.mark.parametrize("verb", ["simulate", "replay"])
+def test_a_rank_beyond_a_matrix_is_named_wherever_it_stands(method, verb):
+    problem = sg.problems.digits()
+    said = r"PowerSGD\.rank must be at most 10 for the array of shape \(32, 10\), a matrix of 32 × 10, got 50|at most 32 for"
+    with pytest.raises(ValueError, match=said):
+        if verb == "simulate":
+            sg.simulate(method, problem, CLUSTER, until=sg.Updates(2))
+        else:
+            sg.replay(sg.record(method.protocol, CLUSTER, sg.Updates(2)), problem, method)
