@@ -84,3 +84,19 @@ def test_a_rank_beyond_a_matrix_is_named_wherever_it_stands(method, verb):
             sg.simulate(method, problem, CLUSTER, until=sg.Updates(2))
         else:
             sg.replay(sg.record(method.protocol, CLUSTER, sg.Updates(2)), problem, method)
+
+
+# --- the time of compressing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [{}, {"compress_down": TopK(share=0.1)}, {"at_worker": optax.trace(0.9)}])
+def test_the_time_of_compressing_where_workers_compress_nothing(parts):
+    with pytest.raises(ValueError, match=r"compressing=Constant\(.* must be left out where workers compress nothing: give compress_up"):
+        sg.Method(sg.AsyncSGD(), SGD, compressing=times.Constant(0.5), **parts)
+
+
+@pytest.mark.parametrize(
+    "parts", [{"compress_up": TopK(share=0.1)}, {"work": sg.works.Marina(compression=TopK(share=0.1), full_steps=1)}]
+)
+def test_the_time_of_compressing_where_they_do(parts):
+    sg.Method(protocols.MarinaRounds(0.5), SGD, compressing=times.Constant(0.5), **parts)
