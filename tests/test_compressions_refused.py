@@ -100,3 +100,18 @@ def test_the_time_of_compressing_where_workers_compress_nothing(parts):
 )
 def test_the_time_of_compressing_where_they_do(parts):
     sg.Method(protocols.MarinaRounds(0.5), SGD, compressing=times.Constant(0.5), **parts)
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [TopK, compressions.RandomK])
+@pytest.mark.parametrize("size", [{"message_bytes": 100}, {"message_shapes": ((5, 5),)}], ids=["bytes", "shapes"])
+def test_more_places_than_there_are_numbers(sparse, size):
+    def bytes_up(count):
+        method = sg.Method(sg.AsyncSGD(), SGD, compress_up=ErrorFeedback(sparse(count=count)))
+        return sg.record(method, CLUSTER, sg.Updates(1), **size).bytes_up.tolist()
+
+    with pytest.raises(ValueError, match=rf"{sparse.__name__}\.count must be at most the 25 numbers of a message, got 26"):
+        bytes_up(26)
+    assert bytes_up(25) == [100]
