@@ -72,7 +72,8 @@ class Method:
             what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w. A worker is sent one compressed change for each version
             since its last, or the whole if that is less; its first model is whole, and after a crash with "reset" the next.
         compressing: the law of the seconds that a worker takes to compress a message, one draw for each job, added to its
-            computing; none by default. Draws are the worker's own, and move no others.
+            computing, where `compress_up` or the work compresses; none by default. Draws are the worker's own, and move no
+            others.
         hand_out: what the server hands out in place of the model: an optax transformation whose `update` is called with the
             model as updates, and `message_state`, the state of `on_message`. It has no state of its own.
         after_crash: whether a worker's state is "keep" or "reset" when it is back after a crash.
@@ -130,11 +131,21 @@ class Method:
                 getattr(self, way).check_method(way, self)
         if self.compressing is not None:
             checks.instance("compressing", self.compressing, Law, "times.Constant(0.001)")
+            if self.compress_up is None and not self._work_compresses:
+                raise ValueError(
+                    f"compressing={self.compressing!r} must be left out where workers compress nothing: give compress_up too, as "
+                    "in compress_up=compressions.TopK(share=0.01), or say longer compute times in the Cluster"
+                )
         for text in ("name", "source"):
             if getattr(self, text) is not None:
                 checks.instance(f"Method.{text}", getattr(self, text), str, '"Ringmaster ASGD"')
         if not isinstance(self.per_worker_data, bool):
             raise TypeError(f"Method.per_worker_data must be True or False, got {self.per_worker_data!r:.60}")
+
+    @property
+    def _work_compresses(self) -> bool:
+        """Whether the work has a compression of its own, as MARINA's has."""
+        return any(isinstance(getattr(self.work, field.name), Compression) for field in dataclasses.fields(self.work))
 
     def _check_inner(self) -> None:
         """Raise ValueError if the work needs an inner optimizer and there is none, or there is one and nobody asks for it."""

@@ -423,7 +423,13 @@ def recorded(compression, **known):
     return sg.record(method, cluster(1.0), until=sg.Updates(1), **known)
 
 
-@pytest.mark.parametrize("wrapped", [None, EF21, ErrorFeedback, BytesOfSum, DeepGradientCompression])
+def alone(compression):
+    return compression
+
+
+@pytest.mark.parametrize(
+    "wrapped", [alone, EF21, ErrorFeedback, BytesOfSum, DeepGradientCompression], ids=lambda kind: kind.__name__
+)
 def test_a_rank_beyond_a_matrix_is_refused_before_anything_is_computed(wrapped):
     shapes = ((64, 32), (3, 3, 1, 16))
     said = r"PowerSGD\.rank must be at most 9 for the array of shape \(3, 3, 1, 16\), a matrix of 9 × 16, got 10"

@@ -30,13 +30,17 @@ def cyclic():
 @pytest.mark.parametrize("optimizer", [SGD, optax.adam(0.1), optax.chain(optax.trace(0.9), optax.scale(-0.1)), cyclic()])
 @pytest.mark.parametrize("wrapped", [lambda c: c, ErrorFeedback], ids=["bare", "in another"])
 def test_the_bytes_of_a_sum_that_nobody_compresses(optimizer, wrapped):
-    said = r"compress_up=BytesOfSum.*TopK\(share=0\.1\).* says the bytes only.*does not compress the sum: put compress_sum\(TopK"
+    said = (
+        r"compress_up=BytesOfSum.*TopK\(share=0\.1\).* says the bytes only.*does not compress the sum: put compress_sum\(TopK"
+    )
     with pytest.raises(ValueError, match=said):
         sg.Method(sg.MinibatchSGD(), optimizer, compress_up=wrapped(BytesOfSum(TopK(share=0.1))))
 
 
 def test_the_bytes_of_another_sum():
-    with pytest.raises(ValueError, match=r"compresses the sum with TopK\(share=0\.1\): put compress_sum\(TopK\(share=0\.01\)\)"):
+    with pytest.raises(
+        ValueError, match=r"compresses the sum with TopK\(share=0\.1\): put compress_sum\(TopK\(share=0\.01\)\)"
+    ):
         sg.Method(sg.MinibatchSGD(), summing(0.1), compress_up=BytesOfSum(TopK(share=0.01)))
 
 
@@ -59,3 +63,61 @@ def test_the_bytes_of_a_sum_on_the_way_down():
 def test_with_its_other_half_it_runs(optimizer):
     method = sg.Method(sg.MinibatchSGD(), optimizer, compress_up=BytesOfSum(TopK(share=0.1)))
     assert sg.simulate(method, sg.problems.quadratic(), CLUSTER, until=sg.Updates(2)).tape.updates == 2
+
+
+# --- ranks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        sg.methods.power_sgd(rank=50),
+        sg.Method(sg.AsyncSGD(), SGD, compress_up=PowerSGD(50)),
+        sg.Method(sg.AsyncSGD(), SGD, compress_down=ErrorFeedback(PowerSGD(50))),
+        sg.Method(sg.AsyncSGD(), optax.chain(compress_sum(PowerSGD(50)), optax.sgd(0.1))),
+        sg.Method(sg.AsyncSGD(), SGD, on_message=compress_sum(PowerSGD(50))),
+    ],
+    ids=["power_sgd", "up", "down", "optimizer", "on_message"],
+)
+@pytest.mark.parametrize("verb", ["simulate", "replay"])
+def test_a_rank_beyond_a_matrix_is_named_wherever_it_stands(method, verb):
+    problem = sg.problems.digits()
+    said = r"PowerSGD\.rank must be at most 10 for the array of shape \(32, 10\), a matrix of 32 × 10, got 50|at most 32 for"
+    with pytest.raises(ValueError, match=said):
+        if verb == "simulate":
+            sg.simulate(method, problem, CLUSTER, until=sg.Updates(2))
+        else:
+            sg.replay(sg.record(method.protocol, CLUSTER, sg.Updates(2)), problem, method)
+
+
+# --- the time of compressing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [{}, {"compress_down": TopK(share=0.1)}, {"at_worker": optax.trace(0.9)}])
+def test_the_time_of_compressing_where_workers_compress_nothing(parts):
+    with pytest.raises(
+        ValueError, match=r"compressing=Constant\(.* must be left out where workers compress nothing: give compress_up"
+    ):
+        sg.Method(sg.AsyncSGD(), SGD, compressing=times.Constant(0.5), **parts)
+
+
+@pytest.mark.parametrize(
+    "parts", [{"compress_up": TopK(share=0.1)}, {"work": sg.works.Marina(compression=TopK(share=0.1), full_steps=1)}]
+)
+def test_the_time_of_compressing_where_they_do(parts):
+    sg.Method(protocols.MarinaRounds(0.5), SGD, compressing=times.Constant(0.5), **parts)
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [TopK, compressions.RandomK])
+@pytest.mark.parametrize("size", [{"message_bytes": 100}, {"message_shapes": ((5, 5),)}], ids=["bytes", "shapes"])
+def test_more_places_than_there_are_numbers(sparse, size):
+    def bytes_up(count):
+        method = sg.Method(sg.AsyncSGD(), SGD, compress_up=ErrorFeedback(sparse(count=count)))
+        return sg.record(method, CLUSTER, sg.Updates(1), **size).bytes_up.tolist()
+
+    with pytest.raises(ValueError, match=rf"{sparse.__name__}\.count must be at most the 25 numbers of a message, got 26"):
+        bytes_up(26)
+    assert bytes_up(25) == [100]

@@ -99,6 +99,8 @@ class PowerSGD(Compression):
     def init(self, message: Parameters) -> Any:
         """Return the first Q of each matrix, (n, r), standard normal and the same for all workers; () for other arrays."""
         floating("PowerSGD", message)
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(message))
+        self.check(Message(self.bytes(shapes), shapes))  # in an optimizer nobody else does
         return tuple(self._first(place, leaf) for place, leaf in enumerate(jax.tree.leaves(message)))
 
     def _first(self, place: int, leaf: jax.Array) -> Any:

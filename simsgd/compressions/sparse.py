@@ -63,9 +63,9 @@ class Sparse(Compression):
         return self.count
 
     def check(self, message: Message) -> None:
-        """Raise ValueError if messages are known to have fewer numbers than `count`."""
+        """Raise ValueError if messages have fewer numbers than `count`; of those of no bytes nothing is known."""
         super().check(message)
-        if message.known:
+        if message.known or message.bytes:
             self.places(sum(map(math.prod, message.shapes)))
 
     def _bytes(self, shapes: Shapes, each: int) -> float:
