@@ -2,6 +2,10 @@
 
 Those with tables remember a gradient for each block of `batch_size` samples; those with snapshots go through all samples now
 and then, which takes its time: `problems.full_pass` says how many batches it is for each worker.
+
+They are for losses that are a finite sum over samples. `problems.quadratic()` without noise is a single sample, and noise that
+is drawn by a key (`problems.quadratics`, dropout) comes from none: gradients of blocks, and full ones, are computed without it.
+There these methods run, but show nothing of what they are for.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ def full_pass(problem: Problem, workers: int) -> int | tuple[int, ...]:
     Of shared data worker i's part is the i-th n-th, so it is ⌈samples/(n·batch_size)⌉ for all; where workers have shares it is
     ⌈size/batch_size⌉ of each one's own, a number for each worker unless all are the same.
 
+    It counts the samples that the problem has. `quadratic()` without noise has a single one, so all cost one batch and there is
+    no variance to reduce. Where noise is drawn by a key, as in `quadratics`, it does not come from the samples: full gradients,
+    and those of blocks, are computed without it, so what a variance-reduced method gains there is noise left out, not reduced.
+
     Args:
         problem: whose samples.
         workers: n.
@@ -50,6 +54,10 @@ def full_pass(problem: Problem, workers: int) -> int | tuple[int, ...]:
         >>> import simsgd as sg
         >>> sg.problems.full_pass(sg.problems.digits(batch_size=32), workers=8)  # 1,437 samples
         6
+        >>> sg.problems.full_pass(sg.problems.quadratic(), workers=4)  # one sample
+        1
+        >>> sg.problems.full_pass(sg.problems.quadratic(noise=0.1), workers=4)  # 1,024 samples
+        256
     """
     workers = checks.whole("workers", workers, 1)
     problem.check_workers(workers)
