@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from simsgd.support import checks, public, rng
 from simsgd.support.units import InSeconds
@@ -24,6 +25,8 @@ from simsgd.times.law import Law
 
 __all__ = ["Crash", "Crashes", "Fault", "Join", "Leave", "LinkDown", "LinkOutages", "LostMessages"]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)
 
 MOST_LOST = 0.999
 """The largest probability that a message is lost."""

@@ -133,8 +133,8 @@ class Method:
             checks.instance("compressing", self.compressing, Law, "times.Constant(0.001)")
             if self.compress_up is None and not self._work_compresses:
                 raise ValueError(
-                    f"compressing={self.compressing!r} must be left out where workers compress nothing: give compress_up too, as "
-                    "in compress_up=compressions.TopK(share=0.01), or say longer compute times in the Cluster"
+                    f"compressing={self.compressing!r} must be left out where workers compress nothing: give compress_up too, "
+                    "as in compress_up=compressions.TopK(share=0.01), or say longer compute times in the Cluster"
                 )
         for text in ("name", "source"):
             if getattr(self, text) is not None:

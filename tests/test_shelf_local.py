@@ -58,7 +58,7 @@ def test_fedprox():
 
 
 def of_unequal_shares(method, updates):
-    """Return w after each update where worker 0 has one sample, at 0, and worker 1 three, at 16; and whose the messages were."""
+    """Return w after each update where worker 0 has one sample, at 0, and worker 1 three, at 16; and whose messages."""
     one_and_three = sg.problems.GivenShares([[0], [1, 2, 3]])
     shared = problem((0.0, 16.0, 16.0, 16.0)).partitioned(2, by=one_and_three)
     until = {"until": sg.Updates(updates), "evaluate_every": sg.Updates(1), "dtype": "float64"}

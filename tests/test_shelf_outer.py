@@ -259,7 +259,7 @@ def test_local_steps_of_another_optimizer(preset, others):
     assert method.optimizer == preset(0.5, steps=3, **others).optimizer
     assert preset(0.25, steps=3, **others).work == works.LocalSteps(3)
     with pytest.raises(
-        TypeError, match="inner must be a function that makes an optimizer of a step size, such as optimizers.adamw"
+        TypeError, match=r"inner must be a function that makes an optimizer of a step size, such as optimizers\.adamw"
     ):
         preset(0.25, steps=3, **others, inner=optimizers.adamw(0.1))
 

@@ -10,6 +10,8 @@ Laws of this package:
 3. Random choices come from the key of the message, so one seed sends the same.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.compressions.differences import DIANA, EF21
 from simsgd.compressions.feedback import ErrorFeedback
 from simsgd.compressions.low_rank import BytesOfSum, PowerSGD, compress_sum
@@ -38,3 +40,5 @@ __all__ = [
     "compress_sum",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

@@ -58,8 +58,8 @@ def fedavg(
 ) -> Method:
     """Return FedAvg: in each round K clients, chosen at random, make H local steps, and the model goes to their average.
 
-    w ← w − η_s · (1/K) Σᵢ (w − wᵢ) over the round's clients. All count the same, unless they are weighed by their samples, as in
-    the paper: w ← w − η_s · (1/K) Σᵢ (n·sizeᵢ/N)(w − wᵢ), n clients in all with N samples. With K = n that is the paper's average
+    w ← w − η_s · (1/K) Σᵢ (w − wᵢ) over the round's clients. All count the same, unless they are weighed by their samples, as
+    in the paper: w ← w − η_s · (1/K) Σᵢ (n·sizeᵢ/N)(w − wᵢ), n clients in all with N samples. With K = n that is the average
     Σᵢ (sizeᵢ/N)·wᵢ; with fewer it is that in expectation, and the weights of one round need not add up to 1 (to divide by the
     round's own samples instead would be biased).
 

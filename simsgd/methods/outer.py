@@ -175,8 +175,8 @@ def _asynchronous(step_size: float, steps: int, inner: Inner, outer: Tunable, pr
 def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: float = 1.0, inner: Inner = sgd) -> Method:
     """Return asynchronous local SGD: H local steps, and the server steps with each message as it arrives.
 
-    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW and keep its state, as
-    DiLoCo's do: here and below `inner=optimizers.adamw` does that, and is what to compare `diloco` with.
+    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW and keep its state,
+    as DiLoCo's do: here and below `inner=optimizers.adamw` does that, and is what to compare `diloco` with.
 
     Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 2 with SGD at the server.
 

@@ -8,6 +8,8 @@ A fabric is a frozen description and knows nothing of the method. All quantities
 two directions that do not slow each other down.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.networks.all_reduce import AllReduce
 from simsgd.networks.collectives import BinaryTree, HalvingDoubling, Hierarchical, Ring
 from simsgd.networks.fabric import Fabric, Network, Wire
@@ -38,3 +40,5 @@ __all__ = [
     "preset",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

@@ -9,6 +9,8 @@ Laws of this package:
    reading and stepping, a float; for a step of several gradients, their mean.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.optimizers.compensation import compensate_delay, compensate_delay_adaptively, scale_by_gap, skip_distant
 from simsgd.optimizers.delayed import delayed_nesterov
 from simsgd.optimizers.describing import describe, step_size_of
@@ -82,3 +84,5 @@ __all__ = [
     "workers_momentum",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

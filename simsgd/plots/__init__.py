@@ -14,6 +14,8 @@ New figures use the "constrained" layout, which leaves room for legends beside t
 `plt.subplots(2, 1, layout="constrained")`.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.plots.common import AXIS_LABELS
 from simsgd.plots.curves import metric
 from simsgd.plots.distributions import staleness
@@ -40,3 +42,5 @@ __all__ = [
     "timeline",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

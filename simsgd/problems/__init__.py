@@ -8,6 +8,8 @@ Laws of this package:
 3. Parameters start from `init(key)` in float32 and are then cast, so that float64 starts at the same point.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.problems.blocks import Blocks as Blocks
 from simsgd.problems.blocks import full_pass
 from simsgd.problems.divisions import Division, EqualShares, GivenShares, LabelSkew, LabelsPerWorker, QuantitySkew
@@ -62,3 +64,5 @@ __all__ = [
     "weighted_optimum",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

@@ -4,6 +4,8 @@ Weights are said, never implied: the server steps with Σ weight·gradient. `Min
 methods do that step with K of them (weight 1/K); `AsyncSGD` steps with single gradients (weight 1).
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.protocols.adaptive import AdaCommSGD, AdaSyncSGD
 from simsgd.protocols.asynchronous import AsyncSGD, BoundedAsyncSGD, KAsyncSGD, KBatchAsyncSGD
 from simsgd.protocols.base import JobInFlight, Protocol, Server, check
@@ -55,3 +57,5 @@ __all__ = [
     "check",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

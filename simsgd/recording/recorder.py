@@ -111,8 +111,8 @@ def record(
     costs = Costs.of(protocol, message_bytes, message_shapes)
     if message_bytes is None and message_shapes is None and isinstance(protocol, Method) and protocol.compresses:
         raise ValueError(
-            "message_bytes or message_shapes is needed for a method that compresses its messages, as the bytes on the tape would "
-            "be 0: record(…, message_shapes=problem.message_shapes), which is what simulate does"
+            "message_bytes or message_shapes is needed for a method that compresses its messages, as the bytes on the tape "
+            "would be 0: record(…, message_shapes=problem.message_shapes), which is what simulate does"
         )
     recording = Recording(protocol_of(protocol), cluster, costs, seed, seconds=end.seconds)
     for count in (end.updates, end.gradients):

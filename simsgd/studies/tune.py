@@ -9,7 +9,7 @@ import functools
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from simsgd.tape import Tape
 
 __all__ = ["Tuning", "tune"]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,6 +13,8 @@ To write your own law, subclass `Law`; see `notebooks/write_your_own.ipynb`. Tim
 (`Recorded`), or a law can be fitted to them (`fit`).
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.support import public
 from simsgd.times.clock import Pauses, SlowSpells
 from simsgd.times.combined import DrawnSlowness, PerWorker, Speeds
@@ -53,3 +55,5 @@ __all__ = [
     "fit",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

@@ -1,5 +1,7 @@
 """What workers can do with a job, besides one gradient: the works that the methods of `simsgd.methods` are composed of."""
 
+from typing import TYPE_CHECKING
+
 from simsgd.support import public
 from simsgd.work import JobAtHand
 from simsgd.works.drift import ControlledSteps
@@ -32,3 +34,5 @@ __all__ = [
     "WeightedSteps",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)

@@ -155,8 +155,8 @@ class WeightedSteps(LocalSteps):
     Args:
         steps, of_workers, seconds, keeps_inner: as of `LocalSteps`.
 
-    Source: McMahan et al. (2017), "Communication-efficient learning of deep networks from decentralized data", the weights n_k/n
-    of algorithm 1.
+    Source: McMahan et al. (2017), "Communication-efficient learning of deep networks from decentralized data", the weights
+    n_k/n of algorithm 1.
 
     Example:
         >>> import simsgd as sg

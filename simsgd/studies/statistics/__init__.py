@@ -18,6 +18,8 @@ failed never does), and a horizon, the simulated seconds up to which all runs we
 stream of a seed, so the same seed gives the same bits.
 """
 
+from typing import TYPE_CHECKING
+
 from simsgd.studies.statistics.arriving import TimeToTarget, expected_running_time, median_time, restricted_mean
 from simsgd.studies.statistics.curves import Steps, ecdf, kaplan_meier
 from simsgd.studies.statistics.intervals import measured_coverage, percentile_bootstrap, share_interval, t_interval
@@ -52,3 +54,5 @@ __all__ = [
     "winners_curse",
 ]
 __dir__ = public.names(__all__)
+if not TYPE_CHECKING:  # else every name would be there for a type checker
+    __getattr__ = public.near(__name__, __all__)
