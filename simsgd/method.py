@@ -166,6 +166,11 @@ class Method:
         return self.work == ONE_GRADIENT and all(getattr(self, part) is None for part in (*PARTS[1:], *COMPRESSIONS))
 
     @property
+    def compresses(self) -> bool:
+        """Whether messages are compressed on a way, or by the work."""
+        return self._work_compresses or any(getattr(self, way) is not None for way in COMPRESSIONS)
+
+    @property
     def step_size(self) -> float | None:
         """The step size that is tuned: the inner optimizer's, if there is one, else the optimizer's; None if it has none."""
         from simsgd import optimizers

@@ -121,3 +121,49 @@ def test_more_places_than_there_are_numbers(sparse, size):
     with pytest.raises(ValueError, match=rf"{sparse.__name__}\.count must be at most the 25 numbers of a message, got 26"):
         bytes_up(26)
     assert bytes_up(25) == [100]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        sg.methods.top_k(share=0.1),
+        sg.Method(sg.AsyncSGD(), SGD, compress_down=TopK(share=0.1)),
+        sg.methods.marina(full_steps=1, compression=TopK(share=0.1), probability=0.5),
+    ],
+    ids=["up", "down", "work"],
+)
+def test_bytes_that_nobody_said_are_asked_for(method):
+    with pytest.raises(ValueError, match="message_bytes or message_shapes is needed for a method that compresses.*=problem"):
+        sg.record(method, CLUSTER, sg.Updates(3))
+    assert sg.record(method, CLUSTER, sg.Updates(3), message_shapes=((25,),)).updates == 3
+    assert sg.record(method, CLUSTER, sg.Updates(3), message_bytes=100).updates == 3
+    assert sg.record(sg.methods.minibatch(), CLUSTER, sg.Updates(3)).bytes_up.tolist() == [0] * 9
+
+
+# --- settings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", ["5%", "0.1", True, [0.1]])
+def test_a_share_that_is_no_number(share):
+    with pytest.raises(TypeError, match=r"TopK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"):
+        TopK(share=share)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan"), float("inf")])
+def test_a_share_out_of_range(share):
+    with pytest.raises(ValueError, match=r"RandomK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"):
+        compressions.RandomK(share=share)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (TopK, r"TopK itself: call it, as in compressions\.TopK\(share=0\.01\)$"),
+        (compressions.RandomK, r"RandomK itself: call it, as in RandomK\(share=…\)$"),
+        (PowerSGD, r"PowerSGD itself: call it, as in PowerSGD\(rank=…\)$"),
+        (compressions.Sign, r"Sign itself: add \(\)$"),
+    ],
+)
+def test_a_class_is_called(kind, said):
+    with pytest.raises(TypeError, match=said):
+        sg.Method(sg.AsyncSGD(), SGD, compress_up=kind)

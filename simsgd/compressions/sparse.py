@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 from typing import Any
 
 import jax
@@ -41,9 +42,12 @@ class Sparse(Compression):
         if self.count is not None:
             checks.store(self, count=checks.whole(f"{name}.count", self.count, 1))
         else:
-            share = checks.positive(f"{name}.share", self.share)
-            if share > 1:
-                raise ValueError(f"{name}.share must be above 0 and at most 1, got {self.share!r}")
+            wanted = "a share of the numbers, above 0 and at most 1, such as 0.01"
+            if not isinstance(self.share, Real) or isinstance(self.share, bool):
+                raise TypeError(f"{name}.share must be {wanted}, got {checks.shown(self.share)}")
+            share = checks.number(f"{name}.share", self.share, wanted=wanted)
+            if not 0 < share <= 1:
+                raise ValueError(f"{name}.share must be {wanted}, got {self.share!r}")
             checks.store(self, share=share)
 
     def places(self, numbers: int) -> int:
@@ -92,7 +96,7 @@ class TopK(Sparse):
         count: k itself, at least 1 and at most d. One of the two must be given.
 
     Raises:
-        ValueError: for a share or a count outside, none of the two, or both.
+        TypeError: if `share` is no number. ValueError: for a share or a count outside, none of the two, or both.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -136,7 +140,7 @@ class RandomK(Sparse):
         scaled: whether numbers are sent times d/k.
 
     Raises:
-        ValueError: for a share or a count outside, none of the two, or both.
+        TypeError: if `share` is no number. ValueError: for a share or a count outside, none of the two, or both.
 
     Example:
         >>> import simsgd as sg

@@ -109,6 +109,11 @@ def record(
     end = limits(until, 1 if batch_size is None else checks.whole("batch_size", batch_size, 1))
     _check_fabric(protocol_of(protocol), cluster, None if message_bytes is None and message_shapes is None else 0)
     costs = Costs.of(protocol, message_bytes, message_shapes)
+    if message_bytes is None and message_shapes is None and isinstance(protocol, Method) and protocol.compresses:
+        raise ValueError(
+            "message_bytes or message_shapes is needed for a method that compresses its messages, as the bytes on the tape would "
+            "be 0: record(…, message_shapes=problem.message_shapes), which is what simulate does"
+        )
     recording = Recording(protocol_of(protocol), cluster, costs, seed, seconds=end.seconds)
     for count in (end.updates, end.gradients):
         if count < math.inf:

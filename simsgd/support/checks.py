@@ -6,6 +6,7 @@ that a float32 argument never makes a float32 clock.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Iterable
@@ -110,9 +111,20 @@ def whole(name: str, value: object, least: int) -> int:
 def instance(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
     """Raise TypeError unless `value` is an instance of `kind`; `example` shows what is allowed."""
     if isinstance(value, type):
-        raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: add ()")
+        raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: {_called(value, example)}")
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
+
+
+def _called(kind: type, example: str) -> str:
+    """Return how a class is called, for an error: as in the example, or with its first argument if it needs any."""
+    if f".{kind.__name__}(" in f".{example}" and not example.endswith("()"):
+        return f"call it, as in {example}"
+    try:
+        kind()
+    except Exception:  # whatever it says of arguments that are missing
+        return f"call it, as in {kind.__name__}({next(iter(inspect.signature(kind).parameters), '')}=…)"
+    return "add ()"
 
 
 def sequence(name: str, value: object, example: str) -> tuple[Any, ...]:
