@@ -329,4 +329,10 @@ def test_what_is_handed_out_has_no_state():
 
 
 def test_a_tunable_says_how_it_is_chained():
-    refuses(AttributeError, lambda: optax.chain(SGD, optax.clip(1.0)), "sgd(learning_rate=0.1)", "inside a factory")
+    refuses(
+        AttributeError,
+        lambda: optax.chain(SGD, optax.clip(1.0)),
+        "sgd(learning_rate=0.1)",
+        "use optax.sgd(",
+        "inside a factory",
+    )

@@ -20,7 +20,11 @@ REFUSED = {
     "negative workers": (lambda: sg.Cluster(-3, LAW), ValueError, "Cluster.workers … got -3"),
     "half a worker": (lambda: sg.Cluster(2.5, LAW), ValueError, "Cluster.workers … got 2.5"),
     "a boolean": (lambda: sg.Cluster(True, LAW), ValueError, "Cluster.workers … got True"),
-    "a law's class": (lambda: sg.Cluster(2, sg.times.Constant), TypeError, "got the class Constant itself: call it, as in Constant(seconds=…)"),
+    "a law's class": (
+        lambda: sg.Cluster(2, sg.times.Constant),
+        TypeError,
+        "got the class Constant itself: call it, as in Constant(seconds=…)",
+    ),
     "a number as law": (
         lambda: sg.Cluster(2, 0.1),
         TypeError,

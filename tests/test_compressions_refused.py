@@ -145,13 +145,17 @@ def test_bytes_that_nobody_said_are_asked_for(method):
 
 @pytest.mark.parametrize("share", ["5%", "0.1", True, [0.1]])
 def test_a_share_that_is_no_number(share):
-    with pytest.raises(TypeError, match=r"TopK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"):
+    with pytest.raises(
+        TypeError, match=r"TopK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"
+    ):
         TopK(share=share)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan"), float("inf")])
 def test_a_share_out_of_range(share):
-    with pytest.raises(ValueError, match=r"RandomK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"):
+    with pytest.raises(
+        ValueError, match=r"RandomK\.share must be a share of the numbers, above 0 and at most 1, such as 0\.01, got"
+    ):
         compressions.RandomK(share=share)
 
 

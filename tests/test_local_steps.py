@@ -252,12 +252,21 @@ def test_rounds_go_on_when_all_have_been_down():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: methods.local_sgd(0.1, steps=0), r"LocalSteps\.steps must be at least 1, got 0"),
-        (lambda: methods.scaffold(0.1, steps=2.5), r"ControlledSteps\.steps must be a whole number"),
-        (lambda: methods.local_sgd(0.1, steps=(1, 0)), r"LocalSteps\.of_workers must be a whole number of at least 1, got 0"),
+        (
+            lambda: methods.local_sgd(0.1, steps=0),
+            r"steps \(local steps of a round\) must be a whole number of at least 1, got 0",
+        ),
+        (lambda: methods.scaffold(0.1, steps=2.5), r"steps \(local steps of a round\) must be a whole number"),
+        (
+            lambda: methods.local_sgd(0.1, steps=(1, 0)),
+            r"each of steps \(local steps of a round\) must be a whole number of at least 1, got 0",
+        ),
         (lambda: methods.local_sgd(0.1), r"steps, .* or seconds, .* must be given"),
         (lambda: methods.local_sgd(0.1, steps=2, seconds=1.0), r"must be given, and not both"),
-        (lambda: methods.local_sgd(0.1, seconds=0.0), r"LocalSteps\.seconds must be a finite number .*above 0"),
+        (
+            lambda: methods.local_sgd(0.1, seconds=0.0),
+            r"seconds \(of a round of local steps\) must be a finite number .*above 0",
+        ),
         (lambda: works.LocalSteps(steps=4, seconds=1.0), r"LocalSteps must be told how many steps in one way"),
         (lambda: methods.fedavg(0.1, clients=0, steps=2), r"SampledSGD\.clients must be a whole number of at least 1"),
         (lambda: methods.fedavg(0.1, clients=2, steps=2, server_step_size=0.0), r"server_step_size must be .*above 0"),

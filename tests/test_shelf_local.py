@@ -57,6 +57,49 @@ def test_fedprox():
     assert models(method, (1.0, 1.5), 2, optima=APART) == [12, 10]
 
 
+def of_unequal_shares(method, updates):
+    """Return w after each update where worker 0 has one sample, at 0, and worker 1 three, at 16; and whose the messages were."""
+    one_and_three = sg.problems.GivenShares([[0], [1, 2, 3]])
+    shared = problem((0.0, 16.0, 16.0, 16.0)).partitioned(2, by=one_and_three)
+    until = {"until": sg.Updates(updates), "evaluate_every": sg.Updates(1), "dtype": "float64"}
+    run = sg.simulate(method, shared, cluster(1.0, 1.5), **until)
+    return run.dataset["w"].values.tolist()[1:], run.tape.worker.tolist()
+
+
+def test_fedavg_weighed_by_samples():
+    """Weights 2·¼ and 2·¾. Of both: ¼·4 + ¾·16 = 13, then ¼·(13/4) + ¾·(16 − 3/4) = 12.25; unweighed (4 + 16)/2 = 10.
+
+    Of one client a round: w ← w − ½·(w − w/4), or w ← w − 3/2·(w − (16 − (16 − w)/4)).
+    """
+    given = {"clients": 2, "steps": 2}
+    assert of_unequal_shares(methods.fedavg(0.5, **given, weigh_by_samples=True), 2)[0] == [13, 12.25]
+    assert of_unequal_shares(methods.fedavg(0.5, **given), 1)[0] == [10]
+    got, workers = of_unequal_shares(methods.fedavg(0.5, clients=1, steps=2, weigh_by_samples=True), 8)
+    w, expected = 16.0, []
+    for worker in workers:
+        w -= 0.5 * (w - w / 4) if worker == 0 else 1.5 * (w - (16 - (16 - w) / 4))
+        expected.append(w)
+    assert set(workers) == {0, 1}
+    assert got == pytest.approx(expected, rel=1e-14)
+
+
+def test_fedprox_weighed_by_samples():
+    """As `test_fedprox`: worker 0 goes 16 → 8 → 8, worker 1 stays: ¼·8 + ¾·16 = 14."""
+    method = methods.fedprox(0.5, clients=2, strength=1.0, steps=2, weigh_by_samples=True)
+    assert of_unequal_shares(method, 1)[0] == [14]
+
+
+def test_weighed_where_all_have_all_samples():
+    plain, weighed = (methods.fedavg(0.5, clients=1, steps=2, weigh_by_samples=each) for each in (False, True))
+    assert models(weighed, (1.0, 1.5), 3) == models(plain, (1.0, 1.5), 3) == [4, 1, 0.25]
+    with pytest.raises(TypeError, match="weigh_by_samples must be True or False, got 'samples'"):
+        methods.fedavg(clients=1, steps=2, weigh_by_samples="samples")
+
+
+def test_the_player_weighs_as_the_slow_one_does():
+    sg.testing.check_method(methods.fedavg(clients=2, steps=2, weigh_by_samples=True))
+
+
 def test_scaffold():
     """With x = (0, 16) and two steps w goes to the mean and cᵢ to the mean gradient on the way.
 

@@ -240,3 +240,33 @@ def test_a_quorum_of_all_streams():
     method = methods.decoupled_diloco(0.25, quorum=2, weight_decay=0.01, **QUORUM)
     run = sg.simulate(method, five((0.0, 20.0)), cluster(1.0, 2.0), until=sg.Updates(7), dtype="float64")
     close(run.parameters, streamed(7, optima=(0.0, 20.0), **QUORUM), 1e-11)
+
+
+ASYNCHRONOUS = [
+    (methods.async_local_sgd, {}),
+    (methods.async_local_sgd_nesterov, {}),
+    (methods.async_local_sgd_delayed_nesterov, {"messages": 2}),
+    (methods.async_local_sgd_dynamic, {"messages": 2}),
+]
+
+
+@pytest.mark.parametrize(("preset", "others"), ASYNCHRONOUS)
+def test_local_steps_of_another_optimizer(preset, others):
+    """With that of DiLoCo, AdamW whose state workers keep, work and inner optimizer are DiLoCo's; η is the local steps'."""
+    like = methods.diloco(0.25, steps=3)
+    method = preset(0.25, steps=3, **others, inner=optimizers.adamw)
+    assert (method.work, method.inner, method.step_size) == (like.work, like.inner, 0.25)
+    assert method.optimizer == preset(0.5, steps=3, **others).optimizer
+    assert preset(0.25, steps=3, **others).work == works.LocalSteps(3)
+    with pytest.raises(
+        TypeError, match="inner must be a function that makes an optimizer of a step size, such as optimizers.adamw"
+    ):
+        preset(0.25, steps=3, **others, inner=optimizers.adamw(0.1))
+
+
+def test_one_worker_steps_as_diloco_does():
+    """Alone nobody is stale, and with no momentum and ε = 1 the model becomes the worker's, in both."""
+    alike = {"steps": 3, "outer_step_size": 1.0}
+    diloco = methods.diloco(0.25, **alike, momentum=0.0)
+    free = methods.async_local_sgd(0.25, **alike, inner=optimizers.adamw)
+    close(models(free, (1.0,), 4), models(diloco, (1.0,), 4))

@@ -254,7 +254,10 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
 
     Example:
         >>> import simsgd as sg
-        >>> made = sg.compressions.compress_sum(sg.compressions.PowerSGD(rank=1))
+        >>> import optax
+        >>> power, step = sg.compressions.PowerSGD(rank=1), optax.sgd(0.1, momentum=0.9)  # optax's: a tunable can't be chained
+        >>> optimizer = optax.chain(sg.compressions.compress_sum(power), step)
+        >>> method = sg.Method(sg.MinibatchSGD(), optimizer, compress_up=sg.compressions.BytesOfSum(power))
     """
     compressing.check("compression", compression)
 

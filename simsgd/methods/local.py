@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import optax
 
 from simsgd import optimizers
@@ -17,10 +18,10 @@ from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import AdaCommSGD, AsyncSGD, KBatchAsyncSGD, MinibatchSGD, Protocol, SampledSGD
 from simsgd.support import checks
-from simsgd.works import ControlledSteps, LocalSteps
+from simsgd.works import ControlledSteps, LocalSteps, WeightedSteps
 from simsgd.works.local_steps import pace
 
-type Steps = int | Sequence[int] | None
+type Steps = int | Sequence[int] | np.ndarray | None
 """Local steps of a round: one number for all workers, or one for each; None where its seconds are said."""
 
 
@@ -47,12 +48,20 @@ def local_sgd(step_size: float = 0.1, *, steps: Steps = None, seconds: float | N
 
 @preset("FedAvg")
 def fedavg(
-    step_size: float = 0.1, *, clients: int, steps: Steps = None, seconds: float | None = None, server_step_size: float = 1.0
+    step_size: float = 0.1,
+    *,
+    clients: int,
+    steps: Steps = None,
+    seconds: float | None = None,
+    server_step_size: float = 1.0,
+    weigh_by_samples: bool = False,
 ) -> Method:
     """Return FedAvg: in each round K clients, chosen at random, make H local steps, and the model goes to their average.
 
-    w ← w − η_s · (1/K) Σᵢ (w − wᵢ) over the round's clients. All count the same; the paper weights them by their numbers of
-    samples, which are equal where shares are.
+    w ← w − η_s · (1/K) Σᵢ (w − wᵢ) over the round's clients. All count the same, unless they are weighed by their samples, as in
+    the paper: w ← w − η_s · (1/K) Σᵢ (n·sizeᵢ/N)(w − wᵢ), n clients in all with N samples. With K = n that is the paper's average
+    Σᵢ (sizeᵢ/N)·wᵢ; with fewer it is that in expectation, and the weights of one round need not add up to 1 (to divide by the
+    round's own samples instead would be biased).
 
     Source: McMahan et al. (2017), "Communication-efficient learning of deep networks from decentralized data", algorithm 1.
 
@@ -62,19 +71,26 @@ def fedavg(
         steps: H, for all workers or one for each.
         seconds: how long clients compute in a round, in place of `steps`.
         server_step_size: η_s; with 1 the model becomes the average.
+        weigh_by_samples: whether clients count by how many samples they have, which differ in a problem partitioned so.
 
     Example:
         >>> import simsgd as sg
         >>> sg.methods.fedavg(step_size=0.1, clients=10, steps=8).protocol
         SampledSGD(clients=10)
     """
-    work = LocalSteps(**pace(steps, seconds))
+    work = _weighed(weigh_by_samples)(**pace(steps, seconds))
     return Method(SampledSGD(clients), _server(server_step_size), work=work, inner=sgd(step_size))
 
 
 @preset("FedProx")
 def fedprox(
-    step_size: float = 0.1, *, clients: int, strength: float = 0.1, steps: Steps = None, seconds: float | None = None
+    step_size: float = 0.1,
+    *,
+    clients: int,
+    strength: float = 0.1,
+    steps: Steps = None,
+    seconds: float | None = None,
+    weigh_by_samples: bool = False,
 ) -> Method:
     """Return FedProx: FedAvg whose clients' loss has the proximal term ½μ‖wᵢ − w‖², which holds them near the model.
 
@@ -89,13 +105,14 @@ def fedprox(
         strength: μ, at least 0.
         steps: H, for all workers or one for each.
         seconds: how long clients compute in a round, in place of `steps`.
+        weigh_by_samples: whether clients count by how many samples they have, as in `fedavg`.
 
     Example:
         >>> import simsgd as sg
         >>> sg.optimizers.describe(sg.methods.fedprox(step_size=0.1, clients=10, steps=8).inner)
         'chain(proximal(strength=0.1), sgd(learning_rate=0.1))'
     """
-    work = LocalSteps(**pace(steps, seconds))
+    work = _weighed(weigh_by_samples)(**pace(steps, seconds))
     return Method(SampledSGD(clients), sgd(1.0), work=work, inner=_proximal(step_size, strength))
 
 
@@ -273,6 +290,13 @@ def adacomm(step_size: float = 0.1, *, every: float, steps: int, shrink: float |
 def _server(step_size: float) -> optimizers.Tunable:
     """Return the server's optimizer."""
     return sgd(checks.positive("server_step_size", step_size))
+
+
+def _weighed(by_samples: bool) -> type[LocalSteps]:
+    """Return the work whose messages count the same, or by the worker's samples."""
+    if not isinstance(by_samples, bool):
+        raise TypeError(f"weigh_by_samples must be True or False, got {checks.shown(by_samples)}")
+    return WeightedSteps if by_samples else LocalSteps
 
 
 def _proximal(step_size: float, strength: float) -> optax.GradientTransformation:

@@ -6,14 +6,16 @@ are the server's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from simsgd import optimizers
 from simsgd.method import Method
 from simsgd.methods.entry import WORKERS, Entry
 from simsgd.methods.preset import preset
-from simsgd.optimizers import Tunable, sgd
+from simsgd.optimizers import Optimizer, Tunable, sgd
 from simsgd.protocols import AsyncSGD, DynamicLocalSGD, FragmentsSGD, MinibatchSGD, Protocol, QuorumSGD
+from simsgd.support import checks
 from simsgd.works import Fragments, LocalSteps
 
 
@@ -153,17 +155,28 @@ def decoupled_diloco(
     return replace(streaming, protocol=QuorumSGD(quorum, grace, late, fragments), name=None, source=None)
 
 
-def _asynchronous(step_size: float, steps: int, outer: Tunable, protocol: Protocol | None = None) -> Method:
-    """Return asynchronous local SGD with an optimizer of the server's."""
-    return Method(protocol or AsyncSGD(), outer, work=LocalSteps(steps), inner=sgd(step_size))
+type Inner = Callable[[float], Optimizer]
+"""What makes the optimizer of the local steps of its step size: `optimizers.sgd`, `optimizers.adamw`, `optax.adamw`."""
+
+
+def _asynchronous(step_size: float, steps: int, inner: Inner, outer: Tunable, protocol: Protocol | None = None) -> Method:
+    """Return asynchronous local SGD with an optimizer of the server's; workers keep the state of any but plain SGD."""
+    if not callable(inner):
+        raise TypeError(
+            f"inner must be a function that makes an optimizer of a step size, such as optimizers.adamw, got "
+            f"{checks.shown(inner)}: pass it without calling it, and further settings as functools.partial(optimizers.adamw, "
+            "weight_decay=0.1)"
+        )
+    work = LocalSteps(steps, keeps_inner=inner is not sgd)
+    return Method(protocol or AsyncSGD(), outer, work=work, inner=inner(step_size))
 
 
 @preset("Asynchronous local SGD")
-def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: float = 1.0) -> Method:
-    """Return asynchronous local SGD: H local steps of SGD, and the server steps with each message as it arrives.
+def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: float = 1.0, inner: Inner = sgd) -> Method:
+    """Return asynchronous local SGD: H local steps, and the server steps with each message as it arrives.
 
-    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW, here and
-    below: `dataclasses.replace(method, inner=optimizers.adamw(…), work=works.LocalSteps(H, keeps_inner=True))`.
+    w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW and keep its state, as
+    DiLoCo's do: here and below `inner=optimizers.adamw` does that, and is what to compare `diloco` with.
 
     Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 2 with SGD at the server.
 
@@ -171,19 +184,22 @@ def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: floa
         step_size: of the local steps.
         steps: H, at least 1.
         outer_step_size: ε.
+        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD.
 
     Example:
         >>> import simsgd as sg
         >>> method = sg.methods.async_local_sgd(step_size=0.1, steps=20)
         >>> method.work.steps, method.optimizer
         (20, sgd(learning_rate=1.0))
+        >>> sg.methods.async_local_sgd(step_size=0.001, steps=20, inner=sg.optimizers.adamw).work
+        LocalSteps(steps=20, keeps_inner=True)
     """
-    return _asynchronous(step_size, steps, sgd(outer_step_size))
+    return _asynchronous(step_size, steps, inner, sgd(outer_step_size))
 
 
 @preset("Asynchronous local SGD with Nesterov momentum")
 def async_local_sgd_nesterov(
-    step_size: float = 0.1, *, steps: int, outer_step_size: float = 0.7, momentum: float = 0.9
+    step_size: float = 0.1, *, steps: int, outer_step_size: float = 0.7, momentum: float = 0.9, inner: Inner = sgd
 ) -> Method:
     """Return asynchronous local SGD whose server has Nesterov momentum, which stale messages make too strong.
 
@@ -197,13 +213,14 @@ def async_local_sgd_nesterov(
         steps: H, at least 1.
         outer_step_size: ε.
         momentum: β, at least 0 and below 1.
+        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD.
 
     Example:
         >>> import simsgd as sg
         >>> sg.methods.async_local_sgd_nesterov(step_size=0.1, steps=20).optimizer
         sgd(learning_rate=0.7, momentum=0.9, nesterov=True)
     """
-    return _asynchronous(step_size, steps, optimizers.nesterov(outer_step_size, momentum))
+    return _asynchronous(step_size, steps, inner, optimizers.nesterov(outer_step_size, momentum))
 
 
 @preset("Asynchronous local SGD with delayed Nesterov momentum")
@@ -215,6 +232,7 @@ def async_local_sgd_delayed_nesterov(
     outer_step_size: float = 0.7,
     momentum: float = 0.9,
     activation: float = 0.0,
+    inner: Inner = sgd,
 ) -> Method:
     """Return asynchronous local SGD whose server's Nesterov momentum moves with every N-th message only.
 
@@ -230,6 +248,7 @@ def async_local_sgd_delayed_nesterov(
         outer_step_size: ε, of the mean of N messages.
         momentum: β, at least 0 and below 1.
         activation: c, the share of the momentum that the other messages use, from 0 to 1/N.
+        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD.
 
     Example:
         >>> import simsgd as sg
@@ -237,7 +256,7 @@ def async_local_sgd_delayed_nesterov(
         delayed_nesterov_sgd(activation=0.0, learning_rate=0.7, momentum=0.9, messages=4)
     """
     rule = optimizers.delayed_nesterov(outer_step_size, messages=messages, momentum=momentum, activation=activation)
-    return _asynchronous(step_size, steps, rule)
+    return _asynchronous(step_size, steps, inner, rule)
 
 
 @preset("Asynchronous local SGD with delayed Nesterov momentum and dynamic local updates")
@@ -249,6 +268,7 @@ def async_local_sgd_dynamic(
     outer_step_size: float = 0.7,
     momentum: float = 0.9,
     activation: float = 0.0,
+    inner: Inner = sgd,
 ) -> Method:
     """Return asynchronous local SGD with delayed Nesterov momentum and dynamic local updates: slow workers make fewer steps.
 
@@ -263,6 +283,7 @@ def async_local_sgd_dynamic(
         outer_step_size: ε, of the mean of N messages.
         momentum: β, at least 0 and below 1.
         activation: c, the share of the momentum that the other messages use, from 0 to 1/N.
+        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD.
 
     Example:
         >>> import simsgd as sg
@@ -270,7 +291,7 @@ def async_local_sgd_dynamic(
         DynamicLocalSGD(steps=20)
     """
     rule = optimizers.delayed_nesterov(outer_step_size, messages=messages, momentum=momentum, activation=activation)
-    return _asynchronous(step_size, steps, rule, DynamicLocalSGD(steps))
+    return _asynchronous(step_size, steps, inner, rule, DynamicLocalSGD(steps))
 
 
 ENTRIES: tuple[Entry, ...] = (

@@ -28,9 +28,11 @@ class Tunable:
 
     def __getattr__(self, name: str) -> Any:
         if name in ("init", "update"):
+            of_optax = str(getattr(self.factory, "__module__", "")).split(".")[0] == "optax"
             raise AttributeError(
-                f"{self!r} is a tunable, a recipe for an optax transformation: to chain it, or put it into another, do that "
-                "inside a factory at the top level of a module, and make the whole tunable: tunable(factory, name=number, …)"
+                f"{self!r} is a tunable, a recipe for an optax transformation: to chain it, or put it into another, "
+                f"{f'use optax.{self!r}, or ' if of_optax else ''}do that inside a factory at the top level of a module, and "
+                "make the whole tunable: tunable(factory, name=number, …)"
             )
         raise AttributeError(f"a tunable has no {name!r}")
 
@@ -70,6 +72,9 @@ def tunable(factory: Callable[..., optax.GradientTransformation], **arguments: A
 
 def sgd(step_size: float, momentum: float | None = None) -> Tunable:
     """Return SGD, w ← w − step_size·g, as a `tunable`; with momentum β, v ← βv + g and w ← w − step_size·v.
+
+    Being a recipe it cannot be chained: use `optax.sgd` in an `optax.chain`, or write a factory at the top level of a module
+    that returns the chain, and make that `tunable`.
 
     Args:
         step_size: above 0.

@@ -111,7 +111,9 @@ def whole(name: str, value: object, least: int) -> int:
 def instance(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
     """Raise TypeError unless `value` is an instance of `kind`; `example` shows what is allowed."""
     if isinstance(value, type):
-        raise TypeError(f"{name} must be an instance such as {example}, got the class {value.__name__} itself: {_called(value, example)}")
+        raise TypeError(
+            f"{name} must be an instance such as {example}, got the class {value.__name__} itself: {_called(value, example)}"
+        )
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be an instance such as {example}, got {value!r}")
 

@@ -6,7 +6,7 @@ from simsgd.works.drift import ControlledSteps
 from simsgd.works.elastic import Elastic
 from simsgd.works.fragments import Fragments
 from simsgd.works.full_gradient import FullGradient
-from simsgd.works.local_steps import LocalSteps
+from simsgd.works.local_steps import LocalSteps, WeightedSteps
 from simsgd.works.marina import Marina
 from simsgd.works.variance import (
     BlockGradient,
@@ -29,5 +29,6 @@ __all__ = [
     "Marina",
     "RecursiveMomentum",
     "VarianceReducedGradient",
+    "WeightedSteps",
 ]
 __dir__ = public.names(__all__)

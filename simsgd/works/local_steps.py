@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from simsgd.support import checks
@@ -52,8 +54,13 @@ class LocalSteps(Work):
     keeps_inner: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         name = type(self).__name__
+        if _are_many(self.steps):
+            raise ValueError(
+                f"{name}.steps must be one number for all workers, got {checks.shown(self.steps)}: a number for each worker is "
+                "of_workers=(4, 8)"
+            )
+        super().__post_init__()
         given = [self.steps != 1, self.of_workers is not None, self.seconds is not None]
         if sum(given) > 1:
             raise ValueError(
@@ -103,7 +110,7 @@ class LocalSteps(Work):
         parameters: Parameters,
         state: Any,
         job: JobAtHand,
-        correct: Callable[[Parameters, Any], tuple[Parameters, Any]] = lambda gradient, seen: (gradient, seen),
+        correct: Callable[[Parameters, Any], tuple[Parameters, Any]] | None = None,
         seen: Any = (),
     ) -> tuple[Parameters, Any, Any]:
         """Return the model after the local steps, what is kept of the inner optimizer, and what has been seen on the way.
@@ -112,7 +119,8 @@ class LocalSteps(Work):
             parameters: where they begin.
             state: the inner optimizer's, if it is kept.
             job: the job.
-            correct: `correct(gradient, seen) -> (gradient, seen)`, what becomes of each gradient before the inner optimizer.
+            correct: `correct(gradient, seen) -> (gradient, seen)`, what becomes of each gradient before the inner optimizer;
+                nothing by default.
             seen: with what it begins.
         """
         if self.of_workers is not None and len(self.of_workers) != job.workers:
@@ -120,7 +128,9 @@ class LocalSteps(Work):
 
         def step(number: jax.Array, gradient: Callable[[Parameters], Parameters], at: Any) -> Any:
             model, state, seen = at
-            corrected, seen = correct(gradient(model), seen)
+            corrected = gradient(model)
+            if correct is not None:
+                corrected, seen = correct(corrected, seen)
             updates, state = job.inner.update(corrected, state, model)
             return optax.apply_updates(model, updates), state, seen
 
@@ -134,11 +144,37 @@ class LocalSteps(Work):
         return f"{type(self).__name__}({shown})"
 
 
-def pace(steps: int | Sequence[int] | None, seconds: float | None) -> dict[str, Any]:
+@dataclass(frozen=True, repr=False)
+class WeightedSteps(LocalSteps):
+    """Local steps whose message is weighted by how many samples the worker has: n·sizeᵢ/N times how far it went.
+
+    With n workers and N samples the mean over all workers is Σᵢ (sizeᵢ/N)·(w_read − wᵢ). Over K workers chosen uniformly the
+    mean is that in expectation: it is unbiased, and not normalised to the round's own samples. Where all workers have all
+    samples the weight is 1.
+
+    Args:
+        steps, of_workers, seconds, keeps_inner: as of `LocalSteps`.
+
+    Source: McMahan et al. (2017), "Communication-efficient learning of deep networks from decentralized data", the weights n_k/n
+    of algorithm 1.
+
+    Example:
+        >>> import simsgd as sg
+        >>> sg.methods.fedavg(step_size=0.1, clients=10, steps=8, weigh_by_samples=True).work
+        WeightedSteps(steps=8)
+    """
+
+    def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
+        """Return how far the local steps went, weighted, and what is kept."""
+        message, after = super().run(parameters, state, job)
+        return jax.tree.map(lambda each: jnp.asarray(job.share_weight, each.dtype) * each, message), after
+
+
+def pace(steps: int | Sequence[int] | np.ndarray | None, seconds: float | None) -> dict[str, Any]:
     """Return the arguments of `LocalSteps` for steps, or for seconds; a number for each worker may be given as steps.
 
     Raises:
-        ValueError: unless one of them is given.
+        ValueError: unless one of them is given, or for numbers out of range.
 
     Example:
         >>> pace(8, None), pace((4, 8), None), pace(None, 2.0)
@@ -150,5 +186,12 @@ def pace(steps: int | Sequence[int] | None, seconds: float | None) -> dict[str, 
             f"steps={steps!r:.60} and seconds={seconds!r:.60}"
         )
     if steps is None:
-        return {"seconds": seconds}
-    return {"of_workers": steps} if isinstance(steps, Sequence) and not isinstance(steps, str) else {"steps": steps}
+        return {"seconds": checks.positive("seconds (of a round of local steps)", seconds, "seconds")}
+    if _are_many(steps):
+        return {"of_workers": tuple(checks.whole("each of steps (local steps of a round)", each, 1) for each in steps)}
+    return {"steps": checks.whole("steps (local steps of a round)", steps, 1)}
+
+
+def _are_many(steps: Any) -> TypeGuard[Sequence[int]]:
+    """Say whether a number is given for each worker, in a sequence or an array."""
+    return getattr(steps, "ndim", 0) > 0 or (isinstance(steps, Sequence) and not isinstance(steps, str))
