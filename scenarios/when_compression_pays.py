@@ -83,15 +83,15 @@ class Flags(common.Comparing):
         return sg.Cluster(self.workers, jobs, network)
 
 
-def rounds_needed(flags: Flags) -> dict[str, np.ndarray]:
-    """Return how many steps each method takes to the target, by seed; infinite where it never arrives."""
+def rounds_needed(flags: Flags) -> tuple[dict[str, np.ndarray], str]:
+    """Return how many steps each method takes to the target, by seed, infinite where it never arrives; and how they compare."""
     within, kept = sg.Seconds(float(flags.rounds)), sg.Seconds(float(flags.kept))
     target = flags.target(within=within, kept=kept)
     ideal = sg.Cluster(flags.workers, sg.times.Constant(1.0))  # a step a second
     problem = sg.problems.digits(batch_size=32)
     found = flags.compare(dict(METHODS), problem, ideal, until=target, evaluate_every=sg.Seconds(1.0))
     seconds = found.reporting.seconds(target)
-    return {name: np.asarray(seconds.sel({"method": name}).values, float).ravel() for name in METHODS}
+    return {name: np.asarray(seconds.sel({"method": name}).values, float).ravel() for name in METHODS}, found.summary()
 
 
 def seconds_needed(flags: Flags, rounds: Mapping[str, np.ndarray], fabric: Fabric, bandwidth: float) -> dict[str, np.ndarray]:
@@ -114,13 +114,13 @@ def seconds_needed(flags: Flags, rounds: Mapping[str, np.ndarray], fabric: Fabri
 
 def when_compression_pays(flags: Flags, saved: common.Saved) -> None:
     """Measure, print, draw and save."""
-    rounds = rounds_needed(flags)
+    rounds, compared = rounds_needed(flags)
     found = {
         (fabric, bandwidth): seconds_needed(flags, rounds, fabric, bandwidth)
         for fabric in flags.fabrics
         for bandwidth in flags.bandwidths
     }
-    saved.text(tell(flags, rounds, found))
+    saved.text(f"{tell(flags, rounds, found)}\n\nIn steps, each of a second:\n{compared}")
     saved.figure(draw(flags, found), "when_compression_pays.png")
 
 
@@ -159,7 +159,9 @@ def draw(flags: Flags, found: Mapping[Any, Mapping[str, np.ndarray]]) -> Figure:
         ax.set_ylabel("simulated seconds to the target")
         ax.grid(alpha=0.25)
     axes[0][0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{flags.workers} workers, a model of {flags.message_bytes:.0e} bytes, {flags.compressing:g} s to compress")
+    figure.suptitle(
+        f"{flags.workers} workers, a model of {flags.message_bytes / 1e6:g} MB, {flags.compressing:g} s to compress"
+    )
     return figure
 
 

@@ -522,7 +522,8 @@ METHODS = {
 def conforming(name, compressing=None):
     sgd = sg.optimizers.sgd
     work = METHODS[name]
-    return sg.Method(sg.AsyncSGD(), sgd(0.5), work=work, inner=sgd(0.1), compressing=compressing, source="Nobody (2000)")
+    parts = {} if compressing is None else {"compress_up": sg.compressions.Half(), "compressing": compressing}
+    return sg.Method(sg.AsyncSGD(), sgd(0.5), work=work, inner=sgd(0.1), source="Nobody (2000)", **parts)
 
 
 @pytest.mark.parametrize("compressing", [None, times.Exponential(0.2)], ids=["", "compressed"])

@@ -299,7 +299,7 @@ def test_bad_numbers_are_refused_with_the_way_out():
         (lambda: TopK(), "either share"),
         (lambda: TopK(0.1, count=3), "both"),
         (lambda: TopK(share=0.0), "TopK.share must be"),
-        (lambda: TopK(share=1.5), "at most 1, got 1.5"),
+        (lambda: TopK(share=1.5), r"at most 1, .* got 1\.5"),
         (lambda: TopK(count=0), "TopK.count must be a whole number of at least 1"),
         (lambda: RandomK(count=2.5), "RandomK.count must be a whole number"),
         (lambda: QSGD(levels=0), "QSGD.levels must be a whole number of at least 1"),
@@ -315,7 +315,7 @@ def test_bad_numbers_are_refused_with_the_way_out():
 
 def test_wrong_kinds_are_refused_with_the_way_out():
     for wrong, match in (
-        (lambda: ErrorFeedback(TopK), r"the class TopK itself: add \(\)"),
+        (lambda: ErrorFeedback(TopK), r"the class TopK itself: call it, as in compressions\.TopK\(share=0\.01\)"),
         (lambda: ErrorFeedback(0.1), "must be an instance such as"),
         (lambda: RandomK(0.1, shared=1), "RandomK.shared must be True or False"),
         (lambda: sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), compress_up=TopK), "compress_up must be an instance"),

@@ -73,20 +73,22 @@ class Flags(claims.Tuned):
 
     QUICK: ClassVar = {"seeds": 2, "tuning_seeds": 1, "workers": (1, 4), "samples": 100, "features": 40, "passes": 40.0}
 
-    workers: tuple[common.Count, ...] = (1, 10, 32, 128)
+    workers: tuple[common.Count, ...] = (1, 10, 64)
     """numbers of workers; the first must be 1, to which speed-ups are"""
     samples: common.Count = 1000
     """how many samples, N; the penalty is 1/N, as in the paper"""
-    features: common.Count = 500
+    features: common.Count = 300
     """how many features"""
-    nonzero: common.Count = 5
+    nonzero: common.Count = 3
     """features of a sparse sample"""
     variation: common.Positive = 0.2
     """coefficient of variation of a gradient's compute time"""
     near: common.Positive = 1e-6
     """the target: the squared distance to the optimum, over that at the beginning"""
-    passes: common.Positive = 100.0
+    passes: common.Positive = 60.0
     """when to give up: so many times the samples, in the time that all workers together would need for that"""
+    tuning_seeds: common.Count = 2
+    """how many other seeds to choose step sizes on: by the mean time to the target, who never arrives counts until the end"""
     step_sizes: tuple[common.Positive, ...] = (0.125, 0.5, 2.0)
     """step sizes to begin with; more where the best lies at the edge, and then two between"""
 
