@@ -20,7 +20,9 @@ def row(entry):
     """The README's line about a method."""
     settings = ", ".join(f"{name}={value!r}" for name, value in entry.example.items() if value is True)
     call = f"{entry.preset.__name__}({settings})" if settings else entry.preset.__name__
-    plain = {part: re.sub(r"\w+=(?!True)[^,()]+(, )?", "", text).replace(", )", ")") for part, text in entry.parts.items()}
+    plain = {
+        part: re.sub(r"\w+=(?!True)[^,()]+(?:, |(?=\)))", "", text).replace(", )", ")") for part, text in entry.parts.items()
+    }
     parts = "; ".join(f"{part}: `{text.replace('()', '')}`" for part, text in plain.items())  # without numbers
     return f"| {entry.name} | `{call}` | {entry.paper} | `{entry.protocol}` | {parts} | `tests/{entry.test.split('::')[0]}` |"
 

@@ -33,7 +33,7 @@ class MarinaRounds(Protocol):
         >>> import simsgd as sg
         >>> method = sg.methods.marina(compression=sg.compressions.TopK(share=1.0), full_steps=3, probability=1.0)
         >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
-        >>> sg.record(method, cluster, until=sg.Updates(2)).time.tolist()
+        >>> sg.record(method, cluster, until=sg.Updates(2), message_bytes=8).time.tolist()
         [3.0, 3.0, 6.0, 6.0]
     """
 
