@@ -37,6 +37,7 @@ TUPLES = {kind for kind in CLASSES if issubclass(kind, tuple)}
 ERRORS = {kind for kind in CLASSES if issubclass(kind, Exception)}
 MADE_ELSEWHERE = {
     sg.protocols.Server: "an interface",
+    sg.works.JobAtHand: "an interface",
     sg.Compression: "an interface, whose example is a class of one's own",
     sg.Study: "a place of work, not a value: its results are",
 }
