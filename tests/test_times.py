@@ -432,7 +432,7 @@ def test_what_is_not_a_law_is_refused_by_name_and_value(law):
 
 
 def test_a_law_s_class_is_refused_with_what_is_missing():
-    with pytest.raises(TypeError, match=r"Cluster\.compute .* got the class Exponential itself: add \(\)"):
+    with pytest.raises(TypeError, match=r"Cluster\.compute .* itself: call it, as in times\.Exponential\(mean=0\.1\)"):
         sg.Cluster(workers=1, compute=times.Exponential)
 
 
