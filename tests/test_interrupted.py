@@ -6,7 +6,9 @@ import signal
 import sys
 from dataclasses import dataclass
 
+import jax
 import numpy as np
+import optax
 import pytest
 from methods import RECORDED
 
@@ -256,6 +258,50 @@ def test_an_interrupt_that_something_swallowed_is_raised_again(cluster, noisy):
         sg.record(Swallowing(), cluster, sg.Updates(100))
     assert raised.value.partial.updates == 31
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_while_jax_sets_its_state_breaks_nothing(cluster, noisy):
+    """It is raised a moment later; where it comes out at once, JAX fails from then on."""
+    came = []
+
+    def trace(frame, event, argument):
+        context = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__exit__" and type(getattr(context, "prev", None)).__name__ == "EvalTrace" and not came:
+            came.append("tracing is over, and JAX is about to say so")
+            signal.raise_signal(signal.SIGINT)
+
+    def update(updates, parameters):
+        sys.settrace(trace)
+        return jax.tree.map(lambda each: -0.05 * each, updates)
+
+    method = sg.Method(sg.AsyncSGD(), optax.stateless(update))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sg.simulate(method, noisy, cluster, until=sg.Updates(100))
+    finally:
+        sys.settrace(None)
+    assert len(came) == 1
+    assert sg.simulate(sg.AsyncSGD(), noisy, cluster, SGD, sg.Updates(10)).status == "completed"
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_an_interrupt(cluster, noisy):
+    @dataclass(frozen=True)
+    class Translating(sg.AsyncSGD):
+        def on_gradient(self, server, gradient):
+            if server.version == 30:
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt as interrupt:
+                    raise ValueError("keys should be comparable") from interrupt
+            super().on_gradient(server, gradient)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.simulate(Translating(), noisy, cluster, SGD, sg.Updates(100), evaluate_every=sg.Updates(10))
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert raised.value.partial.tape.updates in (20, 30)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        sg.record(Translating(), cluster, sg.Updates(100))
+    assert raised.value.partial.updates == 30
 
 
 def test_tune_hands_back_the_tape_before_the_first_run(cluster, noisy):

@@ -120,7 +120,9 @@ def finish(source: Source, player: Player, schedule: Schedule, progress: bool | 
             if failure is not None:
                 raise failure
         assert last is not None
-        return _assembled(source, player, schedule, rows, last[1], status or "completed", identity)
+        run = _assembled(source, player, schedule, rows, last[1], status or "completed", identity)
+        interrupts.look()
+        return run
 
 
 def _assembled(

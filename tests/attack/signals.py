@@ -1,6 +1,6 @@
 """Ctrl-C at a random moment of all that takes long: it is heard soon, nothing is half written, what was done is handed back.
 
-Many in one process: a timer of microseconds raises KeyboardInterrupt wherever Python is. A timer of wall-clock time falls
+Many in one process: a timer of microseconds calls the handler of Ctrl-C wherever Python is. A timer of wall-clock time falls
 anywhere; one of processor time also tells how long a signal waited for code that does not listen. What Python itself loses is
 counted apart: an exception that comes while a destructor or a callback of the garbage collector runs is printed and ignored.
 """
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import simsgd as sg
@@ -167,13 +168,15 @@ class Alarm:
 
 @contextlib.contextmanager
 def interrupted(seconds: float, by_processor: bool) -> Iterator[Alarm]:
-    """Raise KeyboardInterrupt once in what follows, after so many seconds of the wall's or the processor's clock."""
+    """Do once in what follows what Ctrl-C does, after so many seconds of the wall's or the processor's clock."""
     which, name = (signal.ITIMER_PROF, signal.SIGPROF) if by_processor else (signal.ITIMER_REAL, signal.SIGALRM)
     alarm = Alarm(due=time.process_time() + seconds if by_processor else float("nan"))
 
-    def ring(*_: object) -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
         alarm.heard = time.process_time()
-        raise KeyboardInterrupt
+        handler = signal.getsignal(signal.SIGINT)
+        assert callable(handler)
+        handler(signal.SIGINT, frame)
 
     before = signal.signal(name, ring)
     signal.setitimer(which, seconds)
@@ -226,6 +229,7 @@ def campaign(count: int, seed: int) -> tuple[collections.Counter[str], list[str]
     """Interrupt `count` works and return what came of them, and what failed."""
     seen: collections.Counter[str] = collections.Counter()
     failed: list[str] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background is born deaf to Ctrl-C
     with tempfile.TemporaryDirectory() as folder:
         works = Works(pathlib.Path(folder)).table()
         took = {}
