@@ -34,12 +34,14 @@ OPTIMIZERS = (optax.GradientTransformation, optax.MultiSteps, Tunable)
 EXAMPLE = "optimizers.sgd(0.1) or optax.adam(1e-3)"
 
 
-def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0, shown: int = 0) -> None:
+def check_memory(
+    problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0, shown: int = 0, room: int = 1
+) -> None:
     """Raise BoundError if the batches or the models that a replay holds at a time take more than `bounds.bytes`.
 
-    Batches: TILE · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models: one for
-    each slot, with what is shown beside it, a version and a gradient for each lane of a block, and what is remembered of
-    messages. Activations and the optimizer's state come on top.
+    Batches: max(TILE, room) · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models:
+    one for each slot, with what is shown beside it, a version and a gradient for each lane of a block, and what is remembered
+    of messages. Activations and the optimizer's state come on top.
 
     Args:
         problem: what is learned.
@@ -48,9 +50,10 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
         slots: how many versions are kept.
         remembered: bytes of what workers and the server remember of messages.
         shown: bytes of what goes out beside each version.
+        room: for how many local steps of each job batches are drawn before it is played.
     """
     sample = sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
-    draws = TILE * WORDS_OF_A_DRAW * 4
+    draws = max(TILE, room) * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
     side_by_side = "" if width == 1 else f", {width} side by side,"
     bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
