@@ -29,7 +29,8 @@ def top_k(step_size: float = 0.1, *, share: float = 0.01) -> Method:
 
     pⁱ = eⁱ + gⁱ, w ← w − η · (1/n) Σᵢ top_k(pⁱ), eⁱ ← pⁱ − top_k(pⁱ).
 
-    Source: Stich, Cordonnier and Jaggi (2018), "Sparsified SGD with memory", algorithm 1 (from memory).
+    Source: Stich, Cordonnier and Jaggi (2018), "Sparsified SGD with memory", algorithm 1 (its number from memory;
+    checked against the authors' code).
 
     Args:
         step_size: η, of the average.
@@ -154,7 +155,7 @@ def terngrad(step_size: float = 0.1, *, clip: float | None = 2.5) -> Method:
     """Return SGD with gradients of −1, 0 and +1 by lot, times a scale for each array: w ← w − η · (1/n) Σᵢ ternary(gⁱ).
 
     Source: Wen et al. (2017), "TernGrad: ternary gradients to reduce communication in distributed deep learning", algorithm 1
-    (from memory).
+    (its number from memory; checked against the authors' code, but that each worker has its own scale here).
 
     Args:
         step_size: η, of the average.
