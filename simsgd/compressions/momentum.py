@@ -45,8 +45,8 @@ class DeepGradientCompression(Around):
     Bytes: those of C; messages can be summed where C's can. It needs no `ErrorFeedback`: v is that.
 
     Source: Lin, Han, Mao, Wang and Dally (2018), "Deep gradient compression: reducing the communication bandwidth for
-    distributed training", section 3, algorithm 4 (their numbers from memory; checked against the authors' code, which picks
-    the largest of each array by itself, where `TopK` picks those of the whole message).
+    distributed training", equation 7 and section 3.3. Checked against the authors' code as well; both pick the largest of each
+    array by itself, where `TopK` picks those of the whole message.
 
     Args:
         compression: C; in the paper `TopK` of a thousandth.

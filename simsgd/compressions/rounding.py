@@ -28,8 +28,8 @@ class QSGD(Compression):
     likely levels in fewer bits (Elias), which is left out.
 
     Source: Alistarh, Grubic, Li, Tomioka and Vojnović (2017), "QSGD: communication-efficient SGD via gradient quantization and
-    encoding", section 3.1 and lemma 3.1 (their numbers from memory). The rounding is that of GRACE, a library of compressions,
-    which cuts a message into buckets of 128 numbers, each with a length of its own: less noise, and more lengths to send.
+    encoding", section 3.1, equation 4 and lemma 3.1. GRACE, a library of compressions, cuts a message into buckets of 128
+    numbers, each with a length of its own: less noise, and more lengths to send.
 
     Args:
         levels: s, at least 1.

@@ -38,7 +38,7 @@ class Sign(Compression):
     Bytes: ⌈d/8⌉.
 
     Source: Bernstein, Wang, Azizzadenesheli and Anandkumar (2018), "signSGD: compressed optimisation for non-convex problems",
-    algorithm 1 (from memory).
+    algorithm 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -99,7 +99,7 @@ class TernGrad(Compression):
     Bytes: ⌈2d/8⌉, as three values take two bits, and 4 for the scale of each array.
 
     Source: Wen et al. (2017), "TernGrad: ternary gradients to reduce communication in distributed deep learning", equations 1
-    to 3 and section 3.3 (their numbers from memory). Checked against the authors' code: there workers share one scale, the
+    to 3, and section 3.3 (from memory). Checked against the authors' code: there, by equation 4, workers share one scale, the
     largest of theirs, so that their messages can be summed; here each has its own. Where that code clips, clip·σ is the scale
     even if no number is so large.
 

@@ -124,7 +124,8 @@ def deep_gradient_compression(
     uᵢ ← m·uᵢ + gᵢ, vᵢ ← vᵢ + uᵢ, the largest of vᵢ are sent, and uᵢ and vᵢ are 0 where they were: w ← w − η · (1/n) Σᵢ v̂ᵢ.
 
     Source: Lin, Han, Mao, Wang and Dally (2018), "Deep gradient compression: reducing the communication bandwidth for
-    distributed training", without its warm-up; checked against the authors' code, in which each array has its own largest.
+    distributed training", equation 7 and section 3.3, without the warm-up (in the first 4 epochs 25%, 6.25%, 1.6% and 0.4% of
+    the numbers are sent); there each array has its own largest. Checked against the authors' code.
 
     Args:
         step_size: η, of the mean.
