@@ -207,8 +207,21 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 
 def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
     """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
-    work, number = recipe.work, jnp.zeros((), jnp.int32)
     asked: list[str] = []
+    if recipe.work != ONE_GRADIENT:  # whose answer is known, and takes longer to trace than all the rest
+        _trace_work(recipe, numbers, parameters, drawing, data, key, asked)
+    if bool(asked) == (recipe.inner is None):
+        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
+        raise ValueError(
+            f"inner {wanted.format(f'{recipe.work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at home"
+        )
+
+
+def _trace_work(
+    recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array, asked: list[str]
+) -> None:
+    """Raise unless a work answers what the loop expects; note in `asked` that it asks for its inner optimizer."""
+    work, number = recipe.work, jnp.zeros((), jnp.int32)
     inner = _noting(recipe.build("inner", numbers), asked)
 
     def shown(parameters: Parameters) -> Any:
@@ -224,11 +237,6 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
     with _saying_what_is_traced(f"work={work!r:.200}"):
         result = jax.eval_shape(run, parameters, begun, sent)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
-    if bool(asked) == (recipe.inner is None):
-        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
-        raise ValueError(
-            f"inner {wanted.format(f'{work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at home"
-        )
 
 
 def _noting(inner: optax.GradientTransformationExtraArgs, asked: list[str]) -> optax.GradientTransformationExtraArgs:
