@@ -56,7 +56,8 @@ def check_memory(
     draws = max(TILE, room) * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
     side_by_side = "" if width == 1 else f", {width} side by side,"
-    bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
+    steps = f" for each of up to {room} local steps" if room > TILE else ""
+    bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{steps}{side_by_side}")
     models = (slots + 2 * width) * problem.message_bytes_in(dtype) + slots * shown
     besides = f" and what {remembered:,} bytes remember of messages" if remembered else ""
     what = f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}{besides}"

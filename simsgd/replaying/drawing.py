@@ -111,8 +111,8 @@ def room_for(work: Work, steps: np.ndarray) -> int:
     So a loop over a job's steps has nothing to draw; where it had, it took up to twice the processor's time (see DESIGN.md).
 
     Args:
-        work: what is done.
-        steps: how many each job has; those of works that do not take them are told apart by the work itself.
+        work: what is done; one that takes no steps draws for itself what it needs beside its first batch.
+        steps: how many each job has.
     """
     return 1 << (int(steps.max(initial=1)) - 1).bit_length() if work.takes_steps else 1
 
