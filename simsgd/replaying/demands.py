@@ -214,7 +214,8 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
     if bool(asked) == (recipe.inner is None):
         wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
         raise ValueError(
-            f"inner {wanted.format(f'{recipe.work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at home"
+            f"inner {wanted.format(f'{recipe.work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at "
+            "home"
         )
 
 
