@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 Parameters = Any
 """A pytree of arrays, as the problem's `init` returns."""
 
-type Gradient = Callable[[Parameters], Parameters]
-"""The gradient at parameters, on a batch that is settled."""
+
+class Gradient(Interface):
+    """The gradient at parameters, on a batch that is settled."""
+
+    def __call__(self, parameters: Parameters, /, part: tuple[int | jax.Array, int] = (0, 1)) -> Parameters:
+        """Return the gradient of the loss on the batch, or on one of its equal parts, (which, from 0; of how many)."""
 
 
 class Charges(NamedTuple):
@@ -166,6 +170,10 @@ class JobAtHand(Interface):
 
         `gradient(parameters)` is `job.gradient(parameters, number)`. The batches of many steps are drawn at once, which takes
         less time than a loop of one's own around `job.gradient`; which they are does not depend on that.
+
+        `gradient(parameters, part=(k, parts))` is that of one part of the batch, samples k·b to (k + 1)·b − 1 of parts·b, as
+        for several devices that share it. A loss that draws random numbers is given another key for each part. A `batch_size`
+        that `parts`, a Python number, does not divide is refused.
         """
 
     @property
@@ -298,7 +306,8 @@ class Work(ABC):
             parameters: the version that the worker was sent.
             state: what `init` or its job before returned.
             job: the job, a `JobAtHand` (`help(sg.works.JobAtHand)`): `worker`, `number`, `steps`, `kind`, `version`, `workers`;
-                `gradient(parameters, step)`, `through(step, carry)` for all local steps, `full_gradient(parameters)`,
+                `gradient(parameters, step)`, `through(step, carry)` for all local steps and parts of their batches,
+                `full_gradient(parameters)`,
                 `part_of_full_gradient(parameters)`, `blocks`, `block(step)`, `block_gradient(parameters, block)`,
                 `share_weight`; `key` and `shared_key`; `inner`, the inner optimizer; `shown`, what came with the model.
         """

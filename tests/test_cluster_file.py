@@ -39,6 +39,8 @@ LAWS = [
     sg.times.Scaled(Constant(1e-3), by=32, overhead=0.01),
     sg.times.Scaled(Constant(1e-3), by=0.1),
     sg.times.Slowest(Exponential(mean=0.5), of=8),
+    sg.times.Slowest(sg.times.Repeated(Exponential(mean=0.5), of=4), of=8),
+    sg.times.Repeated(sg.times.Pauses(Constant(1.0), every=600.0, lasting=60.0), of=3),
     sg.times.SlowSpells(Constant(1.0), slowness=5.0, normal_seconds=90.0, slow_seconds=50.0),
     sg.times.Slowdowns(Constant(1.0), (Slowdown(2, 5.0, 100.0, 200.0), Slowdown(0, math.inf, 0.0, 3600.0))),
     sg.times.Slowdowns(Constant(1.0), (Slowdown(0, 1.5, 1.0, math.inf),)),

@@ -3,12 +3,17 @@
 w begins at 16, a node's gradient is w − x, with x = 0 for node 0 and 8 for node 1, and η = ½: a local step halves the way to x.
 """
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import cluster, end, models
+from by_hand import cluster, end, models, problem
 
 import simsgd as sg
 from simsgd import methods, networks, protocols, times
+from simsgd.support import rng
 
 OPTIMA = (0.0, 8.0)
 SECONDS = (1.0, 2.0)
@@ -19,6 +24,33 @@ def test_hierarchical():
     assert models(methods.hierarchical(0.5, steps=2), SECONDS, 2, OPTIMA) == [7.0, 4.75]
     tape = sg.record(methods.hierarchical(0.5, steps=2), cluster(*SECONDS), until=sg.Updates(2))
     assert tape.update_times.tolist() == [4.0, 8.0]
+
+
+SAMPLES = np.array([0.0, 8.0, 16.0, 24.0])
+
+
+def drawn(worker, step, job=0, *, batch_size=4, samples=4):
+    """Which samples a node's block has, by the rule of all batches, for seed 0."""
+    key = jax.random.wrap_key_data(jnp.asarray(rng.key_words(0, "batches")), impl="threefry2x32")
+    return np.asarray(sg.problems.draw(key, worker, job, batch_size, samples, step=step))
+
+
+def test_devices_by_hand():
+    """Two nodes of two devices, H^l = 2, H^b = 2, the samples of each step and device as drawn; steps go halfway.
+
+    Node 0: (16 → 20 → 14 and 16 → 20 → 14), 14; (14 → 15 → 19.5 and 14 → 7 → 11.5), 15.5.
+    Node 1: (16 → 8 → 16 and 16 → 20 → 14), 15; (15 → 11.5 → 17.75 and 15 → 15.5 → 15.75), 16.75.
+    """
+    x = [[SAMPLES[drawn(node, block)].reshape(2, 2).tolist() for block in range(2)] for node in range(2)]
+    assert x[0] == [[[24, 8], [24, 8]], [[16, 24], [0, 16]]]
+    assert x[1] == [[[0, 24], [24, 8]], [[8, 24], [16, 16]]]
+    four = dataclasses.replace(problem(SAMPLES), batch_size=4)
+    method = methods.hierarchical(0.5, steps=2, devices=2, steps_inside=2)
+    run = sg.simulate(method, four, cluster(*SECONDS), until=sg.Updates(1), dtype="float64")
+    assert run.dataset["w"].values[-1] == (15.5 + 16.75) / 2
+    assert run.tape.steps.tolist() == [2, 2]
+    assert run.tape.update_times.tolist() == [4.0]
+    assert run.throughput["samples"] == 2 * 2 * 4 / 4.0
 
 
 def test_post_local():
@@ -69,6 +101,17 @@ def test_rounds_on_every_fabric(name):
         np.testing.assert_allclose(rounds, 5 * step + messages)
         np.testing.assert_allclose(later, [*[step + messages] * 2, *[5 * step + messages] * 3])
     np.testing.assert_allclose(later[2:] - later[:1], 4 * step)  # the same messages
+
+
+def test_a_block_is_as_long_as_its_slowest_device_s_steps():
+    """H^b = 5 blocks of H^l = 3 steps and one all-reduce inside; then the messages between the nodes."""
+    network, messages = NETWORKS["ring"]
+    nodes = sg.Cluster.of_nodes(NODES, DEVICES, times.Constant(1.0), INSIDE, BYTES, network, steps_inside=3)
+    method = methods.hierarchical(steps=5, devices=DEVICES, steps_inside=3)
+    tape = sg.record(method, nodes, sg.Updates(6), message_bytes=BYTES)
+    block = 3 + 6 * (0.001 + 250 / 1e5)
+    np.testing.assert_allclose(tape.ended - tape.began, 5 * block)
+    np.testing.assert_allclose(np.diff(tape.update_times), 5 * block + messages)
 
 
 def test_nodes_that_crash_are_waited_for_or_not():

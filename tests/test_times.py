@@ -51,6 +51,15 @@ LAWS = {
     "a batch of constants": (times.Scaled(times.Constant(0.25), by=2, overhead=0.5), 0, None),
     "the slowest of constants": (times.Slowest(times.Constant(0.3), of=4), 0, None),
     "the slowest of one": (times.Slowest(times.Exponential(2.0), of=1), 0, EXPONENTIAL),
+    "four constants in a row": (times.Repeated(times.Constant(0.3), of=4), 0, None),
+    "one in a row": (times.Repeated(times.Weibull(2.0, 2.0), of=1), 0, stats.weibull_min(2, scale=4 / math.sqrt(math.pi))),
+    "four exponentials in a row": (times.Repeated(times.Exponential(2.0), of=4), 0, stats.gamma(4, scale=2.0)),
+    "three shifted in a row": (times.Repeated(times.ShiftedExponential(0.5, 2.0), of=3), 0, stats.gamma(3, 1.5, scale=1.5)),
+    "batches of gammas in a row": (
+        times.Repeated(times.Scaled(times.Gamma(0.5, 0.6), by=32, overhead=3.0), of=5),
+        0,
+        stats.gamma(5 / 0.6**2, loc=15.0, scale=32 * 0.5 * 0.6**2),
+    ),
     "slow constant": (times.Speeds(times.Constant(0.3), SPEEDS), 1, None),
     "slow exponential": (times.Speeds(times.Exponential(2.0), SPEEDS), 1, scaled(EXPONENTIAL, 5.0)),
     "fast shifted exponential": (
@@ -96,7 +105,7 @@ def test_draws_have_the_stated_moments(name):
 def test_stated_moments_are_the_textbook_s(name):
     law, worker, textbook = LAWS[name]
     constant = {"constant": 0.3, "slow constant": 1.5, "one's own constant": 0.3, "a batch of constants": 1.0}
-    constant |= {"the slowest of constants": 0.3}
+    constant |= {"the slowest of constants": 0.3, "four constants in a row": 1.2}
     expected = (textbook.mean(), textbook.var(), 0.0) if textbook else (constant[name], 0.0, 0.0)
     assert law.moments(worker) == pytest.approx(expected, rel=1e-12)
 
@@ -153,6 +162,12 @@ REMEMBERING = {
     "drawn slowness": (DRAWN, 0, 0, 12),
     "drawn slowness that is all": (times.DrawnSlowness(HALF, times.Gamma(1.5, 0.4)), 0, 0, 12),
     "drawn slowness that remembers": (times.DrawnSlowness(LOGNORMAL, times.Lognormal(1.0, 0.3)), 0, 0, 12),
+    "rows that remember": (times.Repeated(LOGNORMAL, of=3), 0, 0, 12),
+    "rows of lognormals": (times.Repeated(times.Lognormal(1.0, 0.3), of=3), 0, 0, 12),
+    "rows at a drawn slowness": (times.Repeated(DRAWN, of=2), 0, 0, 12),
+    "rows of a recording repeated": (times.Repeated(times.Recorded(TABLE, at_end="repeat"), of=3), 1, 0, 7),
+    "rows of a whole recording": (times.Repeated(times.Recorded(TABLE, at_end="repeat"), of=7), 1, 0, 3),
+    "rows among spells": (times.Repeated(times.SlowSpells(GAMMA_WORK, 4.0, 6.0, 5.0), of=2), 0, 20, 12),
     "spells of constant work": (times.SlowSpells(times.Constant(1.0), 5.0, 6.0, 4.0), 0, 40, 12),
     "spells of gamma work": (SPELLS, 0, 40, 12),
     "spells shorter than the work": (times.SlowSpells(times.Lognormal(2.0, 0.6), 8.0, 0.5, 0.25), 0, 10, 12),
@@ -278,6 +293,7 @@ def test_what_is_wrapped_draws_the_same_as_alone(inner):
         times.Speeds(law, (0.5,)): 2 * expected,
         times.PerWorker((law,)): expected,
         times.Scaled(law, by=4.0): 4 * expected,
+        times.Repeated(law, of=2): expected[::2] + expected[1::2],
         times.DrawnSlowness(law, times.Constant(2.0)): 2 * expected,
         times.SlowSpells(law, 1.0, 2.0, 2.0): expected,
         times.Pauses(law, every=1e6, lasting=1.0, first=1e5): expected,
@@ -367,6 +383,7 @@ def test_a_bad_number_is_refused_by_name_and_value(law, argument, value):
 def test_the_table_of_arguments_is_complete():
     """A new law, or a new number of an old one, must come with a row above, or with tests of its own below."""
     tested_below = {times.Speeds, times.PerWorker, times.DrawnSlowness, times.Slowdowns, times.Recorded, times.Slowest}
+    tested_below |= {times.Repeated}
     laws = {type(row[0]) for row in [*LAWS.values(), *REMEMBERING.values()]}
     assert {*laws, times.Slowdown} == {*GOOD, *tested_below}
     assert {law: {field.name for field in dataclasses.fields(law)} for law in GOOD} == {
@@ -420,6 +437,7 @@ def test_what_is_not_a_law_is_refused_by_name_and_value(law):
         (lambda: times.DrawnSlowness(ONE, law), "DrawnSlowness.slowness"),
         (lambda: times.Scaled(law, 2.0), "Scaled.law"),
         (lambda: times.Slowest(law, 2), "Slowest.law"),
+        (lambda: times.Repeated(law, 2), "Repeated.law"),
         (lambda: times.SlowSpells(law, 2.0, 1.0, 1.0), "SlowSpells.law"),
         (lambda: times.Pauses(law, 2.0, 1.0), "Pauses.law"),
         (lambda: times.Slowdowns(law, ()), "Slowdowns.law"),

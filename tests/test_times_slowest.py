@@ -105,6 +105,84 @@ def test_how_many_is_a_whole_number(of):
         times.Slowest(times.Exponential(1.0), of=of)
 
 
+# --- several steps in a row -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("of", "devices"), [(2, 2), (4, 8), (16, 64)])
+def test_the_slowest_of_several_rows_of_exponentials(of, devices):
+    """The largest of m gamma times, by quadrature of P(M > x) = 1 − Fᵐ; and what is drawn is that within 4 standard errors."""
+    law, one = times.Slowest(times.Repeated(times.Exponential(2.0), of=of), of=devices), stats.gamma(of, scale=2.0)
+    most = one.isf(1e-18)
+    mean = integrate.quad(lambda x: -math.expm1(devices * one.logcdf(x)), 0, most, epsabs=1e-12, limit=500)[0]
+    square = integrate.quad(lambda x: -2 * x * math.expm1(devices * one.logcdf(x)), 0, most, epsabs=1e-10, limit=500)[0]
+    assert law.moments() == pytest.approx((mean, square - mean**2, 0.0), rel=1e-8)
+    drawn = drawn_by(law, count=5000)
+    assert drawn.mean() == pytest.approx(mean, abs=4 * drawn.std(ddof=1) / math.sqrt(len(drawn)))
+
+
+def test_devices_of_different_speeds_wait_only_after_their_rows():
+    """Each draws its speed once, and each step from its own stream: the largest of the sums, not the sum of the largest."""
+    law = times.DrawnSlowness(times.Exponential(1.0), times.Lognormal(1.0, 1.0))
+    stream = rng.stream(0, "compute time", 0)
+    first = law.sampler(stream, 0)
+    devices = [first, *(law.sampler(other, 0) for other in stream.spawn(2))]
+    steps = np.array([[device(0.0) for device in devices] for _ in range(40)]).reshape(10, 4, 3)
+    rows = drawn_by(times.Slowest(times.Repeated(law, of=4), of=3), count=10)
+    assert rows == pytest.approx(steps.sum(1).max(1), rel=1e-14)
+    assert (rows < steps.max(2).sum(1)).any()
+
+
+def test_constant_devices_of_different_speeds():
+    """Nothing is random but each device's speed: a row of h steps takes h times the slowest's step, to the bit for h = 4."""
+    law = times.DrawnSlowness(times.Constant(1.0), times.Lognormal(1.0, 0.5))
+    for worker in range(20):
+        step = drawn_by(times.Slowest(law, of=8), worker, 3)
+        assert (drawn_by(times.Slowest(times.Repeated(law, of=4), of=8), worker, 3) == 4 * step).all()
+
+
+@pytest.mark.parametrize(
+    "law",
+    [times.Exponential(1.0), times.Pauses(times.Exponential(1.0), every=5.0, lasting=1.0)],
+    ids=["steady", "paused"],
+)
+def test_a_row_of_steps_is_a_job_of_as_many(law):
+    """Equal bits: the same sums of the same draws, stretched by the same clock, said by the law or by the work."""
+    local = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(1.0), work=sg.works.LocalSteps(3), inner=sg.optimizers.sgd(0.1))
+    one = sg.record(sg.AsyncSGD(), sg.Cluster(2, times.Repeated(law, of=3)), sg.Updates(50))
+    assert (one.time == sg.record(local, sg.Cluster(2, law), sg.Updates(50)).time).all()
+
+
+def test_correlations_of_rows_by_hand():
+    """ρ(k) = 0, −1, 0, 1 over a period of 4: rows of 2 have the variance 2 of σ² = ½, alternately; rows of 4 are always 4."""
+    law = times.Recorded(((1.0, 2.0, 1.0, 0.0),), at_end="repeat")
+    assert times.Repeated(law, of=2).moments() == pytest.approx((2.0, 1.0, -1.0))
+    assert times.Repeated(law, of=2).autocorrelation_at(2) == pytest.approx(1.0)
+    assert times.Repeated(law, of=4).moments() == (4.0, 0.0, 0.0)
+
+
+def test_moments_of_rows_that_nobody_knows_are_not_numbers():
+    """Of work that remembers, paused, only the mean is known; a tail without a variance has none in a row either."""
+    known = times.Repeated(times.Pauses(times.AutocorrelatedLognormal(1.0, 0.5, 0.9), every=5.0, lasting=1.0), of=3).moments()
+    assert known.mean == pytest.approx(3.75)
+    assert math.isnan(known.autocorrelation)
+    assert times.Repeated(times.Pareto(1.0, 1.5), of=3).moments() == (9.0, math.inf, 0.0)
+    assert times.Repeated(times.Lognormal(1.0, 0.5), of=3).distribution() is None
+    assert math.isnan(times.Slowest(times.Repeated(times.Lognormal(1.0, 0.5), of=3), of=2).moments().mean)
+
+
+@pytest.mark.parametrize("of", [0, -1, 1.5, "2", True, None, math.inf])
+def test_how_many_in_a_row_is_a_whole_number(of):
+    with pytest.raises(ValueError, match=r"Repeated\.of must be a whole number of at least 1"):
+        times.Repeated(times.Exponential(1.0), of=of)
+    with pytest.raises(ValueError, match=r"steps_inside must be a whole number of at least 1"):
+        sg.Cluster.of_nodes(2, 2, times.Exponential(1.0), INSIDE, 1.0, steps_inside=of)
+
+
+def test_very_many_in_a_row_are_refused():
+    with pytest.raises(sg.BoundError, match=r"Repeated\.of=1000000 would take .* parts"):
+        times.Repeated(times.Exponential(1.0), of=10**6)
+
+
 # --- clusters of nodes ----------------------------------------------------------------------------------------------------
 
 INSIDE = networks.Ring(networks.Link(latency=0.001, bandwidth=1e5))
@@ -121,6 +199,21 @@ def test_a_node_s_step_is_its_slowest_device_s_and_the_all_reduce_inside(tmp_pat
     computing = tape.ended - tape.began
     deviation = math.sqrt(cluster.compute.moments().variance / len(tape))
     assert computing.mean() == pytest.approx(cluster.compute.moments().mean, abs=4 * deviation)
+
+
+def test_devices_may_make_several_steps_before_they_average(tmp_path):
+    """One all-reduce inside for each block; one step inside is what there was, to the law."""
+    four, one = (
+        sg.Cluster.of_nodes(2, 8, times.Exponential(1.0), INSIDE, 1000.0, networks.Link(0.5), steps_inside=of) for of in (4, 1)
+    )
+    assert one == sg.Cluster.of_nodes(2, 8, times.Exponential(1.0), INSIDE, 1000.0, networks.Link(0.5))
+    assert four.compute.law == times.Slowest(times.Repeated(times.Exponential(1.0), of=4), of=8)
+    assert four.compute.overhead == one.compute.overhead == pytest.approx(2 * 7 * 0.001 + 2 * 7 / 8 * 1000 / 1e5)
+    four.save(tmp_path / "cluster.toml")
+    assert sg.Cluster.load(tmp_path / "cluster.toml") == four
+    tape = sg.record(sg.AsyncSGD(), four, sg.Updates(4000))
+    mean, variance, _ = four.compute.moments()
+    assert (tape.ended - tape.began).mean() == pytest.approx(mean, abs=4 * math.sqrt(variance / len(tape)))
 
 
 def test_a_node_of_one_device_is_a_worker():

@@ -13,7 +13,7 @@ from simsgd.faults import KINDS, Fault, Join, Leave, LinkDown, LinkOutages, Lost
 from simsgd.networks import AllReduce, Fabric, Link
 from simsgd.support import checks, show
 from simsgd.support.bounds import bounds
-from simsgd.times import Law, Scaled, Slowest
+from simsgd.times import Law, Repeated, Scaled, Slowest
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,12 +78,19 @@ class Cluster:
         message_bytes: float,
         network: Fabric | None = None,
         faults: Sequence[Fault] = (),
+        *,
+        steps_inside: int = 1,
     ) -> Self:
-        """Return a cluster whose workers are nodes of several devices, which average their gradients inside at each local step.
+        """Return a cluster whose workers are nodes of several devices, which average inside at each of the node's local steps.
 
         A local step of a node takes as long as the slowest of its devices, and then the all-reduce inside:
         `times.Slowest(compute, of=devices)` and `inside.seconds(devices, message_bytes)`. A gradient of a node is the average
         over its devices: give the problem `devices` times the batch of one. The messages between the nodes are the method's.
+
+        With `steps_inside` = h > 1 each device makes h steps by itself before they average their models inside. That is one
+        local step of the node, which takes `times.Slowest(times.Repeated(compute, of=h), of=devices)` and one all-reduce. The
+        method must compute as much (`methods.hierarchical` with the same `devices` and `steps_inside`): what a device does
+        inside is not on the tape, so that is not checked. Give the problem `devices`·h times the batch of one step of a device.
 
         Args:
             nodes: how many, at least 1: the workers.
@@ -93,6 +100,7 @@ class Cluster:
             message_bytes: of a gradient; `problem.message_bytes`.
             network: the fabric between the nodes; by default messages take no time.
             faults: of nodes.
+            steps_inside: the steps of each device between two averages inside its node, at least 1.
 
         Raises:
             TypeError, ValueError: as a cluster does; if the all-reduce does not run with so many devices.
@@ -104,11 +112,15 @@ class Cluster:
             >>> cluster = sg.Cluster.of_nodes(4, 8, step, sg.networks.Ring(nvlink), 1e8, sg.networks.Ring(ethernet))
             >>> print(cluster.workers, cluster.compute.law)
             4 Slowest(law=Exponential(mean=0.1), of=8)
+            >>> cluster = sg.Cluster.of_nodes(4, 8, step, sg.networks.Ring(nvlink), 1e8, steps_inside=4)
+            >>> print(cluster.compute.law)
+            Slowest(law=Repeated(law=Exponential(mean=0.1), of=4), of=8)
         """
         checks.instance("inside", inside, AllReduce, "networks.Ring(networks.preset('nvlink 4'))")
-        devices = checks.whole("devices", devices, 1)
+        devices, steps_inside = checks.whole("devices", devices, 1), checks.whole("steps_inside", steps_inside, 1)
         inside.check_workers(devices)
         seconds = inside.seconds(devices, message_bytes)
+        compute = compute if steps_inside == 1 else Repeated(compute, of=steps_inside)
         compute = Scaled(Slowest(compute, of=devices), by=1.0, overhead=seconds)
         return cls(nodes, compute, Link() if network is None else network, faults)
 

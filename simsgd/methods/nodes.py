@@ -1,6 +1,6 @@
 """Methods for clusters of nodes, and local steps that begin late: averages inside often, across rarely.
 
-A worker stands here for a node of several devices, which average their gradients at each local step: `Cluster.of_nodes` has
+A worker stands here for a node of several devices, which average at each local step of the node: `Cluster.of_nodes` has
 the time of that, and the problem's batch is that of all devices of a node. How the nodes average, at a server or by an
 all-reduce, is the cluster's network.
 """
@@ -12,31 +12,41 @@ from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
 from simsgd.protocols import MinibatchSGD, PostLocalSGD
-from simsgd.works import LocalSteps
+from simsgd.works import HierarchicalSteps, LocalSteps
 
 
 @preset("Hierarchical local SGD")
-def hierarchical(step_size: float = 0.1, *, steps: int) -> Method:
-    """Return hierarchical local SGD: devices average inside their node at each step, nodes across every H steps.
+def hierarchical(step_size: float = 0.1, *, steps: int, devices: int = 1, steps_inside: int = 1) -> Method:
+    """Return hierarchical local SGD: devices average inside their node often, nodes across every H times that.
 
-    In node j, wⱼ ← wⱼ − η · (1/m) Σᵢ g_{ji}(wⱼ), H times from w; then w ← (1/n) Σⱼ wⱼ over the n nodes. It is the paper's with
-    one local step between averages inside a node, H = 1, and H between those across, H^b.
+    In node j, device i makes h steps w_{ji} ← w_{ji} − η · g_{ji}(w_{ji}) from wⱼ, then wⱼ ← (1/m) Σᵢ w_{ji}: a block, H times
+    from w; then w ← (1/n) Σⱼ wⱼ over the n nodes. The paper's H^l is h, `steps_inside`, and its H^b is H, `steps`.
+
+    A step that the clock charges is a block: the problem's batch is that of a block, of all devices of a node and all their
+    steps in it, and `Cluster.of_nodes` with the same `steps_inside` has its time. With h = 1 averaging models is averaging
+    gradients, and the whole batch is computed at once, however many devices there are.
 
     Source: Lin et al. (2020), "Don't use large mini-batches, use local SGD", hierarchical local SGD (from memory).
 
     Args:
         step_size: η, of a local step.
-        steps: H, the local steps of a node between two averages across; with 1 it is `minibatch`.
+        steps: H, the blocks of a node between two averages across.
+        devices: m, of a node; says something where `steps_inside` is above 1.
+        steps_inside: h, the steps of a device between two averages inside; with h = 1 and H = 1 it is `minibatch`.
 
     Example:
         >>> import simsgd as sg
         >>> inside, across = (sg.networks.Ring(sg.networks.preset(name)) for name in ("nvlink 4", "ethernet 10g"))
-        >>> cluster = sg.Cluster.of_nodes(4, 8, sg.times.Constant(0.1), inside, 1e8, across)
-        >>> tape = sg.record(sg.methods.hierarchical(steps=8), cluster, until=sg.Updates(1), message_bytes=1e8)
-        >>> round(float(tape.ended[0]), 3), round(tape.end, 3)  # 8 steps, and 100 MB round a ring of 4 nodes
-        (0.803, 0.924)
+        >>> cluster = sg.Cluster.of_nodes(4, 8, sg.times.Constant(0.1), inside, 1e8, across, steps_inside=2)
+        >>> method = sg.methods.hierarchical(steps=4, devices=8, steps_inside=2)
+        >>> tape = sg.record(method, cluster, until=sg.Updates(1), message_bytes=1e8)
+        >>> round(float(tape.ended[0]), 3), round(tape.end, 3)  # 4 blocks of 2 steps, and 100 MB round a ring of 4 nodes
+        (0.802, 0.922)
     """
-    return Method(MinibatchSGD(), sgd(1.0), work=LocalSteps(steps=steps), inner=sgd(step_size))
+    work: LocalSteps = HierarchicalSteps(steps=steps, devices=devices, steps_inside=steps_inside)
+    if steps_inside == 1:
+        work = LocalSteps(steps=steps)
+    return Method(MinibatchSGD(), sgd(1.0), work=work, inner=sgd(step_size))
 
 
 @preset("Post-local SGD")

@@ -78,6 +78,23 @@ class Drawing(NamedTuple):
         """Return the loss of a batch."""
         return self.loss(parameters, *batch) if self.draws else self.loss(parameters, batch)
 
+    def part(self, batch: Drawn, which: int | jax.Array, parts: int) -> Drawn:
+        """Return one of the equal parts of a batch, with a key of its own if the loss draws; all of it if there is one part."""
+        if self.batch_size % parts:
+            raise ValueError(
+                f"Problem.batch_size must be a multiple of {parts}, as the method's work cuts each batch into so many equal "
+                f"parts (devices · steps_inside), got {self.batch_size}: give the problem batch_size="
+                f"{-(-self.batch_size // parts) * parts}, or the work fewer parts"
+            )
+        if isinstance(which, int) and not 0 <= which < parts:
+            raise ValueError(f"part must be (k, parts) with k below parts, counted from 0, got {(which, parts)}")
+        if parts == 1:
+            return batch
+        samples, *keys = batch if self.draws else (batch,)
+        size = self.batch_size // parts
+        own = jax.tree.map(lambda leaf: leaf.reshape(parts, size, *leaf.shape[1:])[which], samples)
+        return (own, jax.random.fold_in(keys[0], which)) if self.draws else own
+
     def of_share(self, parameters: Parameters, data: Data, worker: jax.Array) -> jax.Array:
         """Return the mean loss over a worker's samples, which are all there are if they are not shared out."""
         if data.shares is None:

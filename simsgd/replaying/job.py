@@ -55,7 +55,11 @@ class Job(NamedTuple):
 
         def one(number: jax.Array, carry: Any) -> Any:
             batch = self.drawing.batch(self.data, self.key_of_run, self.ahead[number], self.worker, self.number, number)
-            return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
+
+            def gradient(parameters: Parameters, /, part: tuple[int | jax.Array, int] = (0, 1)) -> Parameters:
+                return jax.grad(self.drawing.of_batch)(parameters, self.drawing.part(batch, *part))
+
+            return step(number, gradient, carry)
 
         return jax.lax.fori_loop(0, self.steps, one, carry)
 

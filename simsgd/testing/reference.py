@@ -329,18 +329,21 @@ class JobAtHand:
     def _folded(self, key: jax.Array) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(key, self.worker), self.number)
 
-    def gradient(self, parameters: Parameters, step: Any = 0) -> Parameters:
-        """Return the gradient on the batch of one local step."""
+    def gradient(self, parameters: Parameters, step: Any = 0, part: tuple[Any, int] = (0, 1)) -> Parameters:
+        """Return the gradient on the batch of one local step, or on one of its equal parts: (which, of how many)."""
         first = self._folded(self._batches)
         key = jax.lax.cond(step == 0, lambda: first, lambda: jax.random.fold_in(first, step))
-        batch = jax.tree.map(lambda leaf: leaf[self._picks(key, step)], self._data)
-        return self._gradient(parameters, batch, jax.random.fold_in(key, LOSS))
+        which, parts = part
+        of_loss = jax.random.fold_in(key, LOSS)
+        picks = self._picks(key, step).reshape(parts, -1)[which]
+        batch = jax.tree.map(lambda leaf: leaf[picks], self._data)
+        return self._gradient(parameters, batch, of_loss if parts == 1 else jax.random.fold_in(of_loss, which))
 
     def through(self, step: Any, carry: Any) -> Any:
         """Return what is carried after all local steps, each with the gradient on its batch."""
 
         def one(number: Any, carry: Any) -> Any:
-            return step(number, lambda parameters: self.gradient(parameters, number), carry)
+            return step(number, lambda parameters, part=(0, 1): self.gradient(parameters, number, part), carry)
 
         return jax.lax.fori_loop(0, self.steps, one, carry)
 

@@ -22,6 +22,7 @@ from simsgd.times.fitting import Fit, fit
 from simsgd.times.law import Law, Moments
 from simsgd.times.likelihood import Candidate
 from simsgd.times.recorded import EndOfRecordingError, Recorded
+from simsgd.times.repeated import Repeated
 from simsgd.times.scaled import Scaled
 from simsgd.times.scheduled import Slowdown, Slowdowns
 from simsgd.times.slowest import Slowest
@@ -44,6 +45,7 @@ __all__ = [
     "Pauses",
     "PerWorker",
     "Recorded",
+    "Repeated",
     "Scaled",
     "ShiftedExponential",
     "SlowSpells",

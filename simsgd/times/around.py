@@ -74,7 +74,7 @@ class Around(Law):
         return whole._autocorrelation(lag, worker) if isinstance(whole, Around) else whole.autocorrelation_at(lag, worker)
 
     def distribution(self, worker: int = 0) -> Distribution | None:
-        """Return the distribution of one job's time if it is the inner law's, shifted or scaled; None otherwise."""
+        """Return the distribution of one job's time where it follows from the inner law's; None otherwise."""
         whole = self.in_the_long_run(worker)
         return whole._distribution(worker) if isinstance(whole, Around) else distribution_of(whole, worker)
 

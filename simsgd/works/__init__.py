@@ -10,6 +10,7 @@ from simsgd.works.fragments import Fragments
 from simsgd.works.full_gradient import FullGradient
 from simsgd.works.local_steps import LocalSteps, WeightedSteps
 from simsgd.works.marina import Marina
+from simsgd.works.nodes import HierarchicalSteps
 from simsgd.works.variance import (
     BlockGradient,
     BlockTable,
@@ -25,6 +26,7 @@ __all__ = [
     "Elastic",
     "Fragments",
     "FullGradient",
+    "HierarchicalSteps",
     "JobAtHand",
     "LocalSteps",
     "LocalVarianceReduction",

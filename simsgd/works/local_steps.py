@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeGuard
 
 import jax
@@ -89,6 +89,11 @@ class LocalSteps(Work):
             raise ValueError(self._wrong_number(f"there is a worker {order.worker}"))
         return usual._replace(steps=self.of_workers[order.worker])
 
+    def _check_workers(self, job: JobAtHand) -> None:
+        """Raise ValueError if there are steps of another number of workers than there are."""
+        if self.of_workers is not None and len(self.of_workers) != job.workers:
+            raise ValueError(self._wrong_number(f"there are {job.workers}"))
+
     def _wrong_number(self, there: str) -> str:
         assert self.of_workers is not None
         return (
@@ -123,8 +128,7 @@ class LocalSteps(Work):
                 nothing by default.
             seen: with what it begins.
         """
-        if self.of_workers is not None and len(self.of_workers) != job.workers:
-            raise ValueError(self._wrong_number(f"there are {job.workers}"))
+        self._check_workers(job)
 
         def step(number: jax.Array, gradient: Callable[[Parameters], Parameters], at: Any) -> Any:
             model, state, seen = at
@@ -139,9 +143,8 @@ class LocalSteps(Work):
         return model, after if self.keeps_inner else (), seen
 
     def __repr__(self) -> str:
-        given = [("steps", 1), ("of_workers", None), ("seconds", None), ("keeps_inner", False)]
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name, usual in given if getattr(self, name) != usual)
-        return f"{type(self).__name__}({shown})"
+        given = [(each.name, getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
 
 @dataclass(frozen=True, repr=False)
