@@ -17,6 +17,7 @@ import optax
 from simsgd import compression as compressing
 from simsgd import optimizers
 from simsgd.compression import Compression, Shapes
+from simsgd.compressions.around import Around
 from simsgd.compressions.vectors import floating
 from simsgd.optimizers.structure import closure
 from simsgd.support import checks, rng
@@ -139,7 +140,7 @@ def _renewed(right: jax.Array, first: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class BytesOfSum(Compression):
+class BytesOfSum(Around):
     """The bytes of a compression that is applied to the sum of all workers' messages: the numbers go on as they are.
 
     Its other half is `compress_sum` of the same compression in `Method.optimizer`. The clock charges each worker the compressed
@@ -161,19 +162,7 @@ class BytesOfSum(Compression):
         384
     """
 
-    compression: Compression
     sums: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        compressing.check("BytesOfSum.compression", self.compression)
-
-    def bytes(self, shapes: Shapes) -> float:
-        """Return those of the compression."""
-        return self.compression.bytes(shapes)
-
-    def check(self, message: Message) -> None:
-        """Raise ValueError unless the compression takes such messages."""
-        self.compression.check(message)
 
     def check_method(self, place: str, method: Any) -> None:
         """Raise ValueError unless the method's optimizer compresses the sum, and its steps are sums over all workers."""

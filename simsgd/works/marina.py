@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -79,9 +78,7 @@ class Marina(Work):
         if order.kind == FULL:
             return Charges(self.full_steps, message.bytes, message.bytes, FULL)
         self.compression.check(message)
-        numbers = sum(map(math.prod, message.shapes))
-        sent = message.bytes * self.compression.bytes(message.shapes) / (4 * numbers) if numbers else message.bytes
-        return Charges(self.steps, message.bytes, sent, DIFFERENCE)
+        return Charges(self.steps, message.bytes, compressing.bytes_left(message.bytes, message, self.compression), DIFFERENCE)
 
     def init(self, parameters: Parameters) -> Any:
         """Return version 0, an estimate of 0, and what the compression begins with."""
