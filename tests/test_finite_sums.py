@@ -259,7 +259,7 @@ def test_methods_for_shares_ask_for_them(make):
     ("make", "why"),
     [
         (lambda: methods.loopless_svrg(probability=0.0, pass_steps=2), "probability must be a finite number above 0"),
-        (lambda: methods.loopless_svrg(probability=1.5, pass_steps=2), "probability must be at most 1, got 1.5"),
+        (lambda: methods.loopless_svrg(probability=1.5, pass_steps=2), "probability must be above 0 and at most 1, got 1.5"),
         (lambda: methods.loopless_svrg(probability=float("nan"), pass_steps=2), "probability must be a finite number above 0"),
         (lambda: methods.svrg(updates=0, pass_steps=2), "EpochSGD.updates must be a whole number of at least 1"),
         (
@@ -276,7 +276,7 @@ def test_methods_for_shares_ask_for_them(make):
         ),
         (lambda: sg.works.VarianceReducedGradient(steps=3), "must be even, got 3"),
         (lambda: methods.storm(momentum=0.0), "momentum must be a finite number above 0"),
-        (lambda: methods.storm(momentum=1.1), "momentum must be at most 1"),
+        (lambda: methods.storm(momentum=1.1), "momentum must be above 0 and at most 1"),
     ],
 )
 def test_numbers_that_make_no_sense(make, why):

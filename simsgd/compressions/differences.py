@@ -111,12 +111,7 @@ class DIANA(_Differences):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        step = checks.positive("DIANA.step", self.step)
-        if step > 1:
-            raise ValueError(
-                f"DIANA.step must be above 0 and at most 1, got {self.step!r}: 1/(1 + ω) of the compression, k/d of RandomK"
-            )
-        checks.store(self, step=step)
+        checks.store(self, step=checks.up_to_one("DIANA.step", self.step, "1/(1 + ω) of the compression, k/d of RandomK"))
 
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return hᵢ + Δ, and the new hᵢ."""

@@ -41,10 +41,7 @@ class MarinaRounds(Rounds):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        probability = checks.positive("MarinaRounds.probability", self.probability)
-        if probability > 1:
-            raise ValueError(f"MarinaRounds.probability must be above 0 and at most 1, got {self.probability!r}")
-        checks.store(self, probability=probability)
+        checks.store(self, probability=checks.up_to_one("MarinaRounds.probability", self.probability))
 
     def start(self, server: Server) -> None:
         """Ask all for a full gradient."""

@@ -98,10 +98,7 @@ class LooplessEpochSGD(_Epochs, Rounds):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        value = checks.positive("LooplessEpochSGD.probability", self.probability)
-        if value > 1:
-            raise ValueError(f"LooplessEpochSGD.probability must be at most 1, got {value:g}")
-        checks.store(self, probability=value)
+        checks.store(self, probability=checks.up_to_one("LooplessEpochSGD.probability", self.probability))
 
     def _hand_out(self, server: Server) -> None:
         full = server.version == 0 or server.rng.random() < self.probability

@@ -50,6 +50,14 @@ def below_one(name: str, value: object) -> float:
     return checked
 
 
+def up_to_one(name: str, value: object, hint: str = "") -> float:
+    """Return `value` as a float above zero and at most one: a probability, a weight; the error ends with the hint."""
+    checked = positive(name, value)
+    if checked > 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}{f': {hint}' if hint else ''}")
+    return checked
+
+
 def seconds(source: str, value: object) -> float:
     """Return a time as a finite float of at least zero, in seconds; ValueError names `source`: an argument, a law, a row.
 

@@ -85,9 +85,7 @@ class Fragments(Work):
         overlap = checks.whole("Fragments.overlap", self.overlap, 0)
         if overlap >= self.steps:
             raise ValueError(f"Fragments.overlap must be below steps, {self.steps}, got {overlap}")
-        mixing = checks.positive("Fragments.mixing", self.mixing)
-        if mixing > 1:
-            raise ValueError(f"Fragments.mixing must be at most 1, which takes the server's model, got {mixing:g}")
+        mixing = checks.up_to_one("Fragments.mixing", self.mixing, "1 takes the server's model as it is")
         checks.store(self, fragments=fragments, overlap=overlap, mixing=mixing)
 
     @property

@@ -212,10 +212,7 @@ class RecursiveMomentum(Work):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        value = checks.positive("RecursiveMomentum.momentum", self.momentum)
-        if value > 1:
-            raise ValueError(f"RecursiveMomentum.momentum must be at most 1, which is a plain gradient, got {value:g}")
-        checks.store(self, momentum=value)
+        checks.store(self, momentum=checks.up_to_one("RecursiveMomentum.momentum", self.momentum, "1 is a plain gradient"))
 
     def init(self, parameters: Parameters) -> _Estimate:
         """Return that there is no estimate yet."""
