@@ -17,7 +17,7 @@ class Around(Compression):
         compression: what is inside.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if that is no `Compression`.
     """
 
     compression: Compression

@@ -45,10 +45,10 @@ class EF21(_Differences):
     """EF21, error feedback of 2021: gᵢ ← gᵢ + C(∇fᵢ − gᵢ), and the message is the new gᵢ.
 
     On the wire is C's message alone: the server keeps each gᵢ, or where messages are summed their mean, and adds to it. gᵢ
-    begins at 0, so that the first is C(∇fᵢ), as in the paper. C is a contraction, ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and
-    `RandomK(scaled=False)` are. While a gradient stays the same, the error falls by √(1 − α) with each message; so methods
-    with exact gradients of a strongly convex function converge linearly, whatever the workers' data. The noise of stochastic
-    gradients stays.
+    begins at 0, so the first message is C(∇fᵢ), as in the paper. C is a contraction, ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and
+    `RandomK(scaled=False)` are. While a gradient stays the same, each message multiplies the error by √(1 − α) at most; so
+    methods with exact gradients of a strongly convex function converge linearly, whatever the workers' data. The noise of
+    stochastic gradients stays.
 
     Bytes: those of C; messages can be summed where C's can.
 
@@ -59,7 +59,7 @@ class EF21(_Differences):
         compression: C, of any kind.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if it is no `Compression`.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -97,7 +97,7 @@ class DIANA(_Differences):
         step: α, above 0 and at most 1.
 
     Raises:
-        TypeError: if `compression` is none. ValueError: for a step outside.
+        TypeError: if `compression` is no `Compression`. ValueError: for a step out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg

@@ -19,7 +19,7 @@ class ErrorFeedback(Around):
 
     With the error e of each worker, from 0: p = decay·e + message; C(p) is sent; e ← p − C(p). With decay 1, what was sent and
     the error are together the sum of all messages: nothing is lost but time. In the papers the step size η is in the message,
-    p = e + ηg; where it is the server's optimizer that has it, errors wait without it, the same as long as η does not change.
+    p = e + ηg; here it is in the server's optimizer and e has none, which is the same as long as η does not change.
 
     It is for contractions, ‖x − C(x)‖ < ‖x‖, such as `TopK` and `ScaledSign`. An unbiased compression that scales up, such as
     `RandomK`, is none unless `scaled=False`: the error would grow without bound.
@@ -35,8 +35,8 @@ class ErrorFeedback(Around):
         decay: the share of an error that is remembered, from 0 (none) to 1.
 
     Raises:
-        TypeError: if `compression` is none.
-        ValueError: for another decay.
+        TypeError: if `compression` is no `Compression`.
+        ValueError: for a decay out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg

@@ -30,18 +30,18 @@ class Marina(Work):
     """MARINA's gradient estimator: gᵢ ← ∇fᵢ(w) in jobs of kind 1, and gᵢ ← gᵢ + C(∇fᵢ(w; ξ) − ∇fᵢ(w_before; ξ)) in others.
 
     w_before is the version that the worker read before, and ξ one batch, the same in both gradients. The message is gᵢ; on the
-    wire are the whole gradient, or C's difference, which the server adds to what it keeps. The paper adds the difference to the
-    mean of all gᵢ: that is the mean of these, as long as all workers take part in each round (`MarinaRounds`). A worker's first
-    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA. On an all-reduce
-    its differences are charged as if they could be summed on the way: take a C that can be, `RandomK(share, shared=True)`.
+    wire is the full gradient, or the compressed difference, which the server adds to the gᵢ that it keeps. The paper adds the
+    mean of the differences to the mean of all gᵢ: the same, as long as all workers take part in each round (`MarinaRounds`). A
+    worker's first job must be of kind 1. Differences of batches make it the paper's VR-MARINA; where a batch has all samples it
+    is MARINA. An all-reduce is charged as if it could sum the differences on the way; with `RandomK(…, shared=True)` it can.
 
     Args:
         steps: local steps that the clock charges for a difference: two gradients of a batch.
         compression: C, unbiased, as `RandomK` is.
-        full_steps: local steps that it charges for a full gradient: its samples by those of a batch.
+        full_steps: local steps that it charges for a full gradient: in how many batches the worker's samples are gone through.
 
     Raises:
-        TypeError: if `compression` is none. ValueError: for steps below 1.
+        TypeError: if `compression` is no `Compression`. ValueError: for steps below 1.
 
     Source: Gorbunov, Burlachenko, Li and Richtárik (2021), "MARINA: faster non-convex distributed learning with compression",
     algorithms 1 and 2 (from memory).
