@@ -1,6 +1,7 @@
 """A loss as a finite sum: blocks of samples, parts of the full gradient, and what a full pass must be charged."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from simsgd.problems.vectors import Zeros
 from simsgd.replaying import finite_sums
 from simsgd.replaying.drawing import Data, Drawing
 from simsgd.replaying.job import Job
+from simsgd.replaying.passes import check_passes
 from simsgd.support import rng
 from simsgd.testing import reference
 
@@ -225,6 +227,14 @@ def wide():
     """A problem of 3,000 parameters and 23 samples."""
     data = {"x": np.ones((SAMPLES, 3000)), "y": np.ones(SAMPLES)}
     return sg.Problem("wide", Zeros(3000), bounded, data, batch_size=1)
+
+
+def test_two_parts_of_one_worker_are_refused_by_the_step_that_has_them():
+    work, of = sg.works.VarianceReducedGradient(pass_steps=8), np.array([0, 1, 2, 0, 1, 1])
+    steps, ends = np.full(6, 8), np.array([0, 0, 1, 0, 0, 1], bool)
+    rows = types.SimpleNamespace(kind=np.ones(6, int), worker=of, steps=steps, step=ends)
+    with pytest.raises(ValueError, match=r"a step has those of workers \[0, 1, 1\]"):
+        check_passes(work, rows, problem(), WORKERS)
 
 
 @pytest.mark.parametrize("make", [methods.saga, methods.sag, methods.asynchronous_saga, methods.distributed_saga])
