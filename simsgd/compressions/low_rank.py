@@ -73,8 +73,7 @@ class PowerSGD(Compression):
 
     def __post_init__(self) -> None:
         checks.store(self, rank=checks.whole("PowerSGD.rank", self.rank, 1))
-        if not isinstance(self.warm_start, bool):
-            raise TypeError(f"PowerSGD.warm_start must be True or False, got {checks.shown(self.warm_start)}")
+        checks.truth("PowerSGD.warm_start", self.warm_start)
         checks.one_of("PowerSGD.outputs", self.outputs, SIDES)
 
     def bytes(self, shapes: Shapes) -> float:

@@ -155,9 +155,8 @@ class RandomK(Sparse):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("shared", "scaled"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"RandomK.{name} must be True or False, got {getattr(self, name)!r}")
+        checks.truth("RandomK.shared", self.shared)
+        checks.truth("RandomK.scaled", self.scaled)
 
     @property
     def sums(self) -> bool:

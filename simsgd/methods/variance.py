@@ -244,8 +244,7 @@ def storm(step_size: float = 0.1, *, momentum: float = 0.1, asynchronous: bool =
 
 def _waiting(asynchronous: bool, synchronous: MinibatchSGD) -> Protocol:
     """Return asynchronous SGD's protocol, or the synchronous one that is given."""
-    if not isinstance(asynchronous, bool):
-        raise TypeError(f"asynchronous must be True or False, got {asynchronous!r}")
+    checks.truth("asynchronous", asynchronous)
     return AsyncSGD() if asynchronous else synchronous
 
 

@@ -102,8 +102,7 @@ class QuorumSGD(Protocol):
     fragments: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.late, bool):
-            raise TypeError(f"QuorumSGD.late must be True or False, got {self.late!r}")
+        checks.truth("QuorumSGD.late", self.late)
         checks.store(
             self,
             quorum=checks.whole("QuorumSGD.quorum", self.quorum, 1),

@@ -43,10 +43,8 @@ class MinibatchSGD(Rounds):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.wait, bool):
-            raise TypeError(f"MinibatchSGD.wait must be True or False, got {self.wait!r}: how many workers is the cluster's")
-        if not isinstance(self.average, bool):
-            raise TypeError(f"MinibatchSGD.average must be True or False, got {self.average!r}")
+        checks.truth("MinibatchSGD.wait", self.wait, "how many workers is the cluster's")
+        checks.truth("MinibatchSGD.average", self.average)
 
     def on_lost(self, server: Server, worker: int) -> None:
         """Wait for the worker, or, told not to, go on with the others."""

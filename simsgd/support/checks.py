@@ -150,6 +150,12 @@ def store(frozen: object, **values: object) -> None:
         object.__setattr__(frozen, name, value)
 
 
+def truth(name: str, value: object, hint: str = "") -> None:
+    """Raise TypeError unless `value` is True or False; the error ends with the hint."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}{f': {hint}' if hint else ''}")
+
+
 def one_of(name: str, value: object, known: Iterable[object]) -> None:
     """Raise ValueError unless `value` is among the `known` names, which the error lists."""
     names = list(known)

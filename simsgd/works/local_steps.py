@@ -72,8 +72,7 @@ class LocalSteps(Work):
             checks.store(self, of_workers=tuple(checks.whole(f"{name}.of_workers", steps, 1) for steps in each))
         if self.seconds is not None:
             checks.store(self, seconds=checks.positive(f"{name}.seconds", self.seconds, "seconds"))
-        if not isinstance(self.keeps_inner, bool):
-            raise TypeError(f"{name}.keeps_inner must be True or False, got {self.keeps_inner!r:.60}")
+        checks.truth(f"{name}.keeps_inner", self.keeps_inner)
 
     @property
     def charges_alike(self) -> bool:
