@@ -10,17 +10,22 @@ Laws of this module:
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simsgd.support import checks, frozen
+from simsgd.support.show import plainly
 from simsgd.work import Message, Parameters
 
 if TYPE_CHECKING:
     import jax
 
 type Shapes = tuple[tuple[int, ...], ...]
+
+NUMBER_BYTES = 4
+"""Of a number in a message whose shapes are known."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,15 @@ class Compression(ABC):
         shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
         said = (repr(v) if isinstance(v, Compression) else f"{f.name}={v!r}" for f, v in shown if v != f.default)
         return f"{type(self).__name__}({', '.join(said)})"
+
+
+def bytes_left(size: float, message: Message, compression: Compression) -> float:
+    """Return what is left of so many bytes of a message, all of which are compressed alike; multiplied first, so exact."""
+    numbers = sum(map(math.prod, message.shapes))
+    if not numbers:
+        return size
+    left = checks.not_negative(f"bytes of {plainly(compression)}", compression.bytes(message.shapes), "bytes")
+    return size * left / (NUMBER_BYTES * numbers)
 
 
 def check(name: str, compression: object) -> None:
