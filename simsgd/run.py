@@ -53,7 +53,8 @@ class Run:
 
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
-            `bytes`, and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
+            `bytes` (that had arrived: models and messages at a server, what an all-reduce moves between workers, both said in
+            `networks.AllReduce`), and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
             `partitioned(..., worker_losses=True)`. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
             (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
             `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight`, `down_spell` and

@@ -59,6 +59,10 @@ class AllReduce(Fabric, ABC):
 
     Messages that are compressed, by something that does not let them be added so (`Compression.sums`), are gathered.
 
+    No model is sent: a tape's `bytes_down` takes no time and does not count in a run's `bytes`. A sum counts 2(n−1) messages of
+    the longest one's size, a gathering (n−1)·Σ of all sizes, whatever the algorithm. What `Method.compress_down` compresses
+    changes the numbers, and saves nothing here.
+
     A worker that joins, or returns after a crash, is assumed to have the model; sending it is not simulated.
 
     Args:

@@ -34,7 +34,8 @@ class Gradient(NamedTuple):
         arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
         steps: the local steps that the clock charged for it; its computing is the sum of so many draws. Of a job that had a
             time instead of a number of steps, what came of it; 1 until it has ended.
-        bytes_down: the bytes of what the worker was sent.
+        bytes_down: the bytes of what the worker was sent; of what a server would send it, in an all-reduce, which moves no
+            model and counts none (`Run`'s `bytes`).
         bytes_up: the bytes of what it sends back.
         kind: what kind of job it is, a place in the `kinds` of the method's work.
         seconds: the time that it had instead of a number of steps; 0 for a job that had none.

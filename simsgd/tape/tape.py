@@ -67,7 +67,7 @@ class Tape(Jobs):
         ties: the order of what happened in one moment, where the other logs cannot tell.
         collective: whether gradients were summed by an all-reduce, for which workers wait, and not sent to a server.
         header: where the tape comes from (protocol, cluster, seed, message_bytes, versions …), as plain text and numbers; not
-            part of its content hash.
+            part of its content hash. "gathered" stands there where an all-reduce gathered messages that it could not sum.
 
     Example:
         >>> import simsgd as sg
