@@ -92,7 +92,7 @@ def power_sgd(
 
 
 @preset("DeMo")
-def demo(step_size: float = 0.1, *, keep: int = 32, chunk: int = 64, momentum: float = 0.999) -> Method:
+def demo(step_size: float = 0.01, *, keep: int = 32, chunk: int = 64, momentum: float = 0.999) -> Method:
     """Return DeMo: synchronous rounds of each worker's fastest momentum components, and a step with the sign of their mean.
 
     mᵢ ← β·mᵢ + gᵢ, qᵢ the largest DCT components of each chunk of mᵢ, mᵢ ← mᵢ − qᵢ, w ← w − η·sign((1/n) Σᵢ qᵢ). In the paper
@@ -101,7 +101,7 @@ def demo(step_size: float = 0.1, *, keep: int = 32, chunk: int = 64, momentum: f
     Source: Peng, Quesnelle and Kingma (2024), "DeMo: decoupled momentum optimization", arXiv 2411.19870, algorithm 1.
 
     Args:
-        step_size: η, of a sign.
+        step_size: η, by which each number of the model moves in each step.
         keep: components of each chunk.
         chunk: the longest side of a chunk.
         momentum: β, at least 0 and below 1.
