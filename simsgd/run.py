@@ -56,10 +56,11 @@ class Run:
             `bytes` (that had arrived: models and messages at a server, what an all-reduce moves between workers, both said in
             `networks.AllReduce`), and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
             `partitioned(..., worker_losses=True)`. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
-            (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
-            `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight`, `down_spell` and
-            `tie`: the tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common,
-            and `dataset.to_dataframe()` makes a row for each combination of them: none if one is empty, terabytes if all are
+            (shares of time), `gradients` (messages used, however many local steps each took), `discarded_gradients`,
+            `mean_staleness`, and along `quantile` also `staleness`. Along `parameter`: the final model, flat. Along `row`,
+            `discarded`, `in_flight`, `down_spell` and `tie`: the tape's columns, named `row_time`, `discarded_time` and so on.
+            These dimensions have nothing in common, and `dataset.to_dataframe()` makes a row for each combination of them: none
+            if one is empty, terabytes if all are
             long. Use the run's own `to_dataframe`, or choose variables of one dimension first.
 
     Example:
@@ -175,7 +176,7 @@ class Run:
 
     @property
     def throughput(self) -> dict[str, float]:
-        """Per simulated second, over the whole run: "updates", "gradients" (used) and "samples"."""
+        """Per simulated second of the whole run: "updates", "gradients" (messages used) and "samples" (of all local steps)."""
         seconds, gradients = self.tape.end or float("nan"), len(self.tape)
         samples = int(self.tape.steps.sum()) * self.configuration["batch_size"]
         return {"updates": self.tape.updates / seconds, "gradients": gradients / seconds, "samples": samples / seconds}
