@@ -59,9 +59,9 @@ class Run:
             (shares of time), `gradients` (messages used, however many local steps each took), `discarded_gradients`,
             `mean_staleness`, and along `quantile` also `staleness`. Along `parameter`: the final model, flat. Along `row`,
             `discarded`, `in_flight`, `down_spell` and `tie`: the tape's columns, named `row_time`, `discarded_time` and so on.
-            These dimensions have nothing in common, and `dataset.to_dataframe()` makes a row for each combination of them: none
-            if one is empty, terabytes if all are
-            long. Use the run's own `to_dataframe`, or choose variables of one dimension first.
+            These dimensions have nothing in common, and `dataset.to_dataframe()` makes a row for each combination of them:
+            none if one is empty, terabytes if all are long. Use the run's own `to_dataframe`, or choose variables of one
+            dimension first.
 
     Example:
         >>> import simsgd as sg

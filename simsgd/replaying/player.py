@@ -175,6 +175,7 @@ class Player:
         if isinstance(rows, Messages) and not self.problem.replacement:
             demands.check_epochs(self._recipe.work, rows.steps)
         if isinstance(rows, Messages):
+            demands.check_fresh(self._recipe.work, rows, self.version)
             check_passes(self._recipe.work, rows, self.problem, self.workers)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
