@@ -77,10 +77,8 @@ class Compression(ABC):
             place: "compress_up" or "compress_down".
             method: the `Method` that is being made, whose other parts are there.
         """
-        for field in dataclasses.fields(self):
-            held = getattr(self, field.name)
-            if isinstance(held, Compression):
-                held.check_method(place, method)
+        for held in held_by(self):
+            held.check_method(place, method)
 
     def init(self, message: Parameters) -> Any:
         """Return what is remembered from message to message, a pytree of arrays; by default nothing.
@@ -106,6 +104,12 @@ class Compression(ABC):
         shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
         said = (repr(v) if isinstance(v, Compression) else f"{f.name}={v!r}" for f, v in shown if v != f.default)
         return f"{type(self).__name__}({', '.join(said)})"
+
+
+def held_by(part: Any) -> list[Compression]:
+    """Return the compressions among the fields of a dataclass: of a work that compresses itself, of one around another."""
+    values = (getattr(part, field.name) for field in dataclasses.fields(part))
+    return [value for value in values if isinstance(value, Compression)]
 
 
 def check(name: str, compression: object) -> None:

@@ -61,5 +61,5 @@ def identity(
     seed, width = checks.whole("seed", seed, 0), None if width is None else checks.whole("width", width, 1)
     size = problem.message_bytes_in(dtype) if message_bytes is None else message_bytes
     costs = Costs.of(protocol, size, problem.message_shapes)
-    tape = provenance.recording(protocol_of(protocol), cluster, costs, seed, cluster.collective and costs.gathers)
+    tape = provenance.recording(protocol_of(protocol), cluster, costs, seed)
     return identify({**tape, "until": end_of_tape(schedule)}, problem, method, seed, dtype, width, schedule, cluster.workers)

@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from simsgd import work as works
-from simsgd.compression import Compression
+from simsgd.compression import Compression, held_by
 from simsgd.compression import check as check_compression
 from simsgd.protocols import Protocol
 from simsgd.protocols import check as check_protocol
@@ -145,7 +145,7 @@ class Method:
     @property
     def _work_compresses(self) -> bool:
         """Whether the work has a compression of its own, as MARINA's has."""
-        return any(isinstance(getattr(self.work, field.name), Compression) for field in dataclasses.fields(self.work))
+        return bool(held_by(self.work))
 
     def _check_inner(self) -> None:
         """Raise ValueError if the work needs an inner optimizer and there is none, or there is one and nobody asks for it."""

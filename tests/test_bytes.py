@@ -170,21 +170,6 @@ def test_what_is_gathered_goes_from_each_rank_to_all_others(network, noisy, tmp_
         assert again.dataset["bytes"].values.tolist() == run.dataset["bytes"].values.tolist()
 
 
-def test_a_gathered_recording_is_another_than_until_it_was_counted_so(noisy):
-    """What is kept of one that was counted otherwise is not taken for it; all other recordings are who they were."""
-    ring = sg.Cluster(4, SECOND, Ring(Link(1e-3, 1e6)))
-    paths = sg.Cluster(4, SECOND, Link(1e-3, 1e6))
-    for method, cluster, gathered in (
-        (sg.methods.top_k(share=0.5), ring, True),
-        (sg.methods.top_k(share=0.5), paths, False),
-        (sg.methods.minibatch(), ring, False),
-    ):
-        said = sg.identity(method, noisy, cluster, until=sg.Updates(5), seed=1)
-        tape = sg.record(method, cluster, sg.Updates(5), seed=1, message_shapes=noisy.message_shapes)
-        assert said.tape == tape.identity
-        assert ("gathered" in tape.identity.description["recording"]) == ("gathered" in tape.header) == gathered
-
-
 def test_bytes_of_their_own_are_part_of_a_tape_and_come_back_from_its_file(tmp_path):
     tape = recorded(Link(1.0), (((8.0, 16.0), (0.0, 4.0)),), sg.Updates(4), usual=8.0)
     plain = sg.record(sg.AsyncSGD(), sg.Cluster(1, SECOND, Link(1.0)), sg.Updates(4), message_bytes=8.0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 import simsgd as sg
-from simsgd import faults, networks, times
+from simsgd import faults, networks, times, works
 from simsgd.costs import Costs
 from simsgd.protocols import KSyncSGD, RingmasterASGD
 from simsgd.recording.computing import Computing
@@ -84,6 +84,42 @@ def test_steps_made_ahead_by_hand():
     assert tape.ended.tolist() == [6.5, 12.5, 18.5]
     slow_steps = recorded(Charging(steps=5, overlap=4), sg.Cluster(1, times.Constant(1.0), networks.Link(1.5)), 3)
     assert slow_steps.ended.tolist() == [6.5, 11.5, 16.5]  # the four ahead end at 10.5, after the model has come at 9.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(sg.Compression):
+    """Leaves everything as it is, and may be added on its way."""
+
+    sums = True
+
+    def bytes(self, shapes):
+        return 4.0 * sum(map(math.prod, shapes))
+
+    def compress(self, message, state, key, shared_key):
+        return message, state
+
+
+LATE = "8 bytes in four buckets of 2.25 s, and half of a step of s seconds is its backward pass: the first is ready at 8 - 3s/8"
+
+
+@pytest.mark.parametrize(
+    ("work", "more", "first"),
+    [
+        (Charging(steps=1), {}, 5.0),  # of 8 s
+        (Charging(steps=2), {}, 6.5),  # of 4 s each
+        (Charging(steps=8), {}, 7.625),
+        (Charging(steps=2, seconds=8.0), {}, 8.0),  # which step is the last, only the end tells
+        (Charging(steps=1), {"compress_up": Whole()}, 8.0),
+        (Charging(steps=2), {"compress_up": Whole(), "compressing": times.Constant(0.5)}, 8.5),
+        (works.Marina(compression=Whole(), full_steps=1), {}, 8.0),
+    ],
+)
+def test_buckets_leave_in_the_last_backward_pass_and_not_before_they_are_compressed(work, more, first):
+    ring = networks.Ring(networks.Link(1 / 8, 1.0), buckets=4, overlap=True, backward_share=0.5)
+    method = sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(0.1), work=work, **more)
+    cluster = sg.Cluster(2, times.Constant(8.0 / work.steps), ring)
+    tape = sg.record(method, cluster, sg.Updates(2), message_shapes=[(2,)])
+    assert tape.arrived.tolist() == [first + 9.0] * 2 + [2 * (first + 9.0)] * 2, LATE
 
 
 NETWORKS = {

@@ -258,8 +258,8 @@ def test_after_a_crash_the_first_steps_are_made_on_the_old_model_unless_that_is_
     """H = 2, overlap 1, mixing ½, steps that halve the model; 1 s a step and 1 s each way.
 
     16 → 8 → 4 makes version 1, 4, at 4 s. Its job would have begun at 5 s and ended at 6 s, one step having been made before.
-    It is lost at 5.5 s, and the next begins at 7 s: both steps follow. The first is made on the 4 that the worker had, → 2, then
-    ½·2 + ½·4 = 3 → 1.5; a worker that has forgotten it goes 4 → 2 → 1.
+    It is lost at 5.5 s, and the next begins at 7 s: both steps follow. The first is made on the 4 that the worker had, → 2,
+    then ½·2 + ½·4 = 3 → 1.5; a worker that has forgotten it goes 4 → 2 → 1.
     """
     method = dataclasses.replace(streaming(2, 1, overlap=1, mixing=0.5), after_crash=after_crash)
     where = sg.Cluster(1, sg.times.Constant(1.0), sg.networks.Link(latency=1.0), [faults.Crash(0, at=5.5, back=6.0)])

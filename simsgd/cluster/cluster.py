@@ -188,11 +188,6 @@ class Cluster:
             checks.instance("files_within", files_within, (str, os.PathLike), '"measurements"')
         return file.load(path, cls, files_within)
 
-    @property
-    def collective(self) -> bool:
-        """Whether workers sum their gradients among themselves, by an all-reduce, and no server sends them a model."""
-        return isinstance(self.network, AllReduce)
-
     def _check_elastic(self) -> None:
         """Raise ValueError if a worker joins or leaves twice, or leaves before it has joined."""
         if isinstance(self.network, AllReduce) and not self.network.wires:

@@ -41,7 +41,9 @@ class PowerSGD(Compression):
     `compress_up`; see there. One message alone keeps rank r of each worker's, so their mean has up to rank n·r.
 
     It is biased and forgets what it leaves out: the paper's algorithm 2 has error feedback around it, as has
-    `ErrorFeedback(PowerSGD(rank))`.
+    `ErrorFeedback(PowerSGD(rank))`. Error feedback magnifies rounding: what is left out grows until it takes the place of one
+    of the r directions that are sent, and at which message it does so hangs on components near zero. So a run in float32 and
+    the same in float64, or alone and in lanes, lie further apart than rounding; neither is more right than the other.
 
     A column of Q that is lost in rounding, as all but one are where a gradient has rank 1, begins anew.
 
@@ -238,7 +240,7 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
     and as only the mean of the eᵢ enters a step, it is enough to keep that: e ← M̄ − C(M̄), M̄ = ḡ + e. So the models are those of
     the paper. That holds as each step is made of one message of each worker; a linear compression is one that workers can
     apply together so, and of others this is what a server could do to the sum. With feedback a run magnifies differences in
-    rounding, as when one direction takes the place of another among the r hangs on components near zero.
+    rounding (see `PowerSGD`).
 
     It stands in `Method.optimizer`, before the step; what goes over the wire is said by `BytesOfSum` in `Method.compress_up`.
 

@@ -68,7 +68,8 @@ def power_sgd(
     Δ = P̂·Qᵀ of the mean gradient and what was left out before, m ← λ·m + Δ, w ← w − η·(Δ + m). With λ = 0 that steps twice as
     far as SGD at the same η. The models are those of the paper's workers, which sum P and then Q (see
     `compressions.compress_sum`); an all-reduce adds the compressed messages on the way. To have each worker compress its own
-    message instead: `Method(…, compress_up=ErrorFeedback(PowerSGD(rank)))`, for any protocol.
+    message instead: `Method(…, compress_up=ErrorFeedback(PowerSGD(rank)))`, for any protocol. With `feedback` differences in
+    rounding are magnified (see `compressions.PowerSGD`).
 
     Source: Vogels, Karimireddy and Jaggi (2019), "PowerSGD: practical low-rank gradient compression for distributed
     optimization", algorithms 1 and 2.

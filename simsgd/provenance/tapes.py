@@ -19,14 +19,13 @@ ENTRIES = frozenset(("identity", "content"))
 """What stands in a tape's header for this module."""
 
 
-def recording(protocol: object, cluster: object, costs: Any, seed: int, gathered: bool) -> dict[str, Any]:
+def recording(protocol: object, cluster: object, costs: Any, seed: int) -> dict[str, Any]:
     """Return what a recording's bits depend on, but for how far it goes.
 
     Args:
         protocol, cluster: as `record` is given them.
         costs: what jobs cost the clock (`simsgd.costs`).
         seed: of all random draws.
-        gathered: whether an all-reduce gathers the messages, so that other bytes are counted than until 0.7.0.
     """
     return {
         "recording": {
@@ -35,7 +34,6 @@ def recording(protocol: object, cluster: object, costs: Any, seed: int, gathered
             "message_bytes": costs.message.bytes,
             **{name: describe(told) for name, told in costs.described().items()},
             "seed": describe(seed),
-            **({"gathered": True} if gathered else {}),
         },
         "environment": surroundings.of_recordings(),
     }

@@ -162,7 +162,6 @@ class Recording:
         _check_fabric(protocol, cluster, None if costs is None else costs.message.bytes)
         self.cluster, self._protocol = cluster, protocol
         seed, costs = checks.whole("seed", seed, 0), Costs.of(protocol) if costs is None else costs
-        gathered = cluster.collective and costs.gathers
         self.header: dict[str, Any] = {
             "protocol": plainly(protocol),
             "cluster": plainly(cluster),
@@ -170,8 +169,8 @@ class Recording:
             "message_bytes": costs.message.bytes,
             "work": plainly(costs.work),
             "versions": surroundings.of_recordings()["versions"],
-            "identity": provenance.canonical(provenance.recording(protocol, cluster, costs, seed, gathered)),
-        } | ({"gathered": True} if gathered else {})
+            "identity": provenance.canonical(provenance.recording(protocol, cluster, costs, seed)),
+        } | ({"gathered": True} if costs.gathers and isinstance(cluster.network, AllReduce) else {})
         terms = Terms(seed, costs, costs.usual, costs.work.takes_steps, observe, seconds)
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]

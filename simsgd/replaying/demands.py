@@ -175,8 +175,8 @@ def check_fresh(work: Work, rows: Rows | Messages, version: int = 0) -> None:
     if len(stale):
         first = int(stale[0])
         raise ValueError(
-            f"a message of worker {rows.worker[first]} is used at staleness {staleness[first]}, but those of {work!r:.200} must "
-            "have staleness 0: give the Method a protocol of synchronous rounds, such as MinibatchSGD() or "
+            f"a message of worker {rows.worker[first]} is used at staleness {staleness[first]}, but those of {work!r:.200} "
+            "must have staleness 0: give the Method a protocol of synchronous rounds, such as MinibatchSGD() or "
             "protocols.SampledSGD(clients=10)"
         )
 
