@@ -183,11 +183,16 @@ class Run:
 
     @property
     def wasted(self) -> dict[str, float]:
-        """Thrown-away work: "gradients", "seconds" computed for them, and the "share" of all computing they took."""
+        """Thrown-away work: "gradients", "steps", "seconds" computed for both, "share" of all computing that they took.
+
+        Gradients are messages that were not used, steps those that the end of a fixed time cut off in jobs that were
+        (`works.LocalSteps(seconds=…)`).
+        """
         stretches = self.tape.stretches()
         lost = float((stretches["discarded"][2] - stretches["discarded"][1]).sum())
-        used = float((self.tape.ended - self.tape.began).sum())
-        return {"gradients": len(self.tape.discarded), "seconds": lost, "share": lost / (lost + used or 1.0)}
+        used = float((self.tape.ended - self.tape.began - self.tape.dropped).sum())
+        cut = np.count_nonzero(self.tape.dropped) + np.count_nonzero(self.tape.in_flight.dropped)
+        return {"gradients": len(self.tape.discarded), "steps": int(cut), "seconds": lost, "share": lost / (lost + used or 1.0)}
 
     def to_target(self, target: Target | None = None) -> Cost:
         """Return what it took until a target was reached and kept; by default the run's own target.
@@ -345,7 +350,8 @@ class Run:
         shown = [name for name in SHARES if name in usual or data[name].values.any()]
         shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in shown)
         rows.append(("workers", shares))
-        rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
+        cut = f" and {wasted['steps']:,} steps cut off" if wasted["steps"] else ""
+        rows.append(("wasted", f"{wasted['gradients']:,} gradients{cut}, {wasted['share']:.1%} of computing"))
         made, hashes = self.configuration, self.hashes
         found = f"content of the tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}"
         identity = f"{self.identity.key[:12]}, {found}, {made['dtype']} on {made['device']}"
