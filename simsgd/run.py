@@ -327,11 +327,11 @@ class Run:
         return show.in_html(self._summary_rows(None))
 
     def _title(self) -> str:
-        made = self.configuration
-        protocol, workers = made.get("name", made.get("protocol", "a tape")), self.tape.workers
-        return (
-            f"{protocol}, {workers} workers, {made['problem']}, {self.dataset.time.values[-1]:.4g} simulated s: {self.status}"
-        )
+        made, seconds = self.configuration, float(self.dataset.time[-1])
+        parts = made.get("parts", "")
+        parts = parts if len(parts) <= 60 else f"{parts[:59]}…"
+        method = made.get("name") or ", ".join(filter(None, (made.get("protocol", "a tape"), parts)))
+        return f"{method}, {self.tape.workers} workers, {made['problem']}, {seconds:.4g} simulated s: {self.status}"
 
     def _summary_rows(self, target: Target | None) -> list[tuple[str, str]]:
         data, rate, wasted, tape = self.dataset, self.throughput, self.wasted, self.tape

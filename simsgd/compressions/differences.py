@@ -7,7 +7,7 @@ the gradient itself does not: at the optimum of workers whose data differ, a wor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,8 @@ class EF21(Around):
         [4.0, 2.0, 0.0]
     """
 
+    feeds_back: ClassVar[bool] = True
+
     def init(self, message: Parameters) -> Any:
         """Return gᵢ = 0, and what the compression begins with."""
         floating("EF21", message)
@@ -96,6 +98,8 @@ class DIANA(Around):
         >>> sent.tolist(), state.held.tolist()
         ([4.0], [2.0])
     """
+
+    feeds_back: ClassVar[bool] = True
 
     step: float
 
