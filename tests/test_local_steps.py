@@ -102,8 +102,29 @@ def test_a_fixed_time_makes_the_steps_that_fit():
     assert np.abs(run.parameters - final(counted, updates=6, cluster=cluster)).max() <= ROUNDING
 
 
+@dataclasses.dataclass(frozen=True)
+class Growing(sg.AsyncSGD):
+    """Hands out more and more local steps: 1, 4, 7, … up to 34, then 1 again."""
+
+    def on_gradient(self, server, gradient):
+        server.accumulate(gradient)
+        server.step()
+        server.assign(gradient.worker, steps=1 + 3 * (server.version % 12))
+
+
+def test_jobs_may_grow_along_the_run():
+    """There is room for the batches of the largest job met so far: how soon that is known changes no bit."""
+    growing = dataclasses.replace(methods.local_sgd(0.01, steps=1), protocol=Growing())
+    given = {"until": sg.Updates(20), "dtype": "float64"}
+    at_once = sg.simulate(growing, line(), CLUSTER, **given)
+    one_by_one = sg.simulate(growing, line(), CLUSTER, evaluate_every=sg.Updates(1), **given)
+    assert at_once.tape.steps.max() == 34
+    assert at_once.parameters.tobytes() == one_by_one.parameters.tobytes()
+    assert np.abs(at_once.parameters - final(dataclasses.replace(growing, work=OneAtATime()), updates=20)).max() <= ROUNDING
+
+
 def test_batches_do_not_depend_on_how_many_are_drawn_at_once():
-    """`job.through` draws ahead and in tiles of 16, a loop around `job.gradient` one at a time; float64, other programs."""
+    """`job.through` has those of all steps, drawn 16 at a time, a loop around `job.gradient` one at a time; float64."""
     usual = methods.local_sgd(0.01, steps=40)
     for steps in (2, 3, 19, 20, 40):
         tiled, one_by_one = (

@@ -134,6 +134,13 @@ def test_batches_larger_than_memory_are_refused_before_the_work():
         sg.replay(TAPE, problem, SGD)
 
 
+def test_batches_of_many_local_steps_that_are_larger_than_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(sg.bounds, "bytes", 10**8)
+    method = sg.methods.local_sgd(0.01, steps=20_000)
+    with pytest.raises(sg.BoundError, match=r"for each of up to 32768 local steps, 4 side by side, would take .* bytes"):
+        sg.simulate(method, sg.problems.digits("logistic", batch_size=128), sg.Cluster(4, sg.times.Constant(1.0)), until=UNTIL)
+
+
 def test_models_larger_than_memory_are_refused_before_the_work(monkeypatch):
     """A hundred workers keep 102 versions; what the first version needs is allowed, the rest is not, and nothing is played."""
     tape = sg.record(PROTOCOL, sg.Cluster(100, sg.times.Exponential(1.0)), sg.Updates(300))

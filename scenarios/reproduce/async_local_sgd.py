@@ -46,15 +46,15 @@ MORE = claims.Claim(
 )
 MOMENTUM = claims.Claim(
     "Momentum at the server is what asynchrony breaks: with it the gap to synchronous is larger than without.",
-    "abstract, section 4 (from memory)",
+    "abstract; section 4, figure 6",
     "the same ratio, over that of the plain methods",
     above=1.0,
 )
-WORSE = claims.Claim(
-    "With stale messages Nesterov momentum does worse than none.",
-    "section 4 (from memory)",
+STILL_BEST = claims.Claim(
+    "Even with stale messages Nesterov momentum does a little better than none.",
+    "section 4, figure 5",
     "local steps to the target, asynchronous with Nesterov momentum over asynchronous plain",
-    above=1.0,
+    below=1.0,
 )
 MENDS = claims.Claim(
     "Delayed Nesterov momentum mends it.",
@@ -64,13 +64,13 @@ MENDS = claims.Claim(
 )
 HELPS = claims.Claim(
     "Dynamic local updates help it further.",
-    "section 5, table of ablations (from memory)",
+    "section 5",
     "local steps to the target, delayed Nesterov momentum with over without dynamic local updates",
     below=1.0,
 )
 MATCHES = claims.Claim(
     "With both, asynchronous local SGD matches synchronous by updates of the local models.",
-    "abstract, figure 10 (from memory)",
+    "abstract; section 7, tables 1 to 3",
     "local steps to the target, delayed Nesterov with DyLU over synchronous Nesterov; a tenth more still matches",
     below=1.1,
 )
@@ -251,7 +251,7 @@ def judge(every: All) -> list[claims.Judged]:
         measured = {
             MORE: momentum,
             MOMENTUM: momentum / ratio(ways, PLAIN, PLAIN_SYNC),
-            WORSE: ratio(ways, ASYNC, PLAIN),
+            STILL_BEST: ratio(ways, ASYNC, PLAIN),
             MENDS: ratio(ways, DELAYED, ASYNC),
             HELPS: ratio(ways, DYNAMIC, DELAYED),
             MATCHES: ratio(ways, DYNAMIC, SYNC),

@@ -43,7 +43,7 @@ SPARSE, DENSE = "sparse", "dense"
 SVRG, SGD = "async SVRG", "async SGD"
 NEAR_LINEAR = claims.Claim(
     "Asynchronous SVRG has a near-linear speed-up on sparse data.",
-    "abstract, and section 5 on up to 10 threads (from memory)",
+    "abstract; section 5 on up to 10 threads (from memory)",
     "speed-up to the target over the number of workers, sparse data, 10 workers (or the fewest above 1)",
     above=0.8,
 )

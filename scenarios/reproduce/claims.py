@@ -103,7 +103,7 @@ class Claim:
 
     Args:
         says: the paper's sentence in our own words.
-        where: in the paper, with "(from memory)" where it could not be looked up.
+        where: in the paper, with "(from memory)" after what could not be looked up.
         measures: the number that decides, in words.
         above, below: the open range in which the number must lie; at least one end.
     """

@@ -33,25 +33,25 @@ PAPER = (
 )
 RISES = claims.Claim(
     "On a line whose gradients are mostly small and seldom large, signSGD goes up.",
-    "section 3, counterexample 1 (from memory)",
+    "abstract; section 3, counterexample 1 (from memory)",
     "how far x went, in steps of the step size, over the number of steps; computed: 1/2",
     above=0.0,
 )
 FALLS = claims.Claim(
     "With error feedback it goes down.",
-    "section 4 (from memory)",
+    "abstract; section 4 (from memory)",
     "the same for EF-signSGD; computed: −1/4, that of the gradient",
     below=0.0,
 )
 STUCK = claims.Claim(
     "Where all gradients have the same signs but for a factor, signSGD does not converge.",
-    "section 3, counterexample 3 (from memory)",
+    "abstract; section 3, counterexample 3 (from memory)",
     "loss at the end over loss at the start, signSGD",
     above=0.9,
 )
 MENDED = claims.Claim(
     "With error feedback it does.",
-    "section 4 (from memory)",
+    "abstract; section 4 (from memory)",
     "loss at the end over loss at the start, EF-signSGD",
     below=0.01,
 )
@@ -63,7 +63,7 @@ ON_PAR = claims.Claim(
 )
 WORSE = claims.Claim(
     "signSGD generalizes worse.",
-    "section 6 and table 2 (from memory)",
+    "abstract; section 6 and table 2 (from memory)",
     "test accuracy, signSGD minus EF-signSGD",
     below=0.0,
 )

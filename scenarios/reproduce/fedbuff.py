@@ -28,14 +28,14 @@ import simsgd as sg
 
 PAPER = 'Nguyen et al. (2022), "Federated learning with buffered asynchronous aggregation", AISTATS'
 BEFORE_FEDAVG = claims.Claim(
-    "FedBuff reaches a target accuracy sooner than synchronous FedAvg with as many clients at a time, up to 3.3 times.",
-    "abstract and section 5, table 1 (from memory)",
+    "FedBuff reaches a target accuracy sooner than synchronous FedAvg with as many clients at a time, 3.3 times.",
+    "abstract; section 5, table 1 (from memory)",
     "seconds to the target, FedBuff over FedAvg",
     below=1.0,
 )
 BEFORE_FEDASYNC = claims.Claim(
     "FedBuff reaches it sooner than FedAsync, up to 2.5 times.",
-    "abstract and section 5, table 1 (from memory)",
+    "abstract; section 5, table 1 (from memory)",
     "seconds to the target, FedBuff over FedAsync at its best mixing weight",
     below=1.0,
 )

@@ -36,31 +36,31 @@ PAPER = (
 )
 SAVES = claims.Claim(
     "Averaging every H steps saves time where communication costs.",
-    "Stich, sections 1 and 4, figure 3 (from memory)",
+    "Stich, abstract; section 4, figure 3 (from memory)",
     "seconds to the target, H = 4 over H = 1, most workers",
     below=1.0,
 )
 MESSAGES = claims.Claim(
     "Local SGD needs up to H times fewer rounds of communication than mini-batch SGD for the same accuracy.",
-    "Stich, section 1.1 (from memory)",
+    "Stich, abstract",
     "bytes to the target, H = 4 over H = 1, most workers; at most twice the ideal 1/4",
     below=0.5,
 )
 LINEAR = claims.Claim(
     "The speed-up in the number of workers is linear, in local steps per worker, as long as H is small.",
-    "Stich, theorem 2.2 and corollary 2.3 (from memory)",
+    "Stich, abstract; theorem 2.2 and corollary 2.3 (from memory)",
     "local steps per worker to the target, one worker over most workers, H = 4, over the number of workers: 1 is ideal",
     above=0.5,
 )
 TOO_LARGE = claims.Claim(
     "H cannot be as large as one likes: beyond about √(T/n) steps are lost.",
-    "Stich, section 2.2 (from memory)",
+    "Stich, abstract, and of n that of Khaled, Mishchenko and Richtárik 2020",
     "local steps per worker to the target, largest H over H = 1, most workers",
     above=1.0,
 )
 SOONER = claims.Claim(
     "The more workers, the smaller the H that loses steps.",
-    "Stich, section 2.2 (from memory)",
+    "Stich, abstract, and of n that of Khaled, Mishchenko and Richtárik 2020",
     "the same, most workers over one worker",
     above=1.0,
 )
@@ -78,7 +78,7 @@ INSTEAD = claims.Claim(
 )
 MENDS = claims.Claim(
     "Post-local SGD, mini-batch SGD that goes on as local SGD, mends the gap of large batches.",
-    "Lin et al., section 4.2, table 3 (from memory)",
+    "Lin et al., table 3, as a summary has it",
     "test accuracy, post-local SGD minus mini-batch SGD, most workers",
     above=0.0,
 )

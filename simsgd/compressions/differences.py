@@ -30,15 +30,16 @@ class EF21(Around):
     """EF21, error feedback of 2021: gᵢ ← gᵢ + C(∇fᵢ − gᵢ), and the message is the new gᵢ.
 
     On the wire is C's message alone: the server keeps each gᵢ, or where messages are summed their mean, and adds to it. gᵢ
-    begins at 0, so that the first is C(∇fᵢ), as in the paper. C is a contraction, ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and
-    `RandomK(scaled=False)` are. While a gradient stays the same, the error falls by √(1 − α) with each message; so methods
-    with exact gradients of a strongly convex function converge linearly, whatever the workers' data. The noise of stochastic
-    gradients stays.
+    begins at 0, so that the first message is C(∇fᵢ), the beginning that the authors name; any is allowed. C is a contraction,
+    ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and `RandomK(scaled=False)` are. While a gradient stays the same, the error falls by
+    √(1 − α) with each message; so methods with exact gradients of a strongly convex function converge linearly, whatever the
+    workers' data. The noise of stochastic gradients stays.
 
     Bytes: those of C; messages can be summed where C's can.
 
     Source: Richtárik, Sokolov and Fatkhullin (2021), "EF21: a new, simpler, theoretically better, and practically faster error
-    feedback", algorithm 2 (from memory).
+    feedback", algorithm 2 (its number from memory). Checked against the authors' code, in which gᵢ begins as ∇fᵢ, and against
+    Fatkhullin et al. (2021), "EF21 with bells & whistles", table 2, which names the beginning C(∇fᵢ).
 
     Args:
         compression: C, of any kind.
@@ -75,14 +76,14 @@ class DIANA(Around):
     """DIANA: Δ = C(∇fᵢ − hᵢ) is sent, the message is hᵢ + Δ, and both ends learn hᵢ ← hᵢ + α·Δ.
 
     C must be unbiased, as `RandomK` is. Then so is the message, and its variance is that of compressing ∇fᵢ − hᵢ, which goes to
-    zero as hᵢ learns the worker's gradient at the optimum. With E‖C(x) − x‖² ≤ ω·‖x‖², for `RandomK` d/k − 1, the paper asks
-    for α ≤ 1/(1 + ω), which is k/d. With α = 1 and a contraction it is `EF21`. Where messages are summed on the way it is
-    enough that the server keeps the mean of the hᵢ.
+    zero as hᵢ learns the worker's gradient at the optimum. With E‖C(x) − x‖² ≤ ω·‖x‖², for `RandomK` d/k − 1, one takes
+    α = 1/(1 + ω), which is k/d; the paper itself has quantization for C. With α = 1 and a contraction it is `EF21`. Where
+    messages are summed on the way it is enough that the server keeps the mean of the hᵢ.
 
     Bytes: those of C; messages can be summed where C's can.
 
     Source: Mishchenko, Gorbunov, Takáč and Richtárik (2019), "Distributed learning with compressed gradient differences",
-    algorithm 1 (from memory).
+    algorithm 1 (its number from memory; the rule and α as in the code of MARINA's authors, who compare with it).
 
     Args:
         compression: C, of any kind.

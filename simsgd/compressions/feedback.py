@@ -29,7 +29,8 @@ class ErrorFeedback(Compression):
 
     Source: Seide et al. (2014), "1-bit stochastic gradient descent and its application to data-parallel distributed training of
     speech DNNs"; Stich, Cordonnier and Jaggi (2018), "Sparsified SGD with memory", algorithm 1; Karimireddy et al. (2019),
-    "Error feedback fixes signSGD and other gradient compression schemes", algorithm 2 (from memory).
+    "Error feedback fixes signSGD and other gradient compression schemes", algorithm 2 (this number from memory). Checked
+    against the code of the last two.
 
     Args:
         compression: what messages are sent with.

@@ -28,7 +28,8 @@ class QSGD(Compression):
     likely levels in fewer bits (Elias), which is left out.
 
     Source: Alistarh, Grubic, Li, Tomioka and Vojnović (2017), "QSGD: communication-efficient SGD via gradient quantization and
-    encoding", section 3.1 and lemma 3.1 (from memory).
+    encoding", section 3.1, equation 4 and lemma 3.1. GRACE, a library of compressions, cuts a message into buckets of 128
+    numbers, each with a length of its own: less noise, and more lengths to send.
 
     Args:
         levels: s, at least 1.
@@ -77,7 +78,7 @@ class NaturalRounding(Compression):
     largest becomes infinite.
 
     Source: Horváth, Ho, Horváth, Sahu, Canini and Richtárik (2019), "Natural compression for distributed deep learning",
-    definition 1 and theorem 1 (from memory).
+    definition 1 and theorem 1 (their numbers from memory; the rounding as in GRACE, a library of compressions).
 
     Args:
         bits: 8 or 9.

@@ -38,7 +38,7 @@ class Sign(Compression):
     Bytes: ⌈d/8⌉.
 
     Source: Bernstein, Wang, Azizzadenesheli and Anandkumar (2018), "signSGD: compressed optimisation for non-convex problems",
-    algorithm 1 (from memory).
+    algorithm 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -69,7 +69,7 @@ class ScaledSign(Compression):
     Bytes: ⌈d/8⌉ and 4 for the mean.
 
     Source: Karimireddy, Rebjock, Stich and Jaggi (2019), "Error feedback fixes signSGD and other gradient compression schemes",
-    algorithm 1 and lemma 8 (from memory).
+    algorithm 1 and lemma 8 (this number from memory). Checked against the authors' code, which has a mean for each array.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -94,13 +94,14 @@ class TernGrad(Compression):
 
     s is the largest magnitude in the array that xᵢ is in. It is unbiased, and E‖C(x) − x‖² = s‖x‖₁ − ‖x‖² for each array. With
     `clip` numbers beyond clip·σ are cut to it before, σ the standard deviation of the array: less variance, and a bias. The
-    paper clips at 2.5σ; here nothing is unless it is asked for.
+    authors clip at 2.5σ; here nothing is unless it is asked for.
 
     Bytes: ⌈2d/8⌉, as three values take two bits, and 4 for the scale of each array.
 
     Source: Wen et al. (2017), "TernGrad: ternary gradients to reduce communication in distributed deep learning", equations 1
-    to 3 and section 3.3 (from memory). The paper's workers share one scale, the largest of theirs, so that their messages can
-    be summed; here each has its own.
+    to 3, and section 3.3 (from memory). Checked against the authors' code: there, by equation 4, workers share one scale, the
+    largest of theirs, so that their messages can be summed; here each has its own. Where that code clips, clip·σ is the scale
+    even if no number is so large.
 
     Args:
         clip: how many standard deviations, above 0; None for no clipping.

@@ -89,7 +89,7 @@ class TopK(Sparse):
     Bytes: 8k, a number and its place in 4 bytes each; where that is more than 4d the message is sent whole, in 4d bytes.
 
     Source: Aji and Heafield (2017), "Sparse communication for distributed gradient descent"; Stich, Cordonnier and Jaggi
-    (2018), "Sparsified SGD with memory", definition 2.1 (from memory).
+    (2018), "Sparsified SGD with memory", definition 2.1.
 
     Args:
         share: k/d, above 0 and at most 1; k is the nearest whole number, at least 1.

@@ -60,8 +60,8 @@ def fedavg(
 
     w ← w − η_s · (1/K) Σᵢ (w − wᵢ) over the round's clients. All count the same, unless they are weighed by their samples, as
     in the paper: w ← w − η_s · (1/K) Σᵢ (n·sizeᵢ/N)(w − wᵢ), n clients in all with N samples. With K = n that is the average
-    Σᵢ (sizeᵢ/N)·wᵢ; with fewer it is that in expectation, and the weights of one round need not add up to 1 (to divide by the
-    round's own samples instead would be biased).
+    Σᵢ (sizeᵢ/N)·wᵢ; with fewer it is that in expectation, and the weights of one round need not add up to 1. Much code, that of
+    FedProx's authors for one, divides by the samples of the round's clients instead: its weights add up to 1, and are biased.
 
     Source: McMahan et al. (2017), "Communication-efficient learning of deep networks from decentralized data", algorithm 1.
 
@@ -97,7 +97,8 @@ def fedprox(
     wᵢ ← wᵢ − η · (g(wᵢ) + μ(wᵢ − w)). With μ = 0 it is `fedavg`. It is made for data that differ and for clients that do
     different amounts of work, and runs without either as well.
 
-    Source: Li et al. (2020), "Federated optimization in heterogeneous networks", algorithm 2, with local steps of SGD.
+    Source: Li et al. (2020), "Federated optimization in heterogeneous networks", algorithm 2, with local steps of SGD; checked
+    against the authors' code, which weighs by the samples of the round's clients, see `fedavg`.
 
     Args:
         step_size: η, of a local step.
@@ -131,7 +132,8 @@ def scaffold(
     w ← w − η_s · (1/K) Σᵢ (w − wᵢ), and c ← c + (1/n) Σᵢ Δcᵢ. Twice the bytes both ways. Made for data that differ: it asks for
     a partitioned problem.
 
-    Source: Karimireddy et al. (2020), "SCAFFOLD: stochastic controlled averaging for federated learning", algorithm 1.
+    Source: Karimireddy et al. (2020), "SCAFFOLD: stochastic controlled averaging for federated learning", algorithm 1, whose
+    experiments, too, have option II and η_s = 1.
 
     Args:
         step_size: η, of a local step.
@@ -171,7 +173,7 @@ def fedasync(
     w ← (1 − α_τ)·w + α_τ·wᵢ with α_τ = α·(1 + τ)^−a, wᵢ the local model after H steps from w_read.
 
     Source: Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization", algorithm 1, with its polynomial function (the
-    default of α is from memory).
+    defaults as others report them; α is 0.6 or 0.9 there).
 
     Args:
         step_size: η, of a local step.
@@ -205,8 +207,8 @@ def fedasync_hinge(
 
     w ← (1 − α_τ)·w + α_τ·wᵢ, wᵢ the local model after H steps from w_read.
 
-    Source: Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization", algorithm 1, with its hinge function (from
-    memory).
+    Source: Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization", algorithm 1, with its hinge function (that and
+    the defaults as others report them).
 
     Args:
         step_size: η, of a local step.
@@ -240,7 +242,8 @@ def fedbuff(
 
     w ← w − η_s · (1/K) Σᵢ (1 + τᵢ)^−a · (w_read − wᵢ). Nobody waits.
 
-    Source: Nguyen et al. (2022), "Federated learning with buffered asynchronous aggregation", algorithm 1.
+    Source: Nguyen et al. (2022), "Federated learning with buffered asynchronous aggregation", algorithm 1. The authors'
+    library, FLSim, sums what the buffer holds, so that its η_s is 1/K of this one, and divides by the weight of a usual τ.
 
     Args:
         step_size: η, of a local step.

@@ -45,7 +45,7 @@ def post_local(step_size: float = 0.1, *, after: int, steps: int) -> Method:
 
     wᵢ ← wᵢ − η · g(wᵢ), H_t times from w, then w ← (1/n) Σᵢ wᵢ; H_t = 1 while t ≤ t', and H afterwards.
 
-    Source: Lin et al. (2020), "Don't use large mini-batches, use local SGD", post-local SGD (from memory).
+    Source: Lin et al. (2020), "Don't use large mini-batches, use local SGD", post-local SGD; checked against the authors' code.
 
     Args:
         step_size: η, of a local step.

@@ -176,7 +176,8 @@ def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: floa
     """Return asynchronous local SGD: H local steps, and the server steps with each message as it arrives.
 
     w ← w − ε(w_read − wᵢ,H), neither summed nor averaged. The paper's workers make their steps with AdamW and keep its state,
-    as DiLoCo's do: here and below `inner=optimizers.adamw` does that, and is what to compare `diloco` with.
+    as DiLoCo's do: here and below `inner=optimizers.adamw` does that, and is what to compare `diloco` with. Left out are the
+    paper's grace period, in which the server waits for another message, and its shards of data, drawn by their progress.
 
     Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 2 with SGD at the server.
 

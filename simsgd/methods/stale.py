@@ -58,7 +58,7 @@ def hinge_staleness(step_size: float = 0.1, *, slope: float = 10.0, threshold: f
     """Return asynchronous SGD whose step size is η up to a staleness b, and η/(1 + a(τ − b)) beyond it.
 
     Source: Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization" (FedAsync's hinge function, with gradients in
-    place of models; its form and defaults from memory).
+    place of models; its form and defaults as others report them).
 
     Args:
         step_size: η, of a single fresh gradient.
@@ -132,8 +132,8 @@ def clipped(step_size: float = 0.1, *, norm: float = 1.0) -> Method:
 def delay_compensated(step_size: float = 0.1, *, strength: float = 0.04) -> Method:
     """Return DC-ASGD with a constant λ: w ← w − η·(g + λ·g⊙g⊙(w − w_read)).
 
-    Source: Zheng et al. (2017), "Asynchronous stochastic gradient descent with delay compensation" (DC-ASGD-c; the default,
-    theirs for CIFAR-10, from memory).
+    Source: Zheng et al. (2017), "Asynchronous stochastic gradient descent with delay compensation" (DC-ASGD-c; the default
+    is that of MXNet's `DCASGD`).
 
     Args:
         step_size: η, of a single gradient.

@@ -33,7 +33,7 @@ def compensate_delay(strength: float = 0.04) -> optax.GradientTransformationExtr
     The first terms of a Taylor series, with λ·g⊙g in place of the Hessian.
 
     Source: Zheng et al. (2017), "Asynchronous stochastic gradient descent with delay compensation", algorithm 2 (DC-ASGD with
-    constant λ; the default, theirs for CIFAR-10, is from memory).
+    constant λ; the default is that of MXNet's `DCASGD`).
 
     Args:
         strength: λ, at least 0.

@@ -61,7 +61,7 @@ def delayed_nesterov(step_size: float, *, messages: int, momentum: float = 0.9, 
     By the time that m moves again it has been used once, whatever c is: N messages move the model as one step of Nesterov
     momentum with their mean would, and with N = 1 it is Nesterov momentum. State: m and Δ, like the parameters.
 
-    Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 3 (the part of c from memory).
+    Source: Liu et al. (2024), "Asynchronous local-SGD training for language modeling", algorithm 3, which has c = 0 by default.
 
     Args:
         step_size: ε, above 0.

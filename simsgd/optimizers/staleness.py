@@ -75,7 +75,7 @@ def scale_by_hinge_staleness(slope: float = 10.0, threshold: float = 4.0) -> opt
     """Multiply each message by 1 up to a staleness b, and by 1/(1 + a·(staleness − b)) beyond it. No state.
 
     Source: Xie, Koyejo and Gupta (2019), "Asynchronous federated optimization" (FedAsync, its hinge function; that it divides
-    by 1 + a(τ − b), and the defaults a = 10 and b = 4, are from memory).
+    by 1 + a(τ − b), and the defaults a = 10 and b = 4, as others report them).
 
     Args:
         slope: a, how strongly messages beyond the threshold are damped, at least 0.

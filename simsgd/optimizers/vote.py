@@ -21,7 +21,7 @@ def majority_vote(step_size: float) -> Tunable:
     wᵢ ← wᵢ − η·sign(sᵢ), where s is the sum or mean of the workers' signs; sums nearer to 0 than 10⁻⁶ are ties. NaN stays NaN.
 
     Source: Bernstein, Wang, Azizzadenesheli and Anandkumar (2018), "signSGD: compressed optimisation for non-convex problems",
-    algorithm 3 (from memory).
+    algorithm 3.
 
     Args:
         step_size: η, above 0.

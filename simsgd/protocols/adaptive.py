@@ -114,7 +114,8 @@ class AdaCommSGD(Protocol):
         simsgd.ProtocolError: when it is recorded without gradients: it needs `simulate`.
 
     Source: Wang and Joshi (2019), "Adaptive communication strategies to achieve the best error-runtime trade-off in
-    local-update SGD", the rules for a fixed step size (from memory).
+    local-update SGD", the rules for a fixed step size (from memory; the first follows from that bound. Paddle's adaptive local
+    SGD has H_0 under the root).
 
     Example:
         >>> import simsgd as sg

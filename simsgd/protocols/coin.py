@@ -27,7 +27,7 @@ class MarinaRounds(Protocol):
         ValueError: if it is outside.
 
     Source: Gorbunov, Burlachenko, Li and Richtárik (2021), "MARINA: faster non-convex distributed learning with compression",
-    algorithm 1 (from memory).
+    algorithm 1 (its number from memory; checked against the authors' code).
 
     Example:
         >>> import simsgd as sg

@@ -25,7 +25,8 @@ class PostLocalSGD(MinibatchSGD):
     Raises:
         ValueError: for numbers out of range.
 
-    Source: Lin et al. (2020), "Don't use large mini-batches, use local SGD", post-local SGD (from memory).
+    Source: Lin et al. (2020), "Don't use large mini-batches, use local SGD", post-local SGD; checked against the authors' code,
+    which counts t' in epochs.
 
     Example:
         >>> import simsgd as sg

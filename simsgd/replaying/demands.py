@@ -35,12 +35,14 @@ OPTIMIZERS = (optax.GradientTransformation, optax.MultiSteps, Tunable)
 EXAMPLE = "optimizers.sgd(0.1) or optax.adam(1e-3)"
 
 
-def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0, shown: int = 0) -> None:
+def check_memory(
+    problem: Problem, dtype: str, width: int, slots: int, remembered: int = 0, shown: int = 0, room: int = 1
+) -> None:
     """Raise BoundError if the batches or the models that a replay holds at a time take more than `bounds.bytes`.
 
-    Batches: TILE · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models: one for
-    each slot, with what is shown beside it, a version and a gradient for each lane of a block, and what is remembered of
-    messages. Activations and the optimizer's state come on top.
+    Batches: max(TILE, room) · width · batch_size draws of 12 bytes, and the samples of one block, width · batch_size. Models:
+    one for each slot, with what is shown beside it, a version and a gradient for each lane of a block, and what is remembered
+    of messages. Activations and the optimizer's state come on top.
 
     Args:
         problem: what is learned.
@@ -49,12 +51,14 @@ def check_memory(problem: Problem, dtype: str, width: int, slots: int, remembere
         slots: how many versions are kept.
         remembered: bytes of what workers and the server remember of messages.
         shown: bytes of what goes out beside each version.
+        room: for how many local steps of each job batches are drawn before it is played.
     """
     sample = sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
-    draws = TILE * WORDS_OF_A_DRAW * 4
+    draws = max(TILE, room) * WORDS_OF_A_DRAW * 4
     batches = width * problem.batch_size * (draws + sample)
     side_by_side = "" if width == 1 else f", {width} side by side,"
-    bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{side_by_side}")
+    steps = f" for each of up to {room} local steps" if room > TILE else ""
+    bounds.check("bytes", batches, f"batches of Problem.batch_size={problem.batch_size}{steps}{side_by_side}")
     models = (slots + 2 * width) * problem.message_bytes_in(dtype) + slots * shown
     besides = f" and what {remembered:,} bytes remember of messages" if remembered else ""
     what = f"{slots} versions of a model of {problem.parameter_count:,} parameters{side_by_side}{besides}"
@@ -226,8 +230,22 @@ def _in_order(method: Optimizer | Method) -> list[tuple[str, Optimizer]]:
 
 def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array) -> None:
     """Raise unless a work's message has the form of the parameters, and its state keeps its own."""
-    work, number = recipe.work, jnp.zeros((), jnp.int32)
     asked: list[str] = []
+    if recipe.work != ONE_GRADIENT:  # whose answer is known, and takes longer to trace than all the rest
+        _trace_work(recipe, numbers, parameters, drawing, data, key, asked)
+    if bool(asked) == (recipe.inner is None):
+        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
+        raise ValueError(
+            f"inner {wanted.format(f'{recipe.work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at "
+            "home"
+        )
+
+
+def _trace_work(
+    recipe: Recipe, numbers: Numbers, parameters: Parameters, drawing: Drawing, data: Data, key: jax.Array, asked: list[str]
+) -> None:
+    """Raise unless a work answers what the loop expects; note in `asked` that it asks for its inner optimizer."""
+    work, number = recipe.work, jnp.zeros((), jnp.int32)
     inner = _noting(recipe.build("inner", numbers), asked)
 
     def shown(parameters: Parameters) -> Any:
@@ -243,11 +261,6 @@ def _check_work(recipe: Recipe, numbers: Numbers, parameters: Parameters, drawin
     with _saying_what_is_traced(f"work={work!r:.200}"):
         result = jax.eval_shape(run, parameters, begun, sent)
     _check_answer(f"work={work!r:.200}: run", "message, state", result, parameters, begun)
-    if bool(asked) == (recipe.inner is None):
-        wanted = "must be given, as work={} asks for it" if asked else "must be left out, as work={} never asks for it"
-        raise ValueError(
-            f"inner {wanted.format(f'{work!r:.200}')} (job.inner): it is the optimizer of steps that a worker makes at home"
-        )
 
 
 def _noting(inner: optax.GradientTransformationExtraArgs, asked: list[str]) -> optax.GradientTransformationExtraArgs:

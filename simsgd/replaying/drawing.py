@@ -18,7 +18,7 @@ from simsgd.replaying.blocks import TILE, Table
 from simsgd.work import Work
 
 STEPS = 16
-"""For how many local steps of a job batches are drawn at once."""
+"""For how many local steps of jobs batches are drawn at once."""
 
 type Drawn = Any
 """A batch, or (a batch, a key) of a loss that draws."""
@@ -105,30 +105,53 @@ UP, DOWN = 0x7570, 0x646F776E
 """Folded into a job's key for what is drawn to compress its message, and into a version's for what is sent down."""
 
 
-def steps_ahead(work: Work) -> int:
-    """Return of how many local steps batches are drawn before a job is played: of its usual number, if that is small."""
-    return min(work.steps, STEPS) if work.takes_steps else 1
+def room_for(work: Work, steps: np.ndarray) -> int:
+    """Return for how many local steps of each job batches are drawn before it is played: a power of two that all jobs need.
+
+    So a loop over a job's steps has nothing to draw; where it had, it took up to twice the processor's time (see DESIGN.md).
+
+    Args:
+        work: what is done; one that takes no steps draws for itself what it needs beside its first batch.
+        steps: how many each job has.
+    """
+    return 1 << (int(steps.max(initial=1)) - 1).bit_length() if work.takes_steps else 1
 
 
-def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array, steps: int = 1) -> jax.Array:
-    """Return the samples of a tile's jobs, (TILE, width, batch_size), or of composed methods (TILE, width, steps, batch_size).
+def tile_of(room: int) -> int:
+    """Return for how many blocks batches are drawn at once: fewer where jobs have several steps, as many steps in all."""
+    return max(1, TILE // room)
+
+
+def draw_tile(drawing: Drawing, data: Data, key: jax.Array, table: Table, first: jax.Array, room: int = 1) -> jax.Array:
+    """Return the samples of a tile's jobs, (tile, width, batch_size), or of composed methods (tile, width, room, batch_size).
 
     Args:
         drawing, data, key: of the run.
         table: the blocks.
         first: the block that the tile begins at.
-        steps: of how many local steps.
+        room: for how many local steps there is room. No more are drawn than some job of the tile has, but for a few.
     """
     columns = [table.worker, table.job] + ([] if table.message is None else [table.message.steps])
-    of_tile = [jax.lax.dynamic_slice_in_dim(column, first, TILE) for column in columns]
+    of_tile = [jax.lax.dynamic_slice_in_dim(column, first, tile_of(room)) for column in columns]
     picks: jax.Array
     if table.message is None:
         picks = jax.vmap(jax.vmap(functools.partial(drawing.picks, data, key)))(*of_tile)
         return picks
-    of_each = jnp.broadcast_arrays(*(column[..., None] for column in of_tile), jnp.arange(steps))
-    flat = [column.reshape(-1) for column in of_each]  # compiles in half the time that axes within axes take
-    picks = jax.vmap(functools.partial(drawing.picks, data, key))(*flat)
-    return picks.reshape(*of_each[0].shape, drawing.batch_size)
+
+    def drawn(begin: Any) -> jax.Array:
+        of_each = jnp.broadcast_arrays(*(column[..., None] for column in of_tile), begin + jnp.arange(min(room, STEPS)))
+        flat = [column.reshape(-1) for column in of_each]  # compiles in half the time that axes within axes take
+        return jax.vmap(functools.partial(drawing.picks, data, key))(*flat).reshape(*of_each[0].shape, drawing.batch_size)
+
+    if room <= STEPS:
+        return drawn(0)
+    most, nothing = jnp.max(of_tile[2]), jnp.zeros((*of_tile[0].shape, room, drawing.batch_size), jnp.int32)
+
+    def draw_more(part: jax.Array, picks: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(picks, drawn(part * STEPS), part * STEPS, 2)
+
+    picks = jax.lax.fori_loop(0, (most + STEPS - 1) // STEPS, draw_more, nothing)
+    return picks
 
 
 def at(tree: Any, place: Any) -> Any:

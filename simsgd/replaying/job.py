@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from simsgd.problems import Parameters, draw_block
 from simsgd.replaying import finite_sums
-from simsgd.replaying.drawing import STEPS, Data, Drawing, job_key, shared_key
+from simsgd.replaying.drawing import Data, Drawing, job_key, shared_key
 
 
 class Job(NamedTuple):
@@ -23,7 +21,7 @@ class Job(NamedTuple):
     worker: Any
     number: Any
     steps: Any
-    ahead: jax.Array  # the samples of its first steps, as many as were drawn ahead, (steps, batch_size)
+    ahead: jax.Array  # the samples of its steps, (room, batch_size); of works that take no steps, those of the first
     charged: int  # local steps that the work says
     kind: Any
     version: Any
@@ -53,31 +51,13 @@ class Job(NamedTuple):
         return jax.grad(self.drawing.of_batch)(parameters, batch)
 
     def through(self, step: Callable[[jax.Array, Any, Any], Any], carry: Any) -> Any:
-        """Return what is carried after all local steps: carry ← step(number, gradient, carry), batches drawn in tiles.
+        """Return what is carried after all local steps: carry ← step(number, gradient, carry)."""
 
-        The first tile has the steps that were drawn ahead, each other one `STEPS`.
-        """
-        ahead, where = len(self.ahead), (self.worker, self.number)
-        of_step = functools.partial(self.drawing.picks, self.data, self.key_of_run, *where, self.steps)
-        room = max(ahead, STEPS)
+        def one(number: jax.Array, carry: Any) -> Any:
+            batch = self.drawing.batch(self.data, self.key_of_run, self.ahead[number], self.worker, self.number, number)
+            return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
 
-        def play_tile(tile: jax.Array, carry: Any) -> Any:
-            first = jnp.where(tile == 0, 0, ahead + (tile - 1) * STEPS)
-            last = jnp.minimum(self.steps, ahead + tile * STEPS)
-            picks = jax.lax.cond(
-                tile == 0,
-                lambda: jnp.zeros((room, self.drawing.batch_size), jnp.int32).at[:ahead].set(self.ahead),
-                lambda: jax.vmap(of_step)(first + jnp.arange(room)),
-            )
-
-            def one(number: jax.Array, carry: Any) -> Any:
-                batch = self.drawing.batch(self.data, self.key_of_run, picks[number - first], *where, number)
-                return step(number, lambda parameters: jax.grad(self.drawing.of_batch)(parameters, batch), carry)
-
-            return jax.lax.fori_loop(first, last, one, carry)
-
-        further = jnp.maximum(self.steps - ahead, 0)
-        return jax.lax.fori_loop(0, jnp.sign(self.steps) + (further + STEPS - 1) // STEPS, play_tile, carry)
+        return jax.lax.fori_loop(0, self.steps, one, carry)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         """Return the gradient of the mean loss over all samples, or over the worker's own."""

@@ -22,9 +22,9 @@ import optax
 from simsgd.problems import Batch, Metric, Parameters, evaluated
 from simsgd.problems import worker_losses as of_workers
 from simsgd.replaying import composed
-from simsgd.replaying.blocks import TILE, Table
+from simsgd.replaying.blocks import Table
 from simsgd.replaying.composed import Messages, States
-from simsgd.replaying.drawing import Data, Drawing, draw_tile, steps_ahead
+from simsgd.replaying.drawing import Data, Drawing, draw_tile, tile_of
 from simsgd.replaying.parts import Numbers, Recipe
 from simsgd.replaying.programs import compiled
 from simsgd.replaying.work import weighted_sum
@@ -86,7 +86,7 @@ def copied(parameters: Parameters) -> Parameters:
     return jax.tree.map(jnp.copy, parameters)
 
 
-@compiled("drawing", "recipe", "long", donated="carry")
+@compiled("drawing", "recipe", "long", "room", donated="carry")
 def play(
     carry: Carry,
     table: Table,
@@ -99,6 +99,7 @@ def play(
     drawing: Drawing,
     recipe: Recipe,
     long: bool,
+    room: int,
 ) -> tuple[Carry, jax.Array]:
     """Play blocks [start, stop) of a table; `long` when their steps have several blocks each.
 
@@ -106,7 +107,7 @@ def play(
         What is carried on, and a number that is computed when that is: it tells that this is done when the rest has been given
         away.
     """
-    playing = Playing(data, key, numbers, drawing, recipe, long)
+    playing = Playing(data, key, numbers, drawing, recipe, long, room)
     return playing.through(table, start, stop, playing.block, carry), jnp.asarray(stop + 1)
 
 
@@ -115,6 +116,7 @@ class Playing(NamedTuple):
 
     Attributes:
         data, key, numbers, drawing, recipe, long: as in `play`.
+        room: for how many local steps of each job batches are drawn before it is played, no fewer than any has.
         one_version: whether the gradients of all blocks are computed at one version; None where each block says so.
         branches: whether a block that ends no step branches around the optimizer; under `vmap` a selection takes less time.
     """
@@ -125,6 +127,7 @@ class Playing(NamedTuple):
     drawing: Drawing
     recipe: Recipe
     long: bool
+    room: int
     one_version: bool | None = None
     branches: bool = True
 
@@ -132,17 +135,18 @@ class Playing(NamedTuple):
         self, table: Table, start: Any, stop: Any, play: Callable[[jax.Array, Table, jax.Array, Any], Any], carry: Any
     ) -> Any:
         """Go through blocks [start, stop) of a table with `play(number, block, picks, carry)`."""
+        length = tile_of(self.room)
 
         def play_tile(tile: jax.Array, carry: Any) -> Any:
-            first = tile * TILE
-            picks = draw_tile(self.drawing, self.data, self.key, table, first, steps_ahead(self.recipe.work))
+            first = tile * length
+            picks = draw_tile(self.drawing, self.data, self.key, table, first, self.room)
 
             def body(i: jax.Array, carry: Any) -> Any:
                 return play(i, jax.tree.map(lambda column: column[i], table), picks[i - first], carry)
 
-            return _for(jnp.maximum(start, first), jnp.minimum(stop, first + TILE), body, carry)
+            return _for(jnp.maximum(start, first), jnp.minimum(stop, first + length), body, carry)
 
-        return _for(start // TILE, (stop + TILE - 1) // TILE, play_tile, carry)
+        return _for(start // length, (stop + length - 1) // length, play_tile, carry)
 
     def block(self, number: jax.Array, block: Table, picks: jax.Array, carry: Carry) -> Carry:
         """Return the carry after a block."""

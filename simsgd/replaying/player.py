@@ -28,7 +28,7 @@ from simsgd.problems import Blocks, Parameters, Problem, lenient, settings
 from simsgd.provenance import Identity
 from simsgd.replaying import blocks, demands, loop, parts, selftest
 from simsgd.replaying.blocks import TABLE_ROWS, stretches
-from simsgd.replaying.drawing import Data, Drawing
+from simsgd.replaying.drawing import Data, Drawing, room_for
 from simsgd.replaying.identify import identify
 from simsgd.replaying.pace import Pace, Wait
 from simsgd.replaying.passes import check_passes
@@ -125,7 +125,7 @@ class Player:
         demands.check_memory(problem, dtype, self.width or 1, slots=2)
         self.rows_played = 0
         self.version = 0
-        self.slots = Slots()
+        self.slots, self._room = Slots(), 1
         self._pace, self._wait = Pace(), Wait()
         self._method, self._lives = method, np.zeros(workers, np.int32)
         self._drawing = Drawing.of(problem)
@@ -176,6 +176,7 @@ class Player:
             demands.check_epochs(self._recipe.work, rows.steps)
         if isinstance(rows, Messages):
             demands.check_fresh(self._recipe.work, rows, self.version)
+            self._room = max(self._room, room_for(self._recipe.work, rows.steps))
             check_passes(self._recipe.work, rows, self.problem, self.workers)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):
             piece = type(rows)(*(column[first:last] for column in rows))
@@ -186,7 +187,7 @@ class Player:
     ) -> None:
         """Play rows whose slots are known. The device plays on while the host prepares the next piece."""
         slots = self._slots_wanted(width)
-        demands.check_memory(self.problem, self.dtype, width, slots, self._remembered, self._shown)
+        demands.check_memory(self.problem, self.dtype, width, slots, self._remembered, self._shown, self._room)
         recipe = self._recipe
         with self._precision():
             self._carry = loop.with_slots(self._carry, slots)
@@ -199,6 +200,7 @@ class Player:
                         drawing=self._drawing,
                         recipe=recipe,
                         long=long,
+                        room=self._room,
                     )
                     self._pace.handed(last - first, done)
         self.rows_played += int(np.count_nonzero(rows.used)) if isinstance(rows, Messages) else len(rows.step)

@@ -45,7 +45,7 @@ class Marina(Work):
         TypeError: if `compression` is none. ValueError: for steps below 1.
 
     Source: Gorbunov, Burlachenko, Li and Richtárik (2021), "MARINA: faster non-convex distributed learning with compression",
-    algorithms 1 and 2 (from memory).
+    algorithms 1 and 2 (their numbers from memory; checked against the authors' code).
 
     Example:
         >>> import simsgd as sg

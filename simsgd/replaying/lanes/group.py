@@ -116,7 +116,7 @@ class Preparing:
         schedule = wanted.schedule
         moments = self._once(self._moments, (id(tape), schedule), lambda: Moments.of(tape, schedule, schedule.batch_size))
         models = moments.models(sheet)
-        setting = Settings(self._drawing, recipe, sheet.long, sheet.one_version, sheet.slots, models.kept)
+        setting = Settings(self._drawing, recipe, sheet.long, sheet.room, sheet.one_version, sheet.slots, models.kept)
         return (setting, sheet.width), LaneRun(numbers, wanted.seed, sheet, moments, models, schedule)
 
     def _recipe(self, method: Method, workers: int, wanted: Wanted) -> tuple[Recipe, dict[str, dict[str, float]]]:

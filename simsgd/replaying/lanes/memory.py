@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simsgd.method import Method
 from simsgd.problems import Blocks, Problem, settings
 from simsgd.replaying import parts
 from simsgd.replaying.blocks import TILE
 from simsgd.replaying.demands import bytes_remembered, bytes_shown, sample_bytes
+from simsgd.replaying.drawing import room_for
 from simsgd.replaying.lanes.player import BLOCKS
 from simsgd.replaying.lanes.sheets import LARGEST_WIDTH, MOST_KEPT
 from simsgd.support.bounds import BoundError
@@ -89,7 +91,7 @@ def bytes_of_a_lane(problem: Problem, method: Method, workers: int, dtype: str, 
         remembered += (workers + 2) * bytes_shown(recipe, arrays, parameters)
     models = (workers + 2 + MOST_KEPT + 1 + 3 + 2 * side_by_side) * int(problem.message_bytes_in(dtype))
     optimizer = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    draws = TILE * side_by_side * problem.batch_size * 12
+    draws = max(TILE, room_for(recipe.work, np.array(recipe.work.steps))) * side_by_side * problem.batch_size * 12
     batch = side_by_side * problem.batch_size * sum(sample_bytes(leaf, dtype) for leaf in jax.tree.leaves(problem.data))
     table = BLOCKS * side_by_side * BYTES_OF_A_ROW
     return int(models + optimizer + remembered + draws + batch + table)

@@ -34,13 +34,14 @@ class Settings(NamedTuple):
     """What lanes are compiled for besides the shapes of their arrays.
 
     Attributes:
-        drawing, recipe, long, one_version: as in `loop.Playing`.
+        drawing, recipe, long, room, one_version: as in `loop.Playing`.
         slots, kept: as in `sheets.Shape`.
     """
 
     drawing: Drawing
     recipe: Recipe
     long: bool
+    room: int
     one_version: bool
     slots: int
     kept: int
@@ -161,7 +162,7 @@ def _play_one(
 ) -> Lane:
     """Return what one lane carries on."""
     key = jax.random.wrap_key_data(words, impl="threefry2x32")
-    playing = loop.Playing(data, key, numbers, *settings[:4], branches=False)
+    playing = loop.Playing(data, key, numbers, *settings[:5], branches=False)
 
     def block(number: jax.Array, block: Table, picks: jax.Array, lane: Lane) -> Lane:
         run = playing.block(number, block, picks, lane.run)

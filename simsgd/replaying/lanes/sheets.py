@@ -10,6 +10,7 @@ import numpy as np
 from simsgd import measures
 from simsgd.replaying import blocks, demands
 from simsgd.replaying.blocks import Table, as_blocks, lay_out
+from simsgd.replaying.drawing import room_for
 from simsgd.replaying.parts import Recipe
 from simsgd.replaying.reading import Reading
 from simsgd.replaying.schedule import Schedule
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
     Attributes:
         width: gradients of a step that are computed side by side.
         long: whether some step has several blocks.
+        room: for how many local steps of each job batches are drawn before it is played.
         one_version: whether the gradients of each block read one version.
         slots: for versions that will be read.
         kept: slots for models to be evaluated.
@@ -39,6 +41,7 @@ class Shape(NamedTuple):
 
     width: int
     long: bool
+    room: int
     one_version: bool
     slots: int
     kept: int
@@ -52,7 +55,7 @@ class Sheet:
         tape: which.
         table: its blocks, columns of NumPy.
         ends: the block that makes each version, version 1 first.
-        width, long, one_version, slots: as in `Shape`.
+        width, long, room, one_version, slots: as in `Shape`.
     """
 
     tape: Tape
@@ -60,6 +63,7 @@ class Sheet:
     ends: np.ndarray
     width: int
     long: bool
+    room: int
     one_version: bool
     slots: int
 
@@ -74,8 +78,9 @@ class Sheet:
         most = LARGEST_WIDTH if recipe.is_plain else min(LARGEST_WIDTH, tape.workers)
         if width is None:
             width = min(most, int(np.argmax(rows.step)) + 1) if len(rows.step) else 1
-        fresh = None
+        fresh, room = None, 1
         if isinstance(rows, Messages):
+            room = room_for(recipe.work, rows.steps)
             fresh = blocks.fresh(rows, np.zeros(tape.workers, np.int32))
             if not replacement:
                 demands.check_epochs(recipe.work, rows.steps)
@@ -87,7 +92,7 @@ class Sheet:
         long = bool(layout.long.any()) or recipe.remembers or (width > 1 and not recipe.is_plain)
         enough = max(4, tape.workers + 2) if slots.size > 4 else 4
         many = -(-slots.size // enough) * enough  # those of one method mostly need as many, and share an executable
-        return Sheet(tape, table, layout.last_block, width, long, bool(table.shared.all()), many)
+        return Sheet(tape, table, layout.last_block, width, long, room, bool(table.shared.all()), many)
 
 
 def _rows(tape: Tape, recipe: Recipe) -> Rows | Messages:
