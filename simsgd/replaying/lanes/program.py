@@ -35,7 +35,8 @@ class Settings(NamedTuple):
 
     Attributes:
         drawing, recipe, long, room, one_version: as in `loop.Playing`.
-        slots, kept: as in `sheets.Shape`.
+        slots: as in `sheets.Sheet`.
+        kept: slots for models to be evaluated.
     """
 
     drawing: Drawing

@@ -27,26 +27,6 @@ NEAR = 64
 """Blocks in which all models to be evaluated find a slot."""
 
 
-class Shape(NamedTuple):
-    """What a tape asks of the executable; runs of one shape share it.
-
-    Attributes:
-        width: gradients of a step that are computed side by side.
-        long: whether some step has several blocks.
-        room: for how many local steps of each job batches are drawn before it is played.
-        one_version: whether the gradients of each block read one version.
-        slots: for versions that will be read.
-        kept: slots for models to be evaluated.
-    """
-
-    width: int
-    long: bool
-    room: int
-    one_version: bool
-    slots: int
-    kept: int
-
-
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A tape's steps as one table.
@@ -55,7 +35,11 @@ class Sheet:
         tape: which.
         table: its blocks, columns of NumPy.
         ends: the block that makes each version, version 1 first.
-        width, long, room, one_version, slots: as in `Shape`.
+        width: gradients of a step that are computed side by side.
+        long: whether some step has several blocks.
+        room: for how many local steps of each job batches are drawn before it is played.
+        one_version: whether the gradients of each block read one version.
+        slots: for versions that will be read.
     """
 
     tape: Tape
