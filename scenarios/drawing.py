@@ -119,6 +119,16 @@ def points(ax: Axes, values: np.ndarray, colour: str, label: str, shift: float) 
     crosses(ax, x[np.isinf(values)], colour)
 
 
+def rows(ax: Axes, values: Mapping[str, np.ndarray], colours: Mapping[str, object], **bar: object) -> None:
+    """Draw a row for each name: each seed as a point, their mean as a bar, whose look `bar` may change."""
+    for place, (name, seeds) in enumerate(values.items()):
+        ax.plot(seeds, place + np.linspace(-0.15, 0.15, len(seeds)), "o", color=colours[name], alpha=0.6)
+        look = {"color": colours[name], "markersize": 22, "markeredgewidth": 2.5} | bar
+        ax.plot(seeds.mean(), place, "|", **look)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+
+
 def lines(ax: Axes, values: np.ndarray, colour: str, label: str, shift: float) -> None:
     """Draw the medians as a line in a band from the least to the greatest; shape (categories, seeds), NaN where unknown."""
     x, middle = np.arange(len(values)), np.median(values, axis=1)

@@ -10,17 +10,22 @@ Laws of this module:
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simsgd.support import checks, frozen
+from simsgd.support.show import plainly
 from simsgd.work import Message, Parameters
 
 if TYPE_CHECKING:
     import jax
 
 type Shapes = tuple[tuple[int, ...], ...]
+
+NUMBER_BYTES = 4
+"""Of a number in a message whose shapes are known."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,15 @@ def held_by(part: Any) -> list[Compression]:
     """Return the compressions among the fields of a dataclass: of a work that compresses itself, of one around another."""
     values = (getattr(part, field.name) for field in dataclasses.fields(part))
     return [value for value in values if isinstance(value, Compression)]
+
+
+def bytes_left(size: float, message: Message, compression: Compression) -> float:
+    """Return what is left of so many bytes of a message, all of which are compressed alike; multiplied first, so exact."""
+    numbers = sum(map(math.prod, message.shapes))
+    if not numbers:
+        return size
+    left = checks.not_negative(f"bytes of {plainly(compression)}", compression.bytes(message.shapes), "bytes")
+    return size * left / (NUMBER_BYTES * numbers)
 
 
 def check(name: str, compression: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simsgd.compression import Compression, held_by
+from simsgd.compression import NUMBER_BYTES, Compression, bytes_left, held_by
 from simsgd.method import Method
 from simsgd.protocols import Protocol
 from simsgd.support import checks
@@ -20,9 +20,6 @@ from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
 from simsgd.times import Law
 from simsgd.work import ONE_GRADIENT, Charges, Message, Order, Work
-
-NUMBER_BYTES = 4
-"""Of a number in a message whose shapes are known."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Costs:
         steps = 1 if said.seconds is not None else checks.whole(f"steps in {name}", said.steps, 1)
         bounds.check("parts", steps, f"steps={steps} in {name}")
         down, up = self._bytes(name, "bytes_down", said.bytes_down), self._bytes(name, "bytes_up", said.bytes_up)
-        up = self._compressed(up, self.up)
+        up = up if self.up is None else bytes_left(up, self.message, self.up)
         return Charges(steps, down, up, kind, self._seconds(name, said), self._overlap(name, said))
 
     def changes(self, whole: float, versions: int) -> float:
@@ -109,7 +106,7 @@ class Costs:
 
         Where the way down is compressed, that is one compressed change for each version since, and never more than the whole.
         """
-        return whole if self.down is None else min(whole, versions * self._compressed(whole, self.down))
+        return whole if self.down is None else min(whole, versions * bytes_left(whole, self.message, self.down))
 
     def _bytes(self, name: str, way: str, said: float) -> float:
         """Return the bytes of a message before it is compressed: those charged, or, where nothing is said, the work's own."""
@@ -138,14 +135,6 @@ class Costs:
                 f"overlap in {name} must be below its steps, {said.steps}, got {overlap}: the last is made with the model there"
             )
         return overlap
-
-    def _compressed(self, size: float, compression: Compression | None) -> float:
-        """Return what is left of so many bytes of a message, all of which are compressed alike; multiplied first, so exact."""
-        numbers = sum(map(math.prod, self.message.shapes))
-        if compression is None or not numbers:
-            return size
-        left = checks.not_negative(f"bytes of {plainly(compression)}", compression.bytes(self.message.shapes), "bytes")
-        return size * left / (NUMBER_BYTES * numbers)
 
     def described(self) -> Mapping[str, Any]:
         """Return, by name, what a recording's bits depend on of them; nothing that is as for plain gradients."""

@@ -141,8 +141,7 @@ class Method:
         for text in ("name", "source"):
             if getattr(self, text) is not None:
                 checks.instance(f"Method.{text}", getattr(self, text), str, '"Ringmaster ASGD"')
-        if not isinstance(self.per_worker_data, bool):
-            raise TypeError(f"Method.per_worker_data must be True or False, got {self.per_worker_data!r:.60}")
+        checks.truth("Method.per_worker_data", self.per_worker_data)
 
     @property
     def _work_compresses(self) -> bool:

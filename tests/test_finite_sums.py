@@ -1,6 +1,7 @@
 """A loss as a finite sum: blocks of samples, parts of the full gradient, and what a full pass must be charged."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from simsgd.problems.vectors import Zeros
 from simsgd.replaying import finite_sums
 from simsgd.replaying.drawing import Data, Drawing
 from simsgd.replaying.job import Job
+from simsgd.replaying.passes import check_passes
 from simsgd.support import rng
 from simsgd.testing import reference
 
@@ -227,6 +229,14 @@ def wide():
     return sg.Problem("wide", Zeros(3000), bounded, data, batch_size=1)
 
 
+def test_two_parts_of_one_worker_are_refused_by_the_step_that_has_them():
+    work, of = sg.works.VarianceReducedGradient(pass_steps=8), np.array([0, 1, 2, 0, 1, 1])
+    steps, ends = np.full(6, 8), np.array([0, 0, 1, 0, 0, 1], bool)
+    rows = types.SimpleNamespace(kind=np.ones(6, int), worker=of, steps=steps, step=ends)
+    with pytest.raises(ValueError, match=r"a step has those of workers \[0, 1, 1\]"):
+        check_passes(work, rows, problem(), WORKERS)
+
+
 @pytest.mark.parametrize("make", [methods.saga, methods.sag, methods.asynchronous_saga, methods.distributed_saga])
 def test_a_table_beyond_memory_is_refused_before_it_is_made(make, monkeypatch):
     """Named, with both ways out: 23 rows of 3,000 numbers, 276 kB; without the table it is a tenth of that."""
@@ -259,7 +269,7 @@ def test_methods_for_shares_ask_for_them(make):
     ("make", "why"),
     [
         (lambda: methods.loopless_svrg(probability=0.0, pass_steps=2), "probability must be a finite number above 0"),
-        (lambda: methods.loopless_svrg(probability=1.5, pass_steps=2), "probability must be at most 1, got 1.5"),
+        (lambda: methods.loopless_svrg(probability=1.5, pass_steps=2), "probability must be above 0 and at most 1, got 1.5"),
         (lambda: methods.loopless_svrg(probability=float("nan"), pass_steps=2), "probability must be a finite number above 0"),
         (lambda: methods.svrg(updates=0, pass_steps=2), "EpochSGD.updates must be a whole number of at least 1"),
         (
@@ -276,7 +286,7 @@ def test_methods_for_shares_ask_for_them(make):
         ),
         (lambda: sg.works.VarianceReducedGradient(steps=3), "must be even, got 3"),
         (lambda: methods.storm(momentum=0.0), "momentum must be a finite number above 0"),
-        (lambda: methods.storm(momentum=1.1), "momentum must be at most 1"),
+        (lambda: methods.storm(momentum=1.1), "momentum must be above 0 and at most 1"),
     ],
 )
 def test_numbers_that_make_no_sense(make, why):

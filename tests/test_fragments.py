@@ -210,7 +210,7 @@ def test_all_of_adam_that_is_like_the_parameters_stays():
         (lambda: works.Fragments(2, overlap=2), "Fragments.overlap must be below steps, 2, got 2"),
         (lambda: works.Fragments(2, overlap=-1), "Fragments.overlap must be"),
         (lambda: works.Fragments(2, mixing=0.0), "Fragments.mixing must be"),
-        (lambda: works.Fragments(2, mixing=1.5), "Fragments.mixing must be at most 1"),
+        (lambda: works.Fragments(2, mixing=1.5), "Fragments.mixing must be above 0 and at most 1"),
         (lambda: protocols.FragmentsSGD(0), "FragmentsSGD.fragments must be"),
         (lambda: protocols.QuorumSGD(0), "QuorumSGD.quorum must be"),
         (lambda: protocols.QuorumSGD(2, grace=-0.5), "QuorumSGD.grace must be .*at least 0.*got -0.5"),

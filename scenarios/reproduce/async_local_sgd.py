@@ -22,7 +22,7 @@ import claims
 import common
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import logarithmic
+from drawing import legend_beside, logarithmic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from measuring import table
@@ -260,7 +260,7 @@ def judge(every: All) -> list[claims.Judged]:
         for claim, ratios in measured.items():
             here = dataclasses.replace(claim, measures=f"data dealt out {problem}: {claim.measures}")
             remark = same_outer(every[problem]) if claim is MATCHES else ""
-            verdicts.append(here.judged(claims.ratio_of(ratios, np.ones(len(ratios))), remark))
+            verdicts.append(here.judged(claims.ratio_of(ratios), remark))
     return verdicts
 
 
@@ -269,9 +269,7 @@ def same_outer(ways: Mapping[str, Sequence[Way]]) -> str:
     pairs = [
         (one.outer, {DYNAMIC: one, SYNC: other}) for one in ways[DYNAMIC] for other in ways[SYNC] if one.outer == other.outer
     ]
-    said = [
-        f"{claims.ratio_of(ratio(pair, DYNAMIC, SYNC), np.ones(len(pair[SYNC].steps)))} at {outer:g}" for outer, pair in pairs
-    ]
+    said = [f"{claims.ratio_of(ratio(pair, DYNAMIC, SYNC))} at {outer:g}" for outer, pair in pairs]
     return f"with the same outer step size for both it is {', '.join(said)}"
 
 
@@ -299,7 +297,7 @@ def tell(every: All) -> str:
 
 def draw(found: Ways, flags: Flags) -> Figure:
     """Draw local steps and seconds to the target, and the first seed's way there; a row for each problem."""
-    figure, axes = plt.subplots(len(found), 3, figsize=(17, 4.2 * len(found)), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(len(found), 3, figsize=(19, 4.2 * len(found)), layout="constrained", squeeze=False)
     for (problem, ways), (a, b, c) in zip(found.items(), axes, strict=True):
         dots(a, ways, "steps", f"data dealt out {problem}: local steps of all workers to the target")
         dots(b, ways, "seconds", "simulated seconds to the target")
@@ -307,10 +305,10 @@ def draw(found: Ways, flags: Flags) -> Figure:
         for name, way in ways.items():
             c.plot(*way.curve, color=COLOURS[name], linewidth=1.2, label=name)
         c.axhline(flags.target_accuracy, color="black", linewidth=0.8, linestyle=":")
-        c.set(xlabel="simulated seconds", title="test accuracy, first seed, until the target is kept", ylim=(0, 1))
-        c.set_title(c.get_title(), fontsize=10)
+        c.set(xlabel="simulated seconds", ylim=(0, 1))
+        c.set_title("test accuracy, first seed, until the target is kept", fontsize=10)
         c.grid(alpha=0.25)
-    axes[0, 2].legend(frameon=False, fontsize=8, loc="lower right")
+    legend_beside(axes[0, 2])
     said = "each method at its own step sizes; bars: geometric means; open: never reached, drawn where the run ended"
     figure.suptitle(f"Asynchronous local SGD, H = {flags.local_steps}, four workers; {said}")
     return figure

@@ -81,7 +81,7 @@ def mean_of(values: object, unit: str = "") -> Measured:
     return Measured(float(given.mean()), *sg.studies.statistics.t_interval(given), len(given), unit)
 
 
-def ratio_of(first: object, second: object, horizon: float = math.inf) -> Measured:
+def ratio_of(first: object, second: object = 1.0, horizon: float = math.inf) -> Measured:
     """Return the geometric mean of ratios, paired by seed; who never arrived (NaN or infinite) counts as the horizon.
 
     Seeds on which neither arrived say nothing: there is no number then.

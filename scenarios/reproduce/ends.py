@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import claims
@@ -11,8 +11,6 @@ import numpy as np
 
 import simsgd as sg
 
-type Make = Callable[[sg.Method, int], sg.Cell]
-"""Returns the cell of a method and a seed."""
 EXTENSIONS = 4
 """How often step sizes are added where the best lies at an edge, the same for every method."""
 
@@ -23,7 +21,7 @@ class Ends:
     Args:
         flags: seeds, tuning seeds, folder.
         methods: by name, functions of the step size.
-        make: the cell of a method and a seed.
+        make: the cell of a method and a seed, `make(method, seed=seed)`: `functools.partial(sg.Cell, problem=…, …)`.
         step_sizes: to begin with, geometric; a single one is taken as it is.
         metric: what is looked at where a run ends; a run that diverged ends worst.
         greatest: whether the greatest is best, or the least.
@@ -33,7 +31,7 @@ class Ends:
         self,
         flags: claims.Tuned,
         methods: Mapping[str, Callable[[float], sg.Method]],
-        make: Make,
+        make: Callable[..., sg.Cell],
         step_sizes: Sequence[float],
         metric: str,
         greatest: bool,
@@ -46,7 +44,7 @@ class Ends:
             self._tune(sorted(step_sizes))
 
         def cell(method: str, seed: int) -> sg.Cell:
-            return make(methods[method](self.step_sizes[method]), seed)
+            return make(methods[method](self.step_sizes[method]), seed=seed)
 
         axes = {"method": list(methods), "seed": flags.all_seeds}
         self.results = sg.Study(cell, axes, folder=flags.folder, lanes=claims.LANES).run()
@@ -55,6 +53,14 @@ class Ends:
         """Return where a method's runs ended, NaN where one diverged; shape (seeds,)."""
         runs = [self.results.outcome(method=name, seed=seed) for seed in self.flags.all_seeds]
         return np.array([_end(run, metric or self.metric) for run in runs])
+
+    def judged(self, pairs: Iterable[tuple[claims.Claim, str, str]], metric: str) -> list[claims.Judged]:
+        """Return verdicts on differences of a metric, the first method's minus the second's; of methods that ran."""
+        return [
+            claim.judged(claims.mean_of(self.of(one, metric) - self.of(other, metric)))
+            for claim, one, other in pairs
+            if {one, other} <= set(self.methods)
+        ]
 
     def _tune(self, step_sizes: Sequence[float]) -> None:
         """Try step sizes, and more beyond the edges."""
@@ -69,7 +75,7 @@ class Ends:
         """Run all methods at these step sizes on the tuning seeds."""
 
         def cell(method: str, step_size: float, seed: int) -> sg.Cell:
-            return self.make(self.methods[method](step_size), seed)
+            return self.make(self.methods[method](step_size), seed=seed)
 
         axes = {"method": list(self.methods), "step_size": list(sizes), "seed": self.flags.chosen_by}
         found = sg.Study(cell, axes, folder=self.flags.folder, lanes=claims.LANES).run()

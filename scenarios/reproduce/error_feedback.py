@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import claims
 import common
+import drawing
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -176,21 +177,16 @@ METHODS: dict[str, Callable[[float], sg.Method]] = {
 
 def digits(flags: Flags) -> Ends:
     """Return the runs of all methods, at the step sizes that end with the least test loss."""
-    problem = sg.problems.digits(batch_size=flags.batch_size)
-    cluster = sg.Cluster(1, sg.times.Constant(1.0))
-
-    def make(method: sg.Method, seed: int) -> sg.Cell:
-        every = sg.Updates(max(1, flags.updates // 40))
-        return sg.Cell(method, problem, cluster, until=sg.Updates(flags.updates), seed=seed, evaluate_every=every)
-
+    problem, cluster = sg.problems.digits(batch_size=flags.batch_size), sg.Cluster(1, sg.times.Constant(1.0))
+    until, every = sg.Updates(flags.updates), sg.Updates(max(1, flags.updates // 40))
+    make = functools.partial(sg.Cell, problem=problem, cluster=cluster, until=until, evaluate_every=every)
     return Ends(flags, METHODS, make, flags.step_sizes, "test_loss", greatest=False)
 
 
 def judge_digits(found: Ends) -> list[claims.Judged]:
     """Return the verdicts on accuracies."""
     pairs = ((ON_PAR, FEEDBACK, SGD), (WORSE, SIGN, FEEDBACK), (WORSE_WITH_MOMENTUM, SIGNUM, FEEDBACK))
-    accuracy = functools.partial(found.of, metric="accuracy")
-    return [claim.judged(claims.mean_of(accuracy(one) - accuracy(other))) for claim, one, other in pairs]
+    return found.judged(pairs, "accuracy")
 
 
 def tell(flags: Flags, found: Ends) -> str:
@@ -216,12 +212,7 @@ def draw(flags: Flags, examples: dict[tuple[str, str], np.ndarray], found: Ends)
         ax.plot(steps, scaled.mean(axis=0), color=COLOURS[name], linewidth=2.5, label=name)
     a.set(xlabel="steps", ylabel="x, to be made small", title="(a) a line: signs go up")
     b.set(xlabel="steps", ylabel="loss", yscale="log", title="(b) least squares: signs never reach the optimum")
-    for place, name in enumerate(METHODS):
-        ends: Any = found.of(name, "accuracy")
-        c.plot(ends, place + np.linspace(-0.15, 0.15, len(ends)), "o", color=COLOURS[name], alpha=0.6)
-        c.plot(ends.mean(), place, "|", color=COLOURS[name], markersize=22, markeredgewidth=2.5)
-    c.set_yticks(range(len(METHODS)), list(METHODS))
-    c.invert_yaxis()
+    drawing.rows(c, {name: found.of(name, "accuracy") for name in METHODS}, COLOURS)
     c.xaxis.set_major_formatter("{x:.1%}")
     c.set(xlabel="test accuracy at the end", title=f"(c) digits, {flags.updates} steps; each seed, bars: means")
     for ax in (a, b):

@@ -18,11 +18,11 @@ from typing import ClassVar
 
 import claims
 import common
+import drawing
 import matplotlib.pyplot as plt
 import numpy as np
 import rounds
 import xarray
-from drawing import logarithmic
 from ends import Ends
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -176,13 +176,13 @@ def judge_times(found: Times) -> list[claims.Judged]:
     most, largest = found.flags.workers[-1], found.flags.local_steps[-1]
 
     def ratio(name: str, one: tuple[int, int], other: tuple[int, int]) -> claims.Measured:
-        return claims.ratio_of(found.ratio(name, one, other), np.ones(found.flags.seeds))
+        return claims.ratio_of(found.ratio(name, one, other))
 
     lost = {n: found.ratio("steps", (largest, n), (1, n)) for n in (1, most)}
     return [
         SAVES.judged(ratio("seconds", (4, most), (1, most))),
         MESSAGES.judged(ratio("bytes", (4, most), (1, most))),
-        LINEAR.judged(claims.ratio_of(found.ratio("steps", (4, 1), (4, most)), np.full(found.flags.seeds, most))),
+        LINEAR.judged(claims.ratio_of(found.ratio("steps", (4, 1), (4, most)), most)),
         TOO_LARGE.judged(ratio("steps", (largest, most), (1, most))),
         SOONER.judged(claims.ratio_of(lost[most], lost[1])),
     ]
@@ -224,11 +224,8 @@ def ended(flags: Flags, workers: int, batch_size: int, steps: int, after: int = 
     problem, cluster = sg.problems.digits(batch_size=batch_size), flags.cluster(workers)
     until = sg.Samples(flags.epochs * SAMPLES)
     method = functools.partial(rounds.local_sgd, steps=steps, after=after)
-
-    def make(method: sg.Method, seed: int) -> sg.Cell:
-        every = sg.Samples(until.count // 10)
-        return sg.Cell(method, problem, cluster, until=until, seed=seed, evaluate_every=every)
-
+    every = sg.Samples(until.count // 10)
+    make = functools.partial(sg.Cell, problem=problem, cluster=cluster, until=until, evaluate_every=every)
     return Ends(flags, {"it": method}, make, flags.step_sizes, "accuracy", greatest=True).of("it")
 
 
@@ -258,11 +255,7 @@ def draw(found: Times, ends: dict[str, np.ndarray]) -> Figure:
         line(b, flags.local_steps, lambda steps, n=workers: found.at("steps", steps, n), colour, f"n = {workers}")
     a.set(xlabel="workers n", ylabel="simulated seconds to the target", title="(a) time, communication included")
     b.set(xlabel="local steps H", ylabel="local steps per worker to the target", title="(b) steps, communication aside")
-    for k, values in enumerate(ends.values()):
-        c.plot(values, np.full(len(values), k) + np.linspace(-0.15, 0.15, len(values)), "o", color="#0072B2", alpha=0.6)
-        c.plot(values.mean(), k, "|", color="black", markersize=22, markeredgewidth=2)
-    c.set_yticks(range(len(ends)), list(ends))
-    c.invert_yaxis()
+    drawing.rows(c, ends, dict.fromkeys(ends, "#0072B2"), color="black", markeredgewidth=2)
     c.set(xlabel="test accuracy after as many samples", title="(c) digits, MLP; each seed, bars: means")
     c.grid(axis="x", alpha=0.25)
     figure.suptitle("Local SGD: each H and n at its own step size; logistic regression in (a) and (b), medians over the seeds")
@@ -272,8 +265,8 @@ def draw(found: Times, ends: dict[str, np.ndarray]) -> Figure:
 def line(ax: Axes, x: Sequence[int], values: Callable[[int], np.ndarray], colour: object, label: str) -> None:
     """Draw medians over the seeds along numbers that double."""
     ax.plot(x, [np.median(values(each)) for each in x], "o-", color=colour, label=label)
-    logarithmic(ax.xaxis, (1,), base=2)
-    logarithmic(ax.yaxis, (1, 2, 5))
+    drawing.logarithmic(ax.xaxis, (1,), base=2)
+    drawing.logarithmic(ax.yaxis, (1, 2, 5))
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=9)
 

@@ -19,10 +19,10 @@ from typing import ClassVar
 
 import claims
 import common
+import drawing
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from drawing import logarithmic
 from ends import Ends
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -154,11 +154,8 @@ def ended(flags: Flags) -> Ends:
     """Return the runs of all methods, at the step sizes that end with the least test loss."""
     problem = sg.problems.digits(hidden=flags.hidden, batch_size=flags.batch_size)
     cluster = sg.Cluster(flags.workers, sg.times.Constant(0.01))
-
-    def make(method: sg.Method, seed: int) -> sg.Cell:
-        every = sg.Updates(max(1, flags.updates // 40))
-        return sg.Cell(method, problem, cluster, until=sg.Updates(flags.updates), seed=seed, evaluate_every=every)
-
+    until, every = sg.Updates(flags.updates), sg.Updates(max(1, flags.updates // 40))
+    make = functools.partial(sg.Cell, problem=problem, cluster=cluster, until=until, evaluate_every=every)
     return Ends(flags, methods(flags), make, flags.step_sizes, "test_loss", greatest=False)
 
 
@@ -171,11 +168,7 @@ def judge_ends(found: Ends) -> list[claims.Judged]:
         (WARM, RANKS[2], COLD),
         (HIGHER, RANKS[2], SIGN),
     ]
-    return [
-        claim.judged(claims.mean_of(found.of(one, "accuracy") - found.of(other, "accuracy")))
-        for claim, one, other in pairs
-        if {one, other} <= set(found.methods)
-    ]
+    return found.judged(pairs, "accuracy")
 
 
 def tell_ends(flags: Flags, found: Ends) -> str:
@@ -273,21 +266,17 @@ def draw(flags: Flags, found: Ends, rings: Mapping[str, Sequence[float]]) -> Fig
     """Draw test loss against bytes, final accuracies, and the time of a step."""
     figure, (a, b, c) = plt.subplots(1, 3, figsize=(18, 5.2), layout="constrained")
     shown = {name: colour for name, colour in colours().items() if name in found.methods}
-    for place, (name, colour) in enumerate(shown.items()):
+    for name, colour in shown.items():
         draw_curve(a, flags, found, name, colour)
-        ends = found.of(name, "accuracy")
-        b.plot(ends, np.full(len(ends), place) + np.linspace(-0.15, 0.15, len(ends)), "o", color=colour, alpha=0.6)
-        b.plot(ends.mean(), place, "|", color=colour, markersize=22, markeredgewidth=2.5)
-    logarithmic(a.xaxis, (1,))
+    drawing.rows(b, {name: found.of(name, "accuracy") for name in shown}, shown)
+    drawing.logarithmic(a.xaxis, (1,))
     b.xaxis.set_major_formatter("{x:.2%}")
     a.set(xlabel="megabytes that a worker has sent", ylabel="test loss (nats)", title="(a) digits, MLP: loss against bytes")
     a.legend(frameon=False, fontsize=8)
-    b.set_yticks(range(len(shown)), list(shown))
-    b.invert_yaxis()
     b.set(xlabel="test accuracy at the end", title=f"(b) after {flags.updates} steps; each seed, bars: means")
     for name, seconds in rings.items():
         c.plot(flags.rings, seconds, "o-", color=colours()[name], label=name)
-    logarithmic(c.xaxis, (1,), base=2)
+    drawing.logarithmic(c.xaxis, (1,), base=2)
     c.set(xlabel="workers on the ring", ylabel="seconds of a step", title="(c) ResNet18's messages, 10 Gbit/s", ylim=(0, None))
     c.legend(frameon=False, fontsize=8)
     for ax in (a, b, c):

@@ -9,7 +9,7 @@ from simsgd.compression import Compression, Shapes
 from simsgd.work import Message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Around(Compression):
     """A compression around another one, of whatever kind: its bytes are that one's, and it sums where that one does.
 
@@ -17,7 +17,7 @@ class Around(Compression):
         compression: what is inside.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if that is no `Compression`.
     """
 
     compression: Compression

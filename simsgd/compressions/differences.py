@@ -26,14 +26,31 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EF21(Around):
+class _Differences(Around):
+    """What compresses the difference between a message and an estimate of it that both ends hold, from 0."""
+
+    feeds_back: ClassVar[bool] = True
+
+    def init(self, message: Parameters) -> Any:
+        """Return an estimate of 0, and what the compression begins with."""
+        floating(type(self).__name__, message)
+        return Estimate(message, self.compression.init(message))
+
+    def _difference(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
+        """Return what the other end makes of a compressed difference to what is held, and what is remembered inside."""
+        apart = jax.tree.map(jnp.subtract, message, state.held)
+        return self.compression.compress(apart, state.inside, key, shared_key)
+
+
+@dataclass(frozen=True)
+class EF21(_Differences):
     """EF21, error feedback of 2021: gᵢ ← gᵢ + C(∇fᵢ − gᵢ), and the message is the new gᵢ.
 
     On the wire is C's message alone: the server keeps each gᵢ, or where messages are summed their mean, and adds to it. gᵢ
     begins at 0, so that the first message is C(∇fᵢ), the beginning that the authors name; any is allowed. C is a contraction,
-    ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and `RandomK(scaled=False)` are. While a gradient stays the same, the error falls by
-    √(1 − α) with each message; so methods with exact gradients of a strongly convex function converge linearly, whatever the
-    workers' data. The noise of stochastic gradients stays.
+    ‖x − C(x)‖² ≤ (1 − α)·‖x‖², as `TopK` and `RandomK(scaled=False)` are. While a gradient stays the same, each message
+    multiplies the error by √(1 − α) at most; so methods with exact gradients of a strongly convex function converge linearly,
+    whatever the workers' data. The noise of stochastic gradients stays.
 
     Bytes: those of C; messages can be summed where C's can.
 
@@ -45,7 +62,7 @@ class EF21(Around):
         compression: C, of any kind.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if it is no `Compression`.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -57,22 +74,15 @@ class EF21(Around):
         [4.0, 2.0, 0.0]
     """
 
-    feeds_back: ClassVar[bool] = True
-
-    def init(self, message: Parameters) -> Any:
-        """Return gᵢ = 0, and what the compression begins with."""
-        floating("EF21", message)
-        return Estimate(message, self.compression.init(message))
-
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return the new gᵢ."""
-        change, inside = _difference(self, message, state, key, shared_key)
+        change, inside = self._difference(message, state, key, shared_key)
         held = jax.tree.map(jnp.add, state.held, change)
         return held, Estimate(held, inside)
 
 
 @dataclass(frozen=True)
-class DIANA(Around):
+class DIANA(_Differences):
     """DIANA: Δ = C(∇fᵢ − hᵢ) is sent, the message is hᵢ + Δ, and both ends learn hᵢ ← hᵢ + α·Δ.
 
     C must be unbiased, as `RandomK` is. Then so is the message, and its variance is that of compressing ∇fᵢ − hᵢ, which goes to
@@ -90,7 +100,7 @@ class DIANA(Around):
         step: α, above 0 and at most 1.
 
     Raises:
-        TypeError: if `compression` is none. ValueError: for a step outside.
+        TypeError: if `compression` is no `Compression`. ValueError: for a step out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -100,34 +110,14 @@ class DIANA(Around):
         ([4.0], [2.0])
     """
 
-    feeds_back: ClassVar[bool] = True
-
     step: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        step = checks.positive("DIANA.step", self.step)
-        if step > 1:
-            raise ValueError(
-                f"DIANA.step must be above 0 and at most 1, got {self.step!r}: 1/(1 + ω) of the compression, k/d of RandomK"
-            )
-        checks.store(self, step=step)
-
-    def init(self, message: Parameters) -> Any:
-        """Return hᵢ = 0, and what the compression begins with."""
-        floating("DIANA", message)
-        return Estimate(message, self.compression.init(message))
+        checks.store(self, step=checks.up_to_one("DIANA.step", self.step, "1/(1 + ω) of the compression, k/d of RandomK"))
 
     def compress(self, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array) -> tuple[Parameters, Any]:
         """Return hᵢ + Δ, and the new hᵢ."""
-        change, inside = _difference(self, message, state, key, shared_key)
+        change, inside = self._difference(message, state, key, shared_key)
         learned = jax.tree.map(lambda h, delta: h + self.step * delta, state.held, change)
         return jax.tree.map(jnp.add, state.held, change), Estimate(learned, inside)
-
-
-def _difference(
-    around: Around, message: Parameters, state: Any, key: jax.Array, shared_key: jax.Array
-) -> tuple[Parameters, Any]:
-    """Return what the other end makes of a compressed difference to what is held, and what is remembered inside."""
-    apart = jax.tree.map(jnp.subtract, message, state.held)
-    return around.compression.compress(apart, state.inside, key, shared_key)

@@ -7,20 +7,19 @@ from typing import Any, ClassVar
 
 import jax
 
-from simsgd.compression import Compression, Shapes
-from simsgd.compression import check as check_compression
+from simsgd.compressions.around import Around
 from simsgd.compressions.vectors import floating
 from simsgd.support import checks
-from simsgd.work import Message, Parameters
+from simsgd.work import Parameters
 
 
 @dataclass(frozen=True, repr=False)
-class ErrorFeedback(Compression):
+class ErrorFeedback(Around):
     """Add what was left out before, send that compressed, and remember what is left out now.
 
     With the error e of each worker, from 0: p = decay·e + message; C(p) is sent; e ← p − C(p). With decay 1, what was sent and
     the error are together the sum of all messages: nothing is lost but time. In the papers the step size η is in the message,
-    p = e + ηg; where it is the server's optimizer that has it, errors wait without it, the same as long as η does not change.
+    p = e + ηg; here it is in the server's optimizer and e has none, which is the same as long as η does not change.
 
     It is for contractions, ‖x − C(x)‖ < ‖x‖, such as `TopK` and `ScaledSign`. An unbiased compression that scales up, such as
     `RandomK`, is none unless `scaled=False`: the error would grow without bound.
@@ -37,8 +36,8 @@ class ErrorFeedback(Compression):
         decay: the share of an error that is remembered, from 0 (none) to 1.
 
     Raises:
-        TypeError: if `compression` is none.
-        ValueError: for another decay.
+        TypeError: if `compression` is no `Compression`.
+        ValueError: for a decay out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -54,28 +53,14 @@ class ErrorFeedback(Compression):
 
     feeds_back: ClassVar[bool] = True
 
-    compression: Compression
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        check_compression("ErrorFeedback.compression", self.compression)
+        super().__post_init__()
         decay = checks.not_negative("ErrorFeedback.decay", self.decay)
         if decay > 1:
             raise ValueError(f"ErrorFeedback.decay must be at least 0 and at most 1, got {self.decay!r}")
         checks.store(self, decay=decay)
-
-    @property
-    def sums(self) -> bool:
-        """Whether those of what it wraps can be added."""
-        return self.compression.sums
-
-    def bytes(self, shapes: Shapes) -> float:
-        """Return those of what it wraps."""
-        return self.compression.bytes(shapes)
-
-    def check(self, message: Message) -> None:
-        """Raise ValueError unless what it wraps can compress such messages."""
-        self.compression.check(message)
 
     def init(self, message: Parameters) -> tuple[Parameters, Any]:
         """Return an error of 0, and the state of what it wraps."""

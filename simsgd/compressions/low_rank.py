@@ -17,6 +17,7 @@ import optax
 from simsgd import compression as compressing
 from simsgd import optimizers
 from simsgd.compression import Compression, Shapes
+from simsgd.compressions.around import Around
 from simsgd.compressions.vectors import floating
 from simsgd.optimizers.structure import closure
 from simsgd.support import checks, rng
@@ -35,10 +36,10 @@ class PowerSGD(Compression):
     or more dimensions is one matrix, that of its outputs against all else; vectors and single numbers are sent whole. A matrix
     of m × n numbers takes 4·r·(m + n) bytes, which is less than whole only while r < m·n/(m + n).
 
-    This compresses one message: of n workers, each with P̂ and Q of its own, and their n reconstructions are averaged; nothing
-    can be summed on the way. The paper averages P between the two halves, so that all have one P̂ and one Q: its message is the
-    one of the mean. That is `compress_sum(PowerSGD(rank))` as the optimizer, with `BytesOfSum(PowerSGD(rank))` in
-    `compress_up`; see there. One message alone keeps rank r of each worker's, so their mean has up to rank n·r.
+    Here each worker compresses its own message, with a P̂ and a Q of its own: what the server makes of them is averaged, up to
+    rank r times the number of workers, and nothing can be summed on the way. In the paper workers average P before the second
+    half, so that all have one P̂ and one Q, and what comes out is PowerSGD of their mean. That is
+    `compress_sum(PowerSGD(rank))` before the optimizer, with `BytesOfSum(PowerSGD(rank))` in `compress_up`; see there.
 
     It is biased and forgets what it leaves out: the paper's algorithm 2 has error feedback around it, as has
     `ErrorFeedback(PowerSGD(rank))`. Error feedback magnifies rounding: what is left out grows until it takes the place of one
@@ -55,8 +56,8 @@ class PowerSGD(Compression):
             paper takes the first against the rest) and Equinox. A matrix stays as it is.
 
     Raises:
-        ValueError: if `rank` is no whole number of at least 1 or `outputs` no such name; where messages are known, if the rank
-            is beyond a matrix.
+        ValueError: if `rank` is no whole number of at least 1 or `outputs` no such name; once the shapes of messages are known,
+            if the rank is greater than a side of some matrix.
 
     Source: Vogels, Karimireddy and Jaggi (2019), "PowerSGD: practical low-rank gradient compression for distributed
     optimization", algorithm 1. Checked against the authors' code, which renews no lost column.
@@ -74,8 +75,7 @@ class PowerSGD(Compression):
 
     def __post_init__(self) -> None:
         checks.store(self, rank=checks.whole("PowerSGD.rank", self.rank, 1))
-        if not isinstance(self.warm_start, bool):
-            raise TypeError(f"PowerSGD.warm_start must be True or False, got {checks.shown(self.warm_start)}")
+        checks.truth("PowerSGD.warm_start", self.warm_start)
         checks.one_of("PowerSGD.outputs", self.outputs, SIDES)
 
     def bytes(self, shapes: Shapes) -> float:
@@ -141,7 +141,7 @@ def _renewed(right: jax.Array, first: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class BytesOfSum(Compression):
+class BytesOfSum(Around):
     """The bytes of a compression that is applied to the sum of all workers' messages: the numbers go on as they are.
 
     Its other half is `compress_sum` of the same compression in `Method.optimizer`. The clock charges each worker the compressed
@@ -154,7 +154,7 @@ class BytesOfSum(Compression):
         compression: what compresses the sum.
 
     Raises:
-        TypeError: if it is no compression. ValueError: for a method without the other half, or with a protocol that is not
+        TypeError: if it is no `Compression`. ValueError: for a method without the other half, or with a protocol that is not
             synchronous, when the method is made.
 
     Example:
@@ -163,19 +163,7 @@ class BytesOfSum(Compression):
         384
     """
 
-    compression: Compression
     sums: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        compressing.check("BytesOfSum.compression", self.compression)
-
-    def bytes(self, shapes: Shapes) -> float:
-        """Return those of the compression."""
-        return self.compression.bytes(shapes)
-
-    def check(self, message: Message) -> None:
-        """Raise ValueError unless the compression takes such messages."""
-        self.compression.check(message)
 
     def check_method(self, place: str, method: Any) -> None:
         """Raise ValueError unless the method's optimizer compresses the sum, and its steps are sums over all workers."""
@@ -238,9 +226,10 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
     Where all workers have one Q and average P, P = (1/n) Σᵢ Mᵢ·Q = M̄·Q, and Q ← (1/n) Σᵢ Mᵢᵀ·P̂ = M̄ᵀ·P̂, only the mean M̄ of
     their matrices counts: P̂·Qᵀ is PowerSGD of M̄. With error feedback (algorithm 2) worker i keeps eᵢ ← Mᵢ − P̂·Qᵀ, Mᵢ = gᵢ + eᵢ,
     and as only the mean of the eᵢ enters a step, it is enough to keep that: e ← M̄ − C(M̄), M̄ = ḡ + e. So the models are those of
-    the paper. That holds as each step is made of one message of each worker; a linear compression is one that workers can
-    apply together so, and of others this is what a server could do to the sum. With feedback a run magnifies differences in
-    rounding (see `PowerSGD`).
+    the paper. That holds where each step is made of one message of each worker.
+
+    Only a compression whose parts are linear in the message, as P and Q are, can be computed by the workers together; any other
+    one is what a server could do to the sum. With feedback a run magnifies differences in rounding (see `PowerSGD`).
 
     It stands in `Method.optimizer`, before the step; what goes over the wire is said by `BytesOfSum` in `Method.compress_up`.
 
@@ -252,7 +241,7 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
         feedback: whether what was left out is added to the next sum.
 
     Raises:
-        TypeError: if it is no compression.
+        TypeError: if `compression` is no `Compression`.
 
     Example:
         >>> import simsgd as sg
@@ -260,6 +249,9 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
         >>> power, step = sg.compressions.PowerSGD(rank=1), optax.sgd(0.1, momentum=0.9)  # optax's: a tunable can't be chained
         >>> optimizer = optax.chain(sg.compressions.compress_sum(power), step)
         >>> method = sg.Method(sg.MinibatchSGD(), optimizer, compress_up=sg.compressions.BytesOfSum(power))
+        >>> cluster = sg.Cluster(workers=2, compute=sg.times.Constant(1.0))
+        >>> sg.record(method, cluster, until=sg.Updates(1), message_shapes=[(64, 32)]).bytes_up.tolist()  # 4·(64 + 32)
+        [384.0, 384.0]
     """
     compressing.check("compression", compression)
 

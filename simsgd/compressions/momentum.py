@@ -31,12 +31,12 @@ class Accumulated(NamedTuple):
 
 @dataclass(frozen=True)
 class DeepGradientCompression(Around):
-    """Send the largest of what has gathered in a local momentum's sum, and forget both where something was sent.
+    """Add up a local momentum, send the largest numbers of that sum, and begin both anew in the places that were sent.
 
     u ← m·u + g (momentum correction), v ← v + u (local accumulation), v̂ = C(v) is sent, v ← v − v̂, and u ← 0 where v̂ ≠ 0
     (momentum factor masking). With C = `TopK` that is the paper's v ← v⊙¬mask. A compression that sends something everywhere
-    would mask all of u: take a sparse one. Sent whole, a message is g, as v and u are empty each time: the momentum is then the
-    server's to add.
+    would mask all of u: take a sparse one. If C sends everything, u and v are 0 again after each message, which is g itself,
+    and momentum is left to the server's optimizer.
 
     Its momentum stands in for the optimizer's, which steps with the messages as they are. Left out is the paper's warm-up, in
     which the share falls over the first epochs: a compression has the same bytes for all messages. Clipping at the worker is
@@ -53,7 +53,7 @@ class DeepGradientCompression(Around):
         momentum: m, at least 0 and below 1.
 
     Raises:
-        TypeError: if `compression` is none. ValueError: for a momentum outside.
+        TypeError: if `compression` is no `Compression`. ValueError: for a momentum out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -115,7 +115,7 @@ class DeMo(Compression):
         momentum: β, at least 0 and below 1.
 
     Raises:
-        ValueError: for numbers outside.
+        ValueError: for numbers out of range.
 
     Example:
         >>> import simsgd as sg

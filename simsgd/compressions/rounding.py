@@ -18,11 +18,11 @@ from simsgd.work import Parameters
 
 @dataclass(frozen=True, repr=False)
 class QSGD(Compression):
-    """Round each number by lot to one of s levels between 0 and the message's length: C(x)ᵢ = ‖x‖·sign(xᵢ)·ξᵢ.
+    """Round each magnitude by lot to one of 0, ‖x‖/s, 2‖x‖/s, …, ‖x‖, with ‖x‖ the message's length: C(x)ᵢ = ‖x‖·sign(xᵢ)·ξᵢ.
 
     ξᵢ is one of the two neighbours l/s and (l + 1)/s of |xᵢ|/‖x‖, with the probabilities that make it unbiased, E[C(x)] = x.
-    The message is one vector of d numbers, and E‖C(x) − x‖² ≤ min(d/s², √d/s)·‖x‖². If the square of a number is beyond all
-    numbers of the message's precision, it is sent as NaN.
+    The message is one vector of d numbers, and E‖C(x) − x‖² ≤ min(d/s², √d/s)·‖x‖². If ‖x‖² is infinite in the message's
+    precision, the whole message is sent as NaN.
 
     Bytes: 4 for ‖x‖, and 1 + ⌈log₂(s + 1)⌉ bits for each number, sign and level: with 127 levels it is a byte. The paper codes
     likely levels in fewer bits (Elias), which is left out.
@@ -35,7 +35,7 @@ class QSGD(Compression):
         levels: s, at least 1.
 
     Raises:
-        ValueError: for another number of levels.
+        ValueError: if that is no whole number of at least 1.
 
     Example:
         >>> import simsgd as sg
@@ -74,8 +74,8 @@ class NaturalRounding(Compression):
     E(C(x) − x)² ≤ x²/8 for each number.
 
     Bytes: `bits` for each number, ⌈bits·d/8⌉: a sign, and an exponent. 9 bits have the exponents of 4-byte numbers, 2⁻¹²⁶ to
-    2¹²⁷; 8 bits have 2⁻⁹⁴ to 2³¹, which is ours. A number below the smallest power goes to it or to 0 by lot, one above the
-    largest becomes infinite.
+    2¹²⁷; 8 bits have 2⁻⁹⁴ to 2³¹, which is ours. A number below the smallest power goes to it or to 0 by lot; one above the
+    largest goes to it or becomes infinite.
 
     Source: Horváth, Ho, Horváth, Sahu, Canini and Richtárik (2019), "Natural compression for distributed deep learning",
     definition 1 and theorem 1 (their numbers from memory; the rounding as in GRACE, a library of compressions).
@@ -149,7 +149,7 @@ class Half(Compression):
 
     @property
     def sums(self) -> bool:
-        """They can."""
+        """Whether messages can be added while they are compressed: they can."""
         return True
 
     def bytes(self, shapes: Shapes) -> float:

@@ -107,7 +107,7 @@ class TernGrad(Compression):
         clip: how many standard deviations, above 0; None for no clipping.
 
     Raises:
-        ValueError: for another clip.
+        ValueError: for a clip that is not positive.
 
     Example:
         >>> import simsgd as sg

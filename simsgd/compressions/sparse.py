@@ -96,7 +96,7 @@ class TopK(Sparse):
         count: k itself, at least 1 and at most d. One of the two must be given.
 
     Raises:
-        TypeError: if `share` is no number. ValueError: for a share or a count outside, none of the two, or both.
+        TypeError: if `share` is no number. ValueError: for a share or a count out of range, for neither, or for both.
 
     Example:
         >>> import jax, jax.numpy as jnp, simsgd as sg
@@ -127,8 +127,9 @@ class RandomK(Sparse):
     `scaled=False` the factor is left out, which makes it biased, and a contraction, E‖x − C(x)‖² = (1 − k/d)·‖x‖²: that is
     what `ErrorFeedback` needs. A message that has a NaN or an infinite number anywhere is sent as NaN.
 
-    Bytes: 8k, a number and its place in 4 bytes each, at most 4d. `shared`, all workers draw the same places at one version, by
-    a seed that they have in common: then no place travels, 4k bytes are left, and an all-reduce can sum the messages.
+    Bytes: 8k, a number and its place in 4 bytes each, at most 4d. With `shared` all workers draw the same places at one
+    version, by a seed that they have in common: then no place travels, 4k bytes are left, and an all-reduce can sum the
+    messages.
 
     Source: Stich, Cordonnier and Jaggi (2018), "Sparsified SGD with memory", definition 2.1; Wangni, Wang, Liu and Zhang
     (2018), "Gradient sparsification for communication-efficient distributed optimization" (from memory).
@@ -140,7 +141,7 @@ class RandomK(Sparse):
         scaled: whether numbers are sent times d/k.
 
     Raises:
-        TypeError: if `share` is no number. ValueError: for a share or a count outside, none of the two, or both.
+        TypeError: if `share` is no number. ValueError: for a share or a count out of range, for neither, or for both.
 
     Example:
         >>> import simsgd as sg
@@ -154,9 +155,8 @@ class RandomK(Sparse):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("shared", "scaled"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"RandomK.{name} must be True or False, got {getattr(self, name)!r}")
+        checks.truth("RandomK.shared", self.shared)
+        checks.truth("RandomK.scaled", self.scaled)
 
     @property
     def sums(self) -> bool:

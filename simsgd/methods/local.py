@@ -297,8 +297,7 @@ def _server(step_size: float) -> optimizers.Tunable:
 
 def _weighed(by_samples: bool) -> type[LocalSteps]:
     """Return the work whose messages count the same, or by the worker's samples."""
-    if not isinstance(by_samples, bool):
-        raise TypeError(f"weigh_by_samples must be True or False, got {checks.shown(by_samples)}")
+    checks.truth("weigh_by_samples", by_samples)
     return WeightedSteps if by_samples else LocalSteps
 
 

@@ -7,7 +7,6 @@ are the server's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from simsgd import optimizers
 from simsgd.method import Method
@@ -93,12 +92,9 @@ def streaming_diloco(
         >>> method.optimizer
         nesterov_in_fragments(learning_rate=0.7, momentum=0.9, fragments=4)
     """
-    return Method(
-        FragmentsSGD(fragments),
-        optimizers.fragment_nesterov(outer_step_size, momentum, fragments=fragments),
-        work=Fragments(steps, fragments=fragments, overlap=overlap, mixing=mixing),
-        inner=optimizers.adamw(step_size, weight_decay=weight_decay),
-    )
+    work = Fragments(steps, fragments=fragments, overlap=overlap, mixing=mixing)
+    inner = optimizers.adamw(step_size, weight_decay=weight_decay)
+    return _in_fragments(FragmentsSGD(fragments), outer_step_size, momentum, work, inner)
 
 
 @preset("Decoupled DiLoCo")
@@ -142,17 +138,15 @@ def decoupled_diloco(
         >>> sg.methods.decoupled_diloco(step_size=0.001, steps=10, fragments=4, quorum=3, grace=2.0).protocol
         QuorumSGD(quorum=3, grace=2.0, fragments=4)
     """
-    streaming = streaming_diloco(
-        step_size,
-        steps=steps,
-        fragments=fragments,
-        overlap=overlap,
-        mixing=mixing,
-        outer_step_size=outer_step_size,
-        momentum=momentum,
-        weight_decay=weight_decay,
-    )
-    return replace(streaming, protocol=QuorumSGD(quorum, grace, late, fragments), name=None, source=None)
+    work = Fragments(steps, fragments=fragments, overlap=overlap, mixing=mixing)
+    inner = optimizers.adamw(step_size, weight_decay=weight_decay)
+    return _in_fragments(QuorumSGD(quorum, grace, late, fragments), outer_step_size, momentum, work, inner)
+
+
+def _in_fragments(protocol: Protocol, outer_step_size: float, momentum: float, work: Fragments, inner: Optimizer) -> Method:
+    """Return local steps whose messages are fragments, each with a Nesterov momentum of its own at the server."""
+    outer = optimizers.fragment_nesterov(outer_step_size, momentum, fragments=work.fragments)
+    return Method(protocol, outer, work=work, inner=inner)
 
 
 type Inner = Callable[[float], Optimizer]

@@ -17,7 +17,7 @@ from simsgd.method import Method
 from simsgd.methods.entry import Entry
 from simsgd.methods.preset import preset
 from simsgd.optimizers import sgd
-from simsgd.protocols import AsyncEpochSGD, AsyncSGD, EpochSGD, LooplessEpochSGD, MinibatchSGD
+from simsgd.protocols import AsyncEpochSGD, AsyncSGD, EpochSGD, LooplessEpochSGD, MinibatchSGD, Protocol
 from simsgd.support import checks
 from simsgd.works import BlockGradient, BlockTable, LocalVarianceReduction, RecursiveMomentum, VarianceReducedGradient
 
@@ -43,10 +43,8 @@ def sag(step_size: float = 0.1, *, asynchronous: bool = False) -> Method:
         >>> sg.methods.sag(step_size=0.1).work
         BlockGradient(steps=1)
     """
-    if not isinstance(asynchronous, bool):
-        raise TypeError(f"asynchronous must be True or False, got {asynchronous!r}")
     return Method(
-        AsyncSGD() if asynchronous else MinibatchSGD(average=False),
+        _waiting(asynchronous, MinibatchSGD(average=False)),
         optax.chain(optax.trace(decay=1.0), optax.sgd(checks.positive("step_size", step_size))),
         work=BlockGradient(),
         on_message=optimizers.sag_table(),
@@ -73,7 +71,7 @@ def saga(step_size: float = 0.1) -> Method:
         >>> sg.optimizers.describe(sg.methods.saga(step_size=0.1).on_message)
         'saga_table()'
     """
-    return Method(MinibatchSGD(), sgd(step_size), work=BlockGradient(), on_message=optimizers.saga_table())
+    return _with_table(MinibatchSGD(), step_size)
 
 
 @preset("Asynchronous SAGA")
@@ -97,7 +95,7 @@ def asynchronous_saga(step_size: float = 0.1) -> Method:
         >>> sg.methods.asynchronous_saga(step_size=0.1).protocol
         AsyncSGD()
     """
-    return Method(AsyncSGD(), sgd(step_size), work=BlockGradient(), on_message=optimizers.saga_table())
+    return _with_table(AsyncSGD(), step_size)
 
 
 @preset("Distributed SAGA")
@@ -143,12 +141,7 @@ def svrg(step_size: float = 0.1, *, updates: int, pass_steps: int | tuple[int, .
         >>> sg.methods.svrg(step_size=0.1, updates=50, pass_steps=12).protocol
         EpochSGD(updates=50)
     """
-    return Method(
-        EpochSGD(updates),
-        sgd(step_size),
-        work=VarianceReducedGradient(pass_steps=pass_steps),
-        on_message=optimizers.snapshot(),
-    )
+    return _with_snapshots(EpochSGD(updates), step_size, pass_steps)
 
 
 @preset("Asynchronous SVRG")
@@ -170,12 +163,7 @@ def asynchronous_svrg(step_size: float = 0.1, *, updates: int, pass_steps: int |
         >>> sg.methods.asynchronous_svrg(step_size=0.1, updates=400, pass_steps=12).protocol
         AsyncEpochSGD(updates=400)
     """
-    return Method(
-        AsyncEpochSGD(updates),
-        sgd(step_size),
-        work=VarianceReducedGradient(pass_steps=pass_steps),
-        on_message=optimizers.snapshot(),
-    )
+    return _with_snapshots(AsyncEpochSGD(updates), step_size, pass_steps)
 
 
 @preset("Distributed SVRG")
@@ -228,12 +216,7 @@ def loopless_svrg(step_size: float = 0.1, *, probability: float, pass_steps: int
         >>> sg.methods.loopless_svrg(step_size=0.1, probability=0.02, pass_steps=12).protocol
         LooplessEpochSGD(probability=0.02)
     """
-    return Method(
-        LooplessEpochSGD(probability),
-        sgd(step_size),
-        work=VarianceReducedGradient(pass_steps=pass_steps),
-        on_message=optimizers.snapshot(),
-    )
+    return _with_snapshots(LooplessEpochSGD(probability), step_size, pass_steps)
 
 
 @preset("STORM")
@@ -256,10 +239,24 @@ def storm(step_size: float = 0.1, *, momentum: float = 0.1, asynchronous: bool =
         >>> sg.methods.storm(step_size=0.1, momentum=0.2).work
         RecursiveMomentum(steps=2, momentum=0.2)
     """
-    if not isinstance(asynchronous, bool):
-        raise TypeError(f"asynchronous must be True or False, got {asynchronous!r}")
-    protocol = AsyncSGD() if asynchronous else MinibatchSGD()
-    return Method(protocol, sgd(step_size), work=RecursiveMomentum(momentum=momentum))
+    return Method(_waiting(asynchronous, MinibatchSGD()), sgd(step_size), work=RecursiveMomentum(momentum=momentum))
+
+
+def _waiting(asynchronous: bool, synchronous: MinibatchSGD) -> Protocol:
+    """Return asynchronous SGD's protocol, or the synchronous one that is given."""
+    checks.truth("asynchronous", asynchronous)
+    return AsyncSGD() if asynchronous else synchronous
+
+
+def _with_table(protocol: Protocol, step_size: float) -> Method:
+    """Return steps along gradients of blocks, corrected by a table at the server."""
+    return Method(protocol, sgd(step_size), work=BlockGradient(), on_message=optimizers.saga_table())
+
+
+def _with_snapshots(protocol: Protocol, step_size: float, pass_steps: int | tuple[int, ...]) -> Method:
+    """Return steps along gradients corrected by a snapshot's, which is where the server last had the full gradient."""
+    work = VarianceReducedGradient(pass_steps=pass_steps)
+    return Method(protocol, sgd(step_size), work=work, on_message=optimizers.snapshot())
 
 
 PASS = {"pass_steps": 12}

@@ -82,8 +82,7 @@ class AllReduce(Fabric, ABC):
         share = checks.not_negative(f"{name}.backward_share", self.backward_share)
         if share > 1:
             raise ValueError(f"{name}.backward_share must be at most 1, got {self.backward_share!r}")
-        if not isinstance(self.overlap, bool):
-            raise TypeError(f"{name}.overlap must be True or False, got {self.overlap!r}")
+        checks.truth(f"{name}.overlap", self.overlap)
         checks.store(self, buckets=checks.whole(f"{name}.buckets", self.buckets, 1), backward_share=share)
         bounds.check("parts", self.buckets, f"{name}.buckets={self.buckets}")
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from simsgd.optimizers.workers import block_count, row, with_row
+from simsgd.support import checks
 
 
 class BlockTable(NamedTuple):
@@ -125,8 +126,7 @@ def snapshot(moves: bool = True) -> optax.GradientTransformationExtraArgs:
         >>> sg.optimizers.describe(sg.methods.svrg(0.1, updates=100, pass_steps=12).on_message)
         'snapshot(moves=True)'
     """
-    if not isinstance(moves, bool):
-        raise TypeError(f"moves must be True or False, got {moves!r}")
+    checks.truth("moves", moves)
 
     def init(params: Any) -> Snapshot:
         nothing = jax.tree.map(jnp.zeros_like, params)

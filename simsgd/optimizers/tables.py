@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from simsgd.optimizers.workers import row, with_row, worker_count
+from simsgd.support import checks
 
 
 class Table(NamedTuple):
@@ -72,8 +73,7 @@ def gradient_table(wait_for_all: bool = True) -> optax.GradientTransformationExt
         >>> import simsgd as sg
         >>> method = sg.Method(sg.AsyncSGD(), sg.optimizers.sgd(0.1), on_message=sg.optimizers.gradient_table())
     """
-    if not isinstance(wait_for_all, bool):
-        raise TypeError(f"wait_for_all must be True or False, got {wait_for_all!r:.60}")
+    checks.truth("wait_for_all", wait_for_all)
 
     def init(params: Any) -> Table:
         workers = worker_count()

@@ -67,9 +67,8 @@ def partition(
     """Return who has which samples; see `Problem.partitioned`, which says what is refused."""
     workers = checks.whole("workers", workers, 1)
     checks.instance("by", by, Division, "problems.LabelSkew(alpha=0.1)")
-    for name, value in (("replacement", replacement), ("worker_losses", worker_losses)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, got {value!r:.60}")
+    checks.truth("replacement", replacement)
+    checks.truth("worker_losses", worker_losses)
     if workers > samples and not isinstance(by, GivenShares):
         raise ValueError(f"workers must be at most the number of samples, {samples}, for each to have one, got {workers}")
     parts = [np.asarray(part, np.int64).ravel() for part in by.divide(data, samples, workers)]

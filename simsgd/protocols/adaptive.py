@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from simsgd.protocols.asynchronous import forget_waiting, hand_out_to_those_who_wait
 from simsgd.protocols.base import Protocol, Server
+from simsgd.protocols.rounds import Rounds
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
 
@@ -93,7 +94,7 @@ class AdaSyncSGD(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaCommSGD(Protocol):
+class AdaCommSGD(Rounds):
     """AdaComm: synchronous rounds of H local steps each, H falling with the loss: few messages first, exact steps later.
 
     All workers take part, and a step is made of the average of their messages. When the first round after each interval begins,
@@ -146,26 +147,10 @@ class AdaCommSGD(Protocol):
     def start(self, server: Server) -> None:
         """Look at the loss and hand a job of H_0 steps to each worker."""
         server.notes.update(steps=self.steps, first_loss=server.observe("loss"), look=self.every)
-        self._step_when_all_are_in(server)
+        super().start(server)
 
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last, step, look at the loss if it is time, and hand out."""
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
-
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
-
-    def on_join(self, server: Server, worker: int) -> None:
-        """Take the worker in from the next round on."""
-        self._step_when_all_are_in(server)
-
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if server.busy:
-            return
-        if server.accumulated:
-            server.step(scale=1 / server.accumulated)
+    def _hand_out(self, server: Server) -> None:
+        """Look at the loss if it is time, and hand a job to each worker."""
         if server.now >= server.notes["look"]:
             server.notes.update(steps=self._wanted(server), look=server.now + self.every)
         for worker in server.workers:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simsgd.protocols.base import Protocol, Server
+from simsgd.protocols.base import Server
+from simsgd.protocols.rounds import Rounds, hand_out_to_all
 from simsgd.support import checks
-from simsgd.tape.schema import Gradient
 
 
 @dataclass(frozen=True)
-class MarinaRounds(Protocol):
+class MarinaRounds(Rounds):
     """MARINA's rounds: as `MinibatchSGD`, but with probability p all workers are asked for a full gradient, a job of kind 1.
 
     w ← w − η · (1/n) Σᵢ gᵢ. The server tosses the coin once for a round, `server.rng.random() < p`, so all workers have jobs of
@@ -41,37 +41,18 @@ class MarinaRounds(Protocol):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        probability = checks.positive("MarinaRounds.probability", self.probability)
-        if probability > 1:
-            raise ValueError(f"MarinaRounds.probability must be above 0 and at most 1, got {self.probability!r}")
-        checks.store(self, probability=probability)
+        checks.store(self, probability=checks.up_to_one("MarinaRounds.probability", self.probability))
 
     def start(self, server: Server) -> None:
         """Ask all for a full gradient."""
-        self._ask(server, kind=1)
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last that was asked for, step, toss and hand out."""
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
-
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
+        hand_out_to_all(server, kind=1)
 
     def on_join(self, server: Server, worker: int) -> None:
         """Take the worker in from the next round on, with a full gradient of all."""
         server.notes["joined"] = True
-        self._step_when_all_are_in(server)
+        super().on_join(server, worker)
 
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if server.busy:
-            return
-        if server.accumulated:
-            server.step(scale=1 / server.accumulated)
+    def _hand_out(self, server: Server) -> None:
+        """Toss the coin, and ask all for what it says."""
         tossed = server.rng.random() < self.probability
-        self._ask(server, kind=int(server.notes.pop("joined", False) or tossed))
-
-    def _ask(self, server: Server, kind: int) -> None:
-        for worker in server.workers:
-            server.assign(worker, kind=kind)
+        hand_out_to_all(server, kind=int(server.notes.pop("joined", False) or tossed))

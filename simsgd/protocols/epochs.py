@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 from simsgd.protocols.base import Protocol, Server
+from simsgd.protocols.rounds import Rounds, hand_out_to_all
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
 
@@ -19,11 +20,7 @@ INNER, PART = 0, 1
 
 @dataclass(frozen=True)
 class _Epochs(Protocol):
-    """What protocols with full passes have in common."""
-
-    def start(self, server: Server) -> None:
-        """Begin with a full pass."""
-        self._hand_out(server, PART)
+    """What protocols with full passes have in common: each of their workers is needed until the end."""
 
     def on_leave(self, server: Server, worker: int) -> None:
         """Refuse to go on."""
@@ -39,14 +36,9 @@ class _Epochs(Protocol):
             "without faults.Leave and faults.Join, or a method without full passes, such as methods.saga"
         )
 
-    @staticmethod
-    def _hand_out(server: Server, kind: int) -> None:
-        for worker in server.workers:
-            server.assign(worker, kind=kind)
-
 
 @dataclass(frozen=True)
-class EpochSGD(_Epochs):
+class EpochSGD(_Epochs, Rounds):
     """Synchronous epochs: a step with the full gradient, then `updates` − 1 steps with the average of inner messages.
 
     All workers wait for each other at every step, as in `MinibatchSGD`, so an all-reduce can carry it. With one update in an
@@ -74,16 +66,12 @@ class EpochSGD(_Epochs):
     def __post_init__(self) -> None:
         checks.store(self, updates=checks.whole("EpochSGD.updates", self.updates, 1))
 
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last, step with the average and hand out the next jobs."""
-        server.accumulate(gradient)
-        if not server.busy:
-            server.step(scale=1 / server.accumulated)
-            self._hand_out(server, INNER if server.version % self.updates else PART)
+    def _hand_out(self, server: Server) -> None:
+        hand_out_to_all(server, INNER if server.version % self.updates else PART)
 
 
 @dataclass(frozen=True)
-class LooplessEpochSGD(_Epochs):
+class LooplessEpochSGD(_Epochs, Rounds):
     """Synchronous steps, each with the full gradient with probability p, else with the average of inner messages.
 
     The first is one with the full gradient. An epoch has 1/p steps in the mean. The server's coin is a draw from the protocol's
@@ -110,17 +98,11 @@ class LooplessEpochSGD(_Epochs):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        value = checks.positive("LooplessEpochSGD.probability", self.probability)
-        if value > 1:
-            raise ValueError(f"LooplessEpochSGD.probability must be at most 1, got {value:g}")
-        checks.store(self, probability=value)
+        checks.store(self, probability=checks.up_to_one("LooplessEpochSGD.probability", self.probability))
 
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last, step with the average, toss the coin and hand out the next jobs."""
-        server.accumulate(gradient)
-        if not server.busy:
-            server.step(scale=1 / server.accumulated)
-            self._hand_out(server, PART if server.rng.random() < self.probability else INNER)
+    def _hand_out(self, server: Server) -> None:
+        full = server.version == 0 or server.rng.random() < self.probability
+        hand_out_to_all(server, PART if full else INNER)
 
 
 @dataclass(frozen=True)
@@ -151,6 +133,10 @@ class AsyncEpochSGD(_Epochs):
     def __post_init__(self) -> None:
         checks.store(self, updates=checks.whole("AsyncEpochSGD.updates", self.updates, 1))
 
+    def start(self, server: Server) -> None:
+        """Begin with a full pass."""
+        hand_out_to_all(server, PART)
+
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
         """Step with an inner message and send the worker on; gather the parts, and step with the last of them."""
         if gradient.kind == INNER:
@@ -170,4 +156,4 @@ class AsyncEpochSGD(_Epochs):
             server.notes["left"] -= 1
             server.assign(worker, kind=INNER)
         elif not server.busy:
-            self._hand_out(server, PART)
+            hand_out_to_all(server, PART)

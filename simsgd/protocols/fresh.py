@@ -79,8 +79,7 @@ class RingmasterASGD(Protocol):
 
     def __post_init__(self) -> None:
         checks.store(self, threshold=checks.whole("RingmasterASGD.threshold", self.threshold, 1))
-        if not isinstance(self.stops, bool):
-            raise TypeError(f"RingmasterASGD.stops must be True or False, got {checks.shown(self.stops)}")
+        checks.truth("RingmasterASGD.stops", self.stops)
 
     def start(self, server: Server) -> None:
         """Hand a job to each worker."""

@@ -47,10 +47,5 @@ class PostLocalSGD(MinibatchSGD):
             steps=checks.whole("PostLocalSGD.steps", self.steps, 1),
         )
 
-    def start(self, server: Server) -> None:
-        """Hand out the first round's jobs."""
-        for worker in server.workers:
-            self._hand_out(server, worker)
-
-    def _hand_out(self, server: Server, worker: int) -> None:
-        server.assign(worker, steps=self.steps if server.version >= self.after else 1)
+    def _local_steps(self, server: Server) -> int:
+        return self.steps if server.version >= self.after else 1

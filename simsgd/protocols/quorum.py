@@ -9,12 +9,13 @@ from typing import ClassVar
 from simsgd.protocols.asynchronous import forget_waiting
 from simsgd.protocols.base import Protocol, Server
 from simsgd.protocols.needs import need_workers
+from simsgd.protocols.rounds import Rounds
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
 
 
 @dataclass(frozen=True)
-class FragmentsSGD(Protocol):
+class FragmentsSGD(Rounds):
     """Synchronous rounds in which workers send one of P fragments of the model, in turn.
 
     Version v is stepped with fragment v mod P: w ← w − η · (1/n) Σᵢ mᵢ. It waits for all workers as `MinibatchSGD` does, and
@@ -49,27 +50,14 @@ class FragmentsSGD(Protocol):
     def start(self, server: Server) -> None:
         """Hand a job to each worker."""
         server.notes["had"] = {}
-        self._step_when_all_are_in(server)
+        super().start(server)
 
     def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last that was asked for, step and hand out."""
+        """Note what the worker has now, and accumulate; with the last that was asked for, step and hand out."""
         server.notes["had"][gradient.worker] = gradient.read
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
+        super().on_gradient(server, gradient)
 
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
-
-    def on_join(self, server: Server, worker: int) -> None:
-        """Take the worker in from the next step on."""
-        self._step_when_all_are_in(server)
-
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if server.busy:
-            return
-        if server.accumulated:
-            server.step(scale=1 / server.accumulated)
+    def _hand_out(self, server: Server) -> None:
         for worker in server.workers:
             hand_out_in_turn(server, worker, self.fragments)
 
@@ -114,8 +102,7 @@ class QuorumSGD(Protocol):
     fragments: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.late, bool):
-            raise TypeError(f"QuorumSGD.late must be True or False, got {self.late!r}")
+        checks.truth("QuorumSGD.late", self.late)
         checks.store(
             self,
             quorum=checks.whole("QuorumSGD.quorum", self.quorum, 1),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simsgd.protocols.base import Protocol, Server
+from simsgd.protocols.base import Server
 from simsgd.protocols.needs import need_workers
+from simsgd.protocols.rounds import Rounds
 from simsgd.support import checks
-from simsgd.tape.schema import Gradient
 
 
 @dataclass(frozen=True)
-class SampledSGD(Protocol):
+class SampledSGD(Rounds):
     """Synchronous rounds with K clients each, chosen anew from those that are up: wait for all, step with their average.
 
     w ← w − η · (1/K) Σ_i m_i(w) over those in the round, each message of staleness 0. A round takes as long as the slowest of
@@ -47,13 +47,7 @@ class SampledSGD(Protocol):
     def start(self, server: Server) -> None:
         """Begin the first round, if there are so many workers."""
         need_workers(server, "SampledSGD.clients", self.clients, "so many take part in each round")
-        server.notes["round"] = set()
-        self._go_on(server)
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last of the round, step and begin the next."""
-        server.accumulate(gradient)
-        self._go_on(server)
+        super().start(server)
 
     def on_lost(self, server: Server, worker: int) -> None:
         """Give the place of the client to another."""
@@ -62,25 +56,22 @@ class SampledSGD(Protocol):
 
     def on_return(self, server: Server, worker: int) -> None:
         """Give the worker a place that is free, if there is one."""
-        self._go_on(server)
+        self._step_when_all_are_in(server)
 
     def on_leave(self, server: Server, worker: int) -> None:
         """Give the place of the client to another, unless it has delivered."""
         if not server.accumulated_by(worker):
             server.notes["round"].discard(worker)
-        self._go_on(server)
+        super().on_leave(server, worker)
 
-    def on_join(self, server: Server, worker: int) -> None:
-        """Give the worker a place that is free, if there is one."""
-        self._go_on(server)
-
-    def _go_on(self, server: Server) -> None:
-        """Fill the round's free places; if nobody is computing then, step and begin the next."""
+    def _step_when_all_are_in(self, server: Server) -> None:
+        """Fill the round's free places, for example with a worker that has joined; if nobody is computing then, step."""
         self._fill(server)
-        if server.accumulated and not server.busy:
-            server.step(scale=1 / server.accumulated)
-            server.notes["round"] = set()
-            self._fill(server)
+        super()._step_when_all_are_in(server)
+
+    def _hand_out(self, server: Server) -> None:
+        server.notes["round"] = set()
+        self._fill(server)
 
     def _fill(self, server: Server) -> None:
         """Hand the model to as many of those who are up and not in the round as there are places, chosen at random."""

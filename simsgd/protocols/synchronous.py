@@ -9,12 +9,13 @@ from typing import ClassVar
 
 from simsgd.protocols.base import Protocol, Server
 from simsgd.protocols.needs import need_workers
+from simsgd.protocols.rounds import Rounds
 from simsgd.support import checks
 from simsgd.tape.schema import Gradient
 
 
 @dataclass(frozen=True, repr=False)
-class MinibatchSGD(Protocol):
+class MinibatchSGD(Rounds):
     """Synchronous SGD: wait for every worker, step with the average, hand the new model to all.
 
     w ← w − η · (1/n) Σ_i g_i(w). Every gradient has staleness 0, and each step takes as long as the slowest worker. An
@@ -42,15 +43,8 @@ class MinibatchSGD(Protocol):
     synchronous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.wait, bool):
-            raise TypeError(f"MinibatchSGD.wait must be True or False, got {self.wait!r}: how many workers is the cluster's")
-        if not isinstance(self.average, bool):
-            raise TypeError(f"MinibatchSGD.average must be True or False, got {self.average!r}")
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last that was asked for, step and hand out."""
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
+        checks.truth("MinibatchSGD.wait", self.wait, "how many workers is the cluster's")
+        checks.truth("MinibatchSGD.average", self.average)
 
     def on_lost(self, server: Server, worker: int) -> None:
         """Wait for the worker, or, told not to, go on with the others."""
@@ -62,25 +56,18 @@ class MinibatchSGD(Protocol):
         """Go on, if nobody else was left."""
         self._step_when_all_are_in(server)
 
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
+    def _step(self, server: Server) -> None:
+        server.step(scale=1 / server.accumulated if self.average else 1.0)
 
-    def on_join(self, server: Server, worker: int) -> None:
-        """Take the worker in from the next step on."""
-        self._step_when_all_are_in(server)
-
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if server.busy:
-            return
-        if server.accumulated:
-            server.step(scale=1 / server.accumulated if self.average else 1.0)
+    def _hand_out(self, server: Server) -> None:
+        steps = self._local_steps(server)
         for worker in server.workers:
             if self.wait or worker not in server.down:
-                self._hand_out(server, worker)
+                server.assign(worker, steps)
 
-    def _hand_out(self, server: Server, worker: int) -> None:
-        server.assign(worker)
+    def _local_steps(self, server: Server) -> int | None:
+        """Return how many local steps the jobs of this round have; None for those of the method's work."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -179,7 +166,7 @@ def _begin_anew(server: Server) -> None:
 
 
 @dataclass(frozen=True)
-class FirstMSGD(Protocol):
+class FirstMSGD(Rounds):
     """Synchronous SGD with some of the workers only: those known to be the fastest. The others never compute.
 
     w ← w − η · (1/m) Σ_{i ≤ m} g_i(w). Every gradient has staleness 0, and with constant job times h_1 ≤ … ≤ h_n each step
@@ -231,25 +218,6 @@ class FirstMSGD(Protocol):
             )
         server.notes["chosen"] = tuple(there[: self.workers]) if isinstance(self.workers, int) else self.workers
         self._hand_out(server)
-
-    def on_gradient(self, server: Server, gradient: Gradient) -> None:
-        """Accumulate; with the last of the chosen, step and hand out."""
-        server.accumulate(gradient)
-        self._step_when_all_are_in(server)
-
-    def on_leave(self, server: Server, worker: int) -> None:
-        """Go on with the others."""
-        self._step_when_all_are_in(server)
-
-    def on_join(self, server: Server, worker: int) -> None:
-        """Take the worker in from the next step on, if it is one of the chosen."""
-        self._step_when_all_are_in(server)
-
-    def _step_when_all_are_in(self, server: Server) -> None:
-        if not server.busy:
-            if server.accumulated:
-                server.step(scale=1 / server.accumulated)
-            self._hand_out(server)
 
     def _hand_out(self, server: Server) -> None:
         there = set(server.workers)

@@ -50,6 +50,14 @@ def below_one(name: str, value: object) -> float:
     return checked
 
 
+def up_to_one(name: str, value: object, hint: str = "") -> float:
+    """Return `value` as a float above zero and at most one: a probability, a weight; the error ends with the hint."""
+    checked = positive(name, value)
+    if checked > 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}{f': {hint}' if hint else ''}")
+    return checked
+
+
 def seconds(source: str, value: object) -> float:
     """Return a time as a finite float of at least zero, in seconds; ValueError names `source`: an argument, a law, a row.
 
@@ -140,6 +148,12 @@ def store(frozen: object, **values: object) -> None:
     """Put checked values into the fields of a frozen dataclass that is being made."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
+
+
+def truth(name: str, value: object, hint: str = "") -> None:
+    """Raise TypeError unless `value` is True or False; the error ends with the hint."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}{f': {hint}' if hint else ''}")
 
 
 def one_of(name: str, value: object, known: Iterable[object]) -> None:

@@ -25,14 +25,14 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True)
 class Elastic(Work):
-    """H steps of a worker's own model, first pulled towards the centre that was read; the message is that pull, turned.
+    """H steps of a worker's own model, first pulled towards the centre that was read; the message is that pull.
 
     With xⁱ the local model, x̃ the centre that was read, u the inner optimizer's update, and all on the right as it was before:
 
         message = −α(xⁱ − x̃),   xⁱ ← xⁱ + u(∇f(xⁱ; ξ₀)) − α(xⁱ − x̃),   then H − 1 times   xⁱ ← xⁱ + u(∇f(xⁱ; ξ_k)).
 
-    So a server that steps with the sum of the messages, step size 1, moves the centre by α Σ (xⁱ − x̃). With momentum δ each
-    step has a velocity of the worker's, v ← δv + u(∇f(xⁱ + δv)), xⁱ ← xⁱ + v. A worker begins at the first version that it is
+    A server that subtracts the sum of the messages, step size 1, moves the centre by α Σ (xⁱ − x̃). With momentum δ each step
+    has a velocity of the worker's, v ← δv + u(∇f(xⁱ + δv)), xⁱ ← xⁱ + v. A worker begins at the first version that it is
     handed. State: the local model and, with momentum, v, both like the parameters; the inner optimizer's state.
 
     Source: Zhang, Choromanska and LeCun (2015), "Deep learning with elastic averaging SGD", equations 5 and 6, algorithms 1 and
@@ -70,7 +70,7 @@ class Elastic(Work):
         return Local(parameters, velocity, inner.init(parameters), jnp.zeros((), bool))
 
     def run(self, parameters: Parameters, state: Local, job: JobAtHand) -> tuple[Parameters, Local]:
-        """Return the pull on the centre, turned, and the worker's model after its steps."""
+        """Return the pull on the worker's model, and that model after its steps."""
         model = jax.tree.map(lambda own, read: jnp.where(state.begun, own, read), state.model, parameters)
         pull = jax.tree.map(lambda own, read: self.pull * (own - read), model, parameters)
 

@@ -36,19 +36,19 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Fragments(Work):
-    """Local steps from one fragment to the next: a message is what one fragment of the worker's model has changed.
+    """Local steps from one fragment to the next: a message is how far one fragment has moved.
 
-    The model's numbers, in one row, are cut into P equal pieces (to one number); the step that makes version v + 1 changes
-    fragment v mod P alone. A job that is handed version v takes in the fragments that have changed since the worker's job
-    before, x ← (1 − m)·x + m·w_read there, and makes its local steps, all with one inner optimizer whose state it keeps; the
-    first `overlap` of them before it takes anything in. Its message is r − x in fragment v mod P, with r what the server last
-    sent of it, and 0 elsewhere. A worker begins at the first version that it is handed.
+    The model's numbers, in one row, are cut into P pieces whose lengths differ by one at most; the step from version v to the
+    next changes fragment v mod P alone. A job that is handed version v takes in the fragments that have changed since the
+    worker's job before, x ← (1 − m)·x + m·w_read there, and makes its local steps, all with one inner optimizer whose state it
+    keeps; the first `overlap` of them before it takes anything in. Its message is r − x in fragment v mod P, with r what the
+    server last sent of it, and 0 elsewhere. A worker begins at the first version that it is handed.
 
     A worker that is back after a crash makes its first `overlap` steps on the model that it had, too, although the clock takes
     them to begin when the new one has come (`Charges.overlap`); with `Method(after_crash="reset")` it begins anew at that.
 
-    Messages have the bytes of their fragments: up, that of one; down, those that have changed, which for a
-    worker's first job are all. The server needs an optimizer that leaves other fragments alone, `optimizers.in_fragments`,
+    Messages have the bytes of their fragments: up, those of one; down, those of all that have changed, which for a worker's
+    first job is the whole model. The server needs an optimizer that leaves other fragments alone, `optimizers.in_fragments`,
     and a protocol that says whose turn it is by the kind of a job, `protocols.FragmentsSGD` or `protocols.QuorumSGD`: kind k
     sends fragment k mod P, and is sent 1 + ⌊k/P⌋ fragments. State: model and r, like the parameters; the inner optimizer's.
 
@@ -56,7 +56,7 @@ class Fragments(Work):
     algorithm 2 (equal pieces of the row of numbers in place of groups of layers are ours).
 
     Args:
-        steps: local steps from one fragment to the next, at least 1: each is sent once in P times as many.
+        steps: local steps from one fragment to the next, at least 1; each fragment is sent once in P times as many.
         fragments: P, at least 1.
         overlap: how many of a job's first steps are made while messages are on their way, at least 0 and below `steps`.
         mixing: m, the weight of what the server sends, above 0 and at most 1; the paper's is 1 − α.
@@ -88,9 +88,7 @@ class Fragments(Work):
         overlap = checks.whole("Fragments.overlap", self.overlap, 0)
         if overlap >= self.steps:
             raise ValueError(f"Fragments.overlap must be below steps, {self.steps}, got {overlap}")
-        mixing = checks.positive("Fragments.mixing", self.mixing)
-        if mixing > 1:
-            raise ValueError(f"Fragments.mixing must be at most 1, which takes the server's model, got {mixing:g}")
+        mixing = checks.up_to_one("Fragments.mixing", self.mixing, "1 takes the server's model as it is")
         checks.store(self, fragments=fragments, overlap=overlap, mixing=mixing)
 
     @property
@@ -116,7 +114,7 @@ class Fragments(Work):
         return Held(parameters, parameters, inner.init(parameters), jnp.asarray(-1, jnp.int32))
 
     def run(self, parameters: Parameters, state: Held, job: JobAtHand) -> tuple[Parameters, Held]:
-        """Return what the job's fragment has changed, and what the worker has then."""
+        """Return how far the job's fragment has moved, and what the worker has then."""
         own = fragment_of(parameters, self.fragments)
         begins = state.version < 0
         before = jnp.where(begins, job.version, state.version)

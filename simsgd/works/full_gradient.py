@@ -13,7 +13,7 @@ class FullGradient(Work):
     """The gradient of the mean loss over all samples, or over the worker's own where workers have shares.
 
     Args:
-        steps: how many batches' time the clock charges for it.
+        steps: for how many batches the clock charges, 1 by default; all samples are `problems.full_pass(problem, workers=1)`.
 
     Example:
         >>> import simsgd as sg
@@ -24,5 +24,5 @@ class FullGradient(Work):
     takes_steps: ClassVar[bool] = False
 
     def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
-        """Return it."""
+        """Return the gradient."""
         return job.full_gradient(parameters), state

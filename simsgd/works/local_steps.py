@@ -19,8 +19,8 @@ from simsgd.work import Charges, JobAtHand, Order, Parameters, Work
 class LocalSteps(Work):
     """H local steps with the method's inner optimizer; the message is what was read minus what came out.
 
-    With u the inner optimizer's update: w₀ = w_read, w_{k+1} = w_k + u(∇f(w_k; ξ_k)), and the message is w_read − w_H. A
-    step of the server with step size 1 goes to the mean of the local models.
+    With u the inner optimizer's update: w₀ = w_read, w_{k+1} = w_k + u(∇f(w_k; ξ_k)), and the message is w_read − w_H. A server
+    that steps with the mean of all workers' messages, step size 1, goes to the mean of their local models.
 
     How many steps is said in one of three ways; a protocol may choose another number for a job, `assign(worker, steps=H)`.
 
@@ -73,8 +73,7 @@ class LocalSteps(Work):
             checks.store(self, of_workers=tuple(checks.whole(f"{name}.of_workers", steps, 1) for steps in each))
         if self.seconds is not None:
             checks.store(self, seconds=checks.positive(f"{name}.seconds", self.seconds, "seconds"))
-        if not isinstance(self.keeps_inner, bool):
-            raise TypeError(f"{name}.keeps_inner must be True or False, got {self.keeps_inner!r:.60}")
+        checks.truth(f"{name}.keeps_inner", self.keeps_inner)
 
     @property
     def charges_alike(self) -> bool:
@@ -114,15 +113,15 @@ class LocalSteps(Work):
         correct: Callable[[Parameters, Any], tuple[Parameters, Any]] | None = None,
         seen: Any = (),
     ) -> tuple[Parameters, Any, Any]:
-        """Return the model after the local steps, what is kept of the inner optimizer, and what has been seen on the way.
+        """Return the model after the local steps, what is kept of the inner optimizer, and what `correct` has gathered.
 
         Args:
             parameters: where they begin.
             state: the inner optimizer's, if it is kept.
             job: the job.
-            correct: `correct(gradient, seen) -> (gradient, seen)`, what becomes of each gradient before the inner optimizer;
-                nothing by default.
-            seen: with what it begins.
+            correct: `correct(gradient, seen) -> (gradient, seen)` changes each gradient before the inner optimizer takes it,
+                and what it gathers; by default gradients are taken as they are.
+            seen: what `correct` is given in the first step.
         """
         if self.of_workers is not None and len(self.of_workers) != job.workers:
             raise ValueError(self._wrong_number(f"there are {job.workers}"))

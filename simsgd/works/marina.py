@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,18 +30,18 @@ class Marina(Work):
     """MARINA's gradient estimator: gᵢ ← ∇fᵢ(w) in jobs of kind 1, and gᵢ ← gᵢ + C(∇fᵢ(w; ξ) − ∇fᵢ(w_before; ξ)) in others.
 
     w_before is the version that the worker read before, and ξ one batch, the same in both gradients. The message is gᵢ; on the
-    wire are the whole gradient, or C's difference, which the server adds to what it keeps. The paper adds the difference to the
-    mean of all gᵢ: that is the mean of these, as long as all workers take part in each round (`MarinaRounds`). A worker's first
-    job must be of kind 1. With full gradients in both it is the paper's MARINA, with batches its VR-MARINA. On an all-reduce
-    its differences are charged as if they could be summed on the way: take a C that can be, `RandomK(share, shared=True)`.
+    wire is the full gradient, or the compressed difference, which the server adds to the gᵢ that it keeps. The paper adds the
+    mean of the differences to the mean of all gᵢ: the same, as long as all workers take part in each round (`MarinaRounds`). A
+    worker's first job must be of kind 1. Differences of batches make it the paper's VR-MARINA; where a batch has all samples it
+    is MARINA. An all-reduce is charged as if it could sum the differences on the way; with `RandomK(…, shared=True)` it can.
 
     Args:
         steps: local steps that the clock charges for a difference: two gradients of a batch.
         compression: C, unbiased, as `RandomK` is.
-        full_steps: local steps that it charges for a full gradient: its samples by those of a batch.
+        full_steps: local steps that it charges for a full gradient: in how many batches the worker's samples are gone through.
 
     Raises:
-        TypeError: if `compression` is none. ValueError: for steps below 1.
+        TypeError: if `compression` is no `Compression`. ValueError: for steps below 1.
 
     Source: Gorbunov, Burlachenko, Li and Richtárik (2021), "MARINA: faster non-convex distributed learning with compression",
     algorithms 1 and 2 (their numbers from memory; checked against the authors' code).
@@ -79,9 +78,7 @@ class Marina(Work):
         if order.kind == FULL:
             return Charges(self.full_steps, message.bytes, message.bytes, FULL)
         self.compression.check(message)
-        numbers = sum(map(math.prod, message.shapes))
-        sent = message.bytes * self.compression.bytes(message.shapes) / (4 * numbers) if numbers else message.bytes
-        return Charges(self.steps, message.bytes, sent, DIFFERENCE)
+        return Charges(self.steps, message.bytes, compressing.bytes_left(message.bytes, message, self.compression), DIFFERENCE)
 
     def init(self, parameters: Parameters) -> Any:
         """Return version 0, an estimate of 0, and what the compression begins with."""

@@ -19,9 +19,9 @@ from simsgd.work import Charges, JobAtHand, Order, Parameters, Work
 class BlockGradient(Work):
     """The gradient of one block of samples, drawn uniformly, for a table at the server (`optimizers.saga_table`).
 
-    Of a block b of the worker's B it is that of (B/samples)·Σ f_i, so the mean over the blocks is the full gradient; where
-    workers have shares of the data it is multiplied by n·size/samples, so that the mean over workers is. It is a batch's worth
-    of computing.
+    A worker with B blocks of N samples in all computes the gradient of (B/N)·Σ f_i over those of one block, so the mean over
+    its blocks is its full gradient. Where each of n workers has a share of the data, that is multiplied by n times the share's
+    part of all samples, so that the mean over the workers is the gradient over all samples. It takes as long as a batch.
 
     Example:
         >>> import simsgd as sg
@@ -32,7 +32,7 @@ class BlockGradient(Work):
     takes_steps: ClassVar[bool] = False
 
     def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
-        """Return it."""
+        """Return the gradient of a block."""
         return _times(job.share_weight, job.block_gradient(parameters, job.block())), state
 
 
@@ -40,8 +40,9 @@ class BlockGradient(Work):
 class BlockTable(Work):
     """The change of a row of the worker's own table: T_b ← g, and the message is g − T_b, g that of `BlockGradient`.
 
-    The server adds the mean of all tables (`optimizers.mean_of_tables`), which it moves by the same message, so a message has
-    the bytes of a gradient. The table has a row for each block of the worker's share, and begins at 0.
+    The server adds the mean of all tables to the message (`optimizers.mean_of_tables`), and moves that mean by the same
+    message: so what is sent has the bytes of a gradient. The table has a row for each block of the worker's share, and begins
+    at 0.
 
     Source: De and Goldstein (2016), "Efficient distributed SGD with variance reduction", distributed SAGA (from memory).
 
@@ -126,8 +127,8 @@ class VarianceReducedGradient(_FromSnapshots):
 
     Args:
         steps: local steps that the clock charges for it: 2, as there are two gradients.
-        pass_steps: those for a part of the full gradient, the same for all or for each worker: `problems.full_pass`. A replay
-            refuses fewer.
+        pass_steps: those for a part of the full gradient, one number for all or one for each worker: `problems.full_pass`. A
+            replay refuses fewer than the part has batches.
 
     Example:
         >>> import simsgd as sg
@@ -136,7 +137,7 @@ class VarianceReducedGradient(_FromSnapshots):
     """
 
     def run(self, parameters: Parameters, state: Any, job: JobAtHand) -> tuple[Parameters, Any]:
-        """Return it, or the part of the full gradient."""
+        """Return the corrected gradient, or the part of the full gradient."""
         is_part = job.kind == 1
         part = job.part_of_full_gradient(parameters, is_part)
         inner = _corrected(job, parameters, 0)
@@ -148,8 +149,8 @@ class LocalVarianceReduction(_FromSnapshots):
     """H local steps along variance-reduced gradients, with the method's inner optimizer; how far they went is the message.
 
     w₀ = w_read, w_{k+1} = w_k + u(∇f_i(w_k; ξ_k) − ∇f_i(w̃; ξ_k) + μ), and the message is w_read − w_H. Jobs of kind 1 give the
-    worker's part of μ. No bytes are charged for μ: the model does not move in the step that ends a pass, so it can go in its
-    place.
+    worker's part of μ. No bytes are charged for μ: the model does not move in the step that ends a pass, so μ can be sent in
+    its place.
 
     Source: De and Goldstein (2016), "Efficient distributed SGD with variance reduction", distributed SVRG (from memory).
 
@@ -212,10 +213,7 @@ class RecursiveMomentum(Work):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        value = checks.positive("RecursiveMomentum.momentum", self.momentum)
-        if value > 1:
-            raise ValueError(f"RecursiveMomentum.momentum must be at most 1, which is a plain gradient, got {value:g}")
-        checks.store(self, momentum=value)
+        checks.store(self, momentum=checks.up_to_one("RecursiveMomentum.momentum", self.momentum, "1 is a plain gradient"))
 
     def init(self, parameters: Parameters) -> _Estimate:
         """Return that there is no estimate yet."""
