@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray
-from drawing import logarithmic
+from drawing import legend_beside, logarithmic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,14 +29,14 @@ LEAST = 1e-26
 
 def draw(curves: xarray.Dataset, crowds: xarray.Dataset, title: str) -> Figure:
     """Draw what was measured: synchronous methods above, asynchronous ones below, staleness at the right."""
-    figure, axes = plt.subplots(2, 3, figsize=(17, 9), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(20, 9), layout="constrained")
     asynchronous = [name for name in curves.method.values if name.startswith("async") or name == "distributed SAGA"]
     synchronous = [name for name in curves.method.values if name not in asynchronous]
     for row, (kind, names) in enumerate({"Synchronous": synchronous, "Asynchronous": asynchronous}.items()):
         for ax, axis in zip(axes[row], ("second", "passes"), strict=False):
             distances(ax, curves.sel({"method": names}), axis)
             ax.set_title(f"{kind}, against {'simulated seconds' if axis == 'second' else 'passes over the data'}")
-        axes[row, 0].legend(fontsize=9, loc="lower left", framealpha=0.9)
+        legend_beside(axes[row, 1])
     costs(axes[0, 2], crowds, "fewest", "passes over the data to the target\n(best step size of each)")
     costs(axes[1, 2], crowds, "took", "simulated seconds to the target\n(best step size of each)")
     axes[0, 2].set_title("What staleness costs: gradients")
@@ -56,7 +56,7 @@ def distances(ax: Axes, curves: xarray.Dataset, axis: str) -> None:
             ax.plot(x, clipped(here.distance.sel(seed=seed)), style, color=colour, linewidth=0.5, alpha=0.4)
         label = f"{name} ({float(here.step_size):g}/L)"
         ax.plot(x, clipped(here.distance.median("seed")), style, color=colour, linewidth=1.8, label=label)
-    ax.set(yscale="log", ylim=(LEAST / 10, 3), xlim=(0, None), ylabel="squared distance to the optimum")
+    ax.set(yscale="log", ylim=(LEAST / 10, 3), xlim=(0, None), ylabel=f"squared distance to the optimum, at least {LEAST:g}")
     ax.set_xlabel("simulated seconds" if axis == "second" else "passes over the data (samples of gradients / samples)")
     ax.grid(alpha=0.2)
 
