@@ -36,7 +36,7 @@ METHODS: dict[str, Callable[..., sg.Method]] = {
     "EF-signSGD": sg.methods.error_feedback_sign,
     "top 1% with memory": sg.methods.top_k,
     "random 10%, shared": functools.partial(sg.methods.random_k, share=0.1, shared=True),
-    "PowerSGD, rank 2": functools.partial(sg.methods.power_sgd, rank=2),
+    "PowerSGD, rank 2": functools.partial(sg.methods.power_sgd, rank=2, momentum=0.0),  # as the others have none
 }
 
 
@@ -45,10 +45,10 @@ class Flags(common.Comparing):
     """Which compression reaches the target first, on links from slow to fast."""
 
     workers: common.Count = 8
-    seeds: common.Count = 3
-    tuning_seeds: common.Count = 2
+    seeds: common.Count = 6
+    tuning_seeds: common.Count = 5
     target_accuracy: common.Accuracy = 0.9
-    step_sizes: tuple[common.Positive, ...] = (0.02, 0.08, 0.32)
+    step_sizes: tuple[common.Positive, ...] = (0.08, 0.16, 0.32, 0.64)
     fabrics: tuple[Fabric, ...] = ("ring", "server")
     """a parameter server's links, a ring of workers, or both"""
     bandwidths: tuple[common.Positive, ...] = (1e6, 1e7, 1e8, 1e9, 1e10)

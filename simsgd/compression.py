@@ -54,6 +54,12 @@ class Compression(ABC):
 
     needs_shapes: ClassVar[bool] = False
     """Whether it must know the shapes of a message's arrays, and not only how many numbers there are."""
+    feeds_back: ClassVar[bool] = False
+    """Whether what it leaves out, or a part of messages before, enters those after, so that it cannot be in `compress_down`.
+
+    There each message is all that has changed since what was sent, so what was left out is in it again by itself. Counted
+    twice, it can grow without bound whatever the step size, as with `TopK`.
+    """
 
     @property
     def sums(self) -> bool:
@@ -82,10 +88,14 @@ class Compression(ABC):
             place: "compress_up" or "compress_down".
             method: the `Method` that is being made, whose other parts are there.
         """
-        for field in dataclasses.fields(self):
-            held = getattr(self, field.name)
-            if isinstance(held, Compression):
-                held.check_method(place, method)
+        if place == "compress_down" and self.feeds_back:
+            instead = ", ".join(map(repr, held_by(self))) or "TopK(share=0.1)"
+            raise ValueError(
+                f"compress_down must not be {self!r:.200}, which remembers what it leaves out: that is in the next change "
+                f"of the model by itself, and grows if it is counted twice; give compress_down={instead:.200}"
+            )
+        for held in held_by(self):
+            held.check_method(place, method)
 
     def init(self, message: Parameters) -> Any:
         """Return what is remembered from message to message, a pytree of arrays; by default nothing.
@@ -111,6 +121,12 @@ class Compression(ABC):
         shown = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
         said = (repr(v) if isinstance(v, Compression) else f"{f.name}={v!r}" for f, v in shown if v != f.default)
         return f"{type(self).__name__}({', '.join(said)})"
+
+
+def held_by(part: Any) -> list[Compression]:
+    """Return the compressions among the fields of a dataclass: of a work that compresses itself, of one around another."""
+    values = (getattr(part, field.name) for field in dataclasses.fields(part))
+    return [value for value in values if isinstance(value, Compression)]
 
 
 def bytes_left(size: float, message: Message, compression: Compression) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simsgd.compression import NUMBER_BYTES, Compression, bytes_left
+from simsgd.compression import NUMBER_BYTES, Compression, bytes_left, held_by
 from simsgd.method import Method
 from simsgd.protocols import Protocol
 from simsgd.support import checks
@@ -71,6 +71,11 @@ class Costs:
     def gathers(self) -> bool:
         """Whether messages cannot be summed on their way as they are: an all-reduce gathers them."""
         return self.up is not None and not self.up.sums
+
+    @functools.cached_property
+    def leaves_whole(self) -> bool:
+        """Whether no part of a message can leave before all of it is there: what compresses it may look at all of it."""
+        return self.up is not None or self.compressing is not None or bool(held_by(self.work))
 
     @functools.cached_property
     def usual(self) -> Charges:

@@ -42,14 +42,17 @@ def staleness_quantiles(tape: Tape) -> np.ndarray:
 def bytes_moved(tape: Tape, moments: np.ndarray) -> np.ndarray:
     """Return the bytes of the messages that had arrived by each of the moments: what workers were sent, and sent back, once.
 
-    An all-reduce of n gradients moves 2(n−1) messages as long as the longest of them, whatever the algorithm, and no model;
-    what is lost is not counted.
+    An all-reduce moves no model, so `bytes_down` does not count. A sum of n gradients moves 2(n−1) messages as long as the
+    longest of them, whatever the algorithm; where they are gathered, as what cannot be summed while it is compressed, each goes
+    to the n−1 others. What is lost is not counted.
     """
     if tape.collective:
         when, which, ranks = np.unique(tape.arrived, return_inverse=True, return_counts=True)
-        sizes = np.zeros(len(when))
-        np.maximum.at(sizes, which, tape.bytes_up)
-        messages = 2.0 * (ranks - 1)
+        if tape.header.get("gathered"):
+            sizes, messages = np.bincount(which, weights=tape.bytes_up), ranks - 1.0
+        else:
+            sizes, messages = np.zeros(len(when)), 2.0 * (ranks - 1)
+            np.maximum.at(sizes, which, tape.bytes_up)
     else:
         when = np.concatenate([tape.of_all_jobs("began"), tape.of_all_jobs("arrived")])  # not a number where it never did
         sizes = np.concatenate([tape.of_all_jobs("bytes_down"), tape.of_all_jobs("bytes_up")])

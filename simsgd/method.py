@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from simsgd import work as works
-from simsgd.compression import Compression
+from simsgd.compression import Compression, held_by
 from simsgd.compression import check as check_compression
 from simsgd.protocols import Protocol
 from simsgd.protocols import check as check_protocol
@@ -69,7 +69,9 @@ class Method:
         compress_up: what becomes of a message on its way to the server: fewer bytes, and other numbers. Each worker has a state
             of its own.
         compress_down: the same on the way down: the server sends what has changed, compressed, and all workers hold the sum of
-            what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w. A worker is sent one compressed change for each version
+            what was sent, w̃ ← w̃ + C(w − w̃), in place of the model w. What C leaves out is in the next change by itself,
+            so error feedback is refused here. C must be a contraction, ‖x − C(x)‖ < ‖x‖, as `TopK`, `ScaledSign`, `PowerSGD`
+            and `RandomK(…, scaled=False)` are, else w̃ runs away from w. A worker is sent one compressed change for each version
             since its last, or the whole if that is less; its first model is whole, and after a crash with "reset" the next.
         compressing: the law of the seconds that a worker takes to compress a message, one draw for each job, added to its
             computing, where `compress_up` or the work compresses; none by default. Draws are the worker's own, and move no
@@ -144,7 +146,7 @@ class Method:
     @property
     def _work_compresses(self) -> bool:
         """Whether the work has a compression of its own, as MARINA's has."""
-        return any(isinstance(getattr(self.work, field.name), Compression) for field in dataclasses.fields(self.work))
+        return bool(held_by(self.work))
 
     def _check_inner(self) -> None:
         """Raise ValueError if the work needs an inner optimizer and there is none, or there is one and nobody asks for it."""

@@ -53,13 +53,15 @@ class Run:
 
     Attributes:
         dataset: an `xarray.Dataset`. Along `evaluation`: the coordinates `time` (simulated seconds), `updates`, `samples`,
-            `bytes`, and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
+            `bytes` (that had arrived: models and messages at a server, what an all-reduce moves between workers, both said in
+            `networks.AllReduce`), and each metric of the problem; along `worker` too, `worker_loss`, where the problem was
             `partitioned(..., worker_losses=True)`. Along `worker`: `computing`, `sending`, `queueing`, `waiting` and `down`
-            (shares of time), `gradients` (used), `discarded_gradients`, `mean_staleness`, and along `quantile` also
-            `staleness`. Along `parameter`: the final model, flat. Along `row`, `discarded`, `in_flight`, `down_spell` and
-            `tie`: the tape's columns, named `row_time`, `discarded_time` and so on. These dimensions have nothing in common,
-            and `dataset.to_dataframe()` makes a row for each combination of them: none if one is empty, terabytes if all are
-            long. Use the run's own `to_dataframe`, or choose variables of one dimension first.
+            (shares of time), `gradients` (messages used, however many local steps each took), `discarded_gradients`,
+            `mean_staleness`, and along `quantile` also `staleness`. Along `parameter`: the final model, flat. Along `row`,
+            `discarded`, `in_flight`, `down_spell` and `tie`: the tape's columns, named `row_time`, `discarded_time` and so on.
+            These dimensions have nothing in common, and `dataset.to_dataframe()` makes a row for each combination of them:
+            none if one is empty, terabytes if all are long. Use the run's own `to_dataframe`, or choose variables of one
+            dimension first.
 
     Example:
         >>> import simsgd as sg
@@ -174,18 +176,23 @@ class Run:
 
     @property
     def throughput(self) -> dict[str, float]:
-        """Per simulated second, over the whole run: "updates", "gradients" (used) and "samples"."""
+        """Per simulated second of the whole run: "updates", "gradients" (messages used) and "samples" (of all local steps)."""
         seconds, gradients = self.tape.end or float("nan"), len(self.tape)
         samples = int(self.tape.steps.sum()) * self.configuration["batch_size"]
         return {"updates": self.tape.updates / seconds, "gradients": gradients / seconds, "samples": samples / seconds}
 
     @property
     def wasted(self) -> dict[str, float]:
-        """Thrown-away work: "gradients", "seconds" computed for them, and the "share" of all computing they took."""
+        """Thrown-away work: "gradients", "steps", "seconds" computed for both, "share" of all computing that they took.
+
+        Gradients are messages that were not used, steps those that the end of a fixed time cut off in jobs that were
+        (`works.LocalSteps(seconds=…)`).
+        """
         stretches = self.tape.stretches()
         lost = float((stretches["discarded"][2] - stretches["discarded"][1]).sum())
-        used = float((self.tape.ended - self.tape.began).sum())
-        return {"gradients": len(self.tape.discarded), "seconds": lost, "share": lost / (lost + used or 1.0)}
+        used = float((self.tape.ended - self.tape.began - self.tape.dropped).sum())
+        cut = np.count_nonzero(self.tape.dropped) + np.count_nonzero(self.tape.in_flight.dropped)
+        return {"gradients": len(self.tape.discarded), "steps": int(cut), "seconds": lost, "share": lost / (lost + used or 1.0)}
 
     def to_target(self, target: Target | None = None) -> Cost:
         """Return what it took until a target was reached and kept; by default the run's own target.
@@ -320,11 +327,11 @@ class Run:
         return show.in_html(self._summary_rows(None))
 
     def _title(self) -> str:
-        made = self.configuration
-        protocol, workers = made.get("name", made.get("protocol", "a tape")), self.tape.workers
-        return (
-            f"{protocol}, {workers} workers, {made['problem']}, {self.dataset.time.values[-1]:.4g} simulated s: {self.status}"
-        )
+        made, seconds = self.configuration, float(self.dataset.time[-1])
+        parts = made.get("parts", "")
+        parts = parts if len(parts) <= 60 else f"{parts[:59]}…"
+        method = made.get("name") or ", ".join(filter(None, (made.get("protocol", "a tape"), parts)))
+        return f"{method}, {self.tape.workers} workers, {made['problem']}, {seconds:.4g} simulated s: {self.status}"
 
     def _summary_rows(self, target: Target | None) -> list[tuple[str, str]]:
         data, rate, wasted, tape = self.dataset, self.throughput, self.wasted, self.tape
@@ -343,7 +350,8 @@ class Run:
         shown = [name for name in SHARES if name in usual or data[name].values.any()]
         shares = ", ".join(f"{name} {data[name].values.mean():.1%}" for name in shown)
         rows.append(("workers", shares))
-        rows.append(("wasted", f"{wasted['gradients']:,} gradients, {wasted['share']:.1%} of computing"))
+        cut = f" and {wasted['steps']:,} steps cut off" if wasted["steps"] else ""
+        rows.append(("wasted", f"{wasted['gradients']:,} gradients{cut}, {wasted['share']:.1%} of computing"))
         made, hashes = self.configuration, self.hashes
         found = f"content of the tape {hashes['tape'][:12]}, parameters {hashes['parameters'][:12]}"
         identity = f"{self.identity.key[:12]}, {found}, {made['dtype']} on {made['device']}"

@@ -52,7 +52,8 @@ class Charges(NamedTuple):
         overlap: how many of its first steps, below `steps`, the worker makes ahead, while its message before and the model are
             on their way: with A the seconds of these, B those of the others, and E when its job before ended, the job ends at
             max(E + A, began) + B. A worker's first job overlaps nothing, nor does one after it was down, or after its job
-            before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting.
+            before was stopped: they end at began + A + B. What is computed ahead counts as sending, or waiting. Which model
+            these steps are made on is for `Work.run` to say: the clock only knows how long they take.
 
     Example:
         >>> import simsgd as sg
@@ -236,6 +237,8 @@ class Work(ABC):
     """Whether `run` makes as many local steps as it is told (`job.steps`), so that a protocol may choose another number."""
     needs_inner: ClassVar[bool] = False
     """Whether `run` makes its steps with the method's inner optimizer (`job.inner`), so that a method must have one."""
+    needs_fresh: ClassVar[bool] = False
+    """Whether messages mean what the server makes of them at the version that they read only: a replay refuses stale ones."""
     steps: int = 1
     """Local steps that the clock charges for a job, each as long as one draw of the compute times; `assign` may say another."""
 

@@ -153,6 +153,23 @@ def test_bytes_moved_counts_each_message_s_own():
     assert measures.bytes_moved(tape, moments).tolist() == [0.0, 8.0, 8.0, 24.0, 24.0, 28.0]
 
 
+@pytest.mark.parametrize("network", [Ring(Link(1e-3, 1e6)), sg.networks.HalvingDoubling(Link(1e-3, 1e6))])
+def test_what_is_gathered_goes_from_each_rank_to_all_others(network, noisy, tmp_path):
+    """Four ranks, three numbers: one of them with its place, 3·4·8 bytes a step; sums of 12 bytes move 6·12, of 4 bytes 6·4."""
+    cluster, end = sg.Cluster(4, SECOND, network), sg.Updates(5)
+    for method, moved in (
+        (sg.MinibatchSGD(), 72.0),
+        (sg.methods.top_k(share=0.3), 96.0),
+        (sg.methods.random_k(share=0.3, shared=True), 24.0),
+    ):
+        optimizer = None if isinstance(method, sg.Method) else sg.optimizers.sgd(0.1)
+        run = sg.simulate(method, noisy, cluster, optimizer, end, seed=1, evaluate_every=sg.Updates(1))
+        assert run.dataset["bytes"].values.tolist() == [step * moved for step in range(6)]
+        run.tape.save(tmp_path / "tape.nc")
+        again = sg.replay(sg.Tape.load(tmp_path / "tape.nc"), noisy, optimizer or method, seed=1, evaluate_every=sg.Updates(1))
+        assert again.dataset["bytes"].values.tolist() == run.dataset["bytes"].values.tolist()
+
+
 def test_bytes_of_their_own_are_part_of_a_tape_and_come_back_from_its_file(tmp_path):
     tape = recorded(Link(1.0), (((8.0, 16.0), (0.0, 4.0)),), sg.Updates(4), usual=8.0)
     plain = sg.record(sg.AsyncSGD(), sg.Cluster(1, SECOND, Link(1.0)), sg.Updates(4), message_bytes=8.0)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 import simsgd as sg
-from simsgd import faults, networks, times
+from simsgd import faults, networks, times, works
 from simsgd.costs import Costs
 from simsgd.protocols import KSyncSGD, RingmasterASGD
 from simsgd.recording.computing import Computing
 from simsgd.recording.recorder import Recording
 from simsgd.replaying.reading import Reading
 from simsgd.support import rng
+from simsgd.tape.dataset import plain_charges
 from simsgd.tape.schema import REASONS
 from simsgd.times.answers import sampler_of
 from simsgd.times.stretching import Stretched
@@ -84,6 +85,42 @@ def test_steps_made_ahead_by_hand():
     assert tape.ended.tolist() == [6.5, 12.5, 18.5]
     slow_steps = recorded(Charging(steps=5, overlap=4), sg.Cluster(1, times.Constant(1.0), networks.Link(1.5)), 3)
     assert slow_steps.ended.tolist() == [6.5, 11.5, 16.5]  # the four ahead end at 10.5, after the model has come at 9.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(sg.Compression):
+    """Leaves everything as it is, and may be added on its way."""
+
+    sums = True
+
+    def bytes(self, shapes):
+        return 4.0 * sum(map(math.prod, shapes))
+
+    def compress(self, message, state, key, shared_key):
+        return message, state
+
+
+LATE = "8 bytes in four buckets of 2.25 s, and half of a step of s seconds is its backward pass: the first is ready at 8 - 3s/8"
+
+
+@pytest.mark.parametrize(
+    ("work", "more", "first"),
+    [
+        (Charging(steps=1), {}, 5.0),  # of 8 s
+        (Charging(steps=2), {}, 6.5),  # of 4 s each
+        (Charging(steps=8), {}, 7.625),
+        (Charging(steps=2, seconds=8.0), {}, 8.0),  # which step is the last, only the end tells
+        (Charging(steps=1), {"compress_up": Whole()}, 8.0),
+        (Charging(steps=2), {"compress_up": Whole(), "compressing": times.Constant(0.5)}, 8.5),
+        (works.Marina(compression=Whole(), full_steps=1), {}, 8.0),
+    ],
+)
+def test_buckets_leave_in_the_last_backward_pass_and_not_before_they_are_compressed(work, more, first):
+    ring = networks.Ring(networks.Link(1 / 8, 1.0), buckets=4, overlap=True, backward_share=0.5)
+    method = sg.Method(sg.MinibatchSGD(), sg.optimizers.sgd(0.1), work=work, **more)
+    cluster = sg.Cluster(2, times.Constant(8.0 / work.steps), ring)
+    tape = sg.record(method, cluster, sg.Updates(2), message_shapes=[(2,)])
+    assert tape.arrived.tolist() == [first + 9.0] * 2 + [2 * (first + 9.0)] * 2, LATE
 
 
 NETWORKS = {
@@ -232,6 +269,60 @@ def test_steps_that_fill_the_time_exactly_count():
     assert (tape.steps.tolist(), tape.ended.tolist()) == ([3, 3, 3], [3.0, 6.0, 9.0])
 
 
+def test_the_step_that_a_time_cuts_off_is_wasted_by_hand():
+    """Steps of 0.7 s in 2 s: two, and 0.6 s come to nothing; 0.25 s of compressing follow. At 5 s a third job is under way."""
+    cluster = sg.Cluster(1, times.Constant(0.7))
+    tape = recorded(Charging(seconds=2.0), cluster, 5.0, compressing=times.Constant(0.25))
+    assert tape.dropped.tolist() == pytest.approx([0.6, 0.6])
+    assert (tape.in_flight.dropped.tolist(), tape.in_flight.steps.tolist()) == ([0.0], [1])
+    found = {kind: np.stack(stretch[1:]).T.ravel().tolist() for kind, stretch in tape.stretches().items()}
+    assert found["discarded"] == pytest.approx([1.4, 2.0, 3.65, 4.25])
+    assert found["computing"] == pytest.approx([0.0, 1.4, 2.25, 3.65, 2.0, 2.25, 4.25, 4.5, 4.5, 5.0])
+    assert tape.shares()["computing"].tolist() == [1.0]
+
+
+def test_the_share_that_a_summary_calls_wasted_has_the_steps_that_were_cut_off(noisy):
+    """Of 2 s, 0.6 each; a fixed number of steps wastes nothing, and has no such column in its hash."""
+    method = sg.methods.local_sgd(0.1, seconds=2.0)
+    run = sg.simulate(method, noisy, sg.Cluster(2, times.Constant(0.7)), until=sg.Updates(5))
+    assert run.wasted == {"gradients": 0, "steps": 10, "seconds": pytest.approx(6.0), "share": pytest.approx(0.3)}
+    assert "wasted      0 gradients and 10 steps cut off, 30.0% of computing" in run.summary()
+    whole = sg.simulate(sg.methods.local_sgd(0.1, steps=2), noisy, sg.Cluster(2, times.Constant(0.7)), until=sg.Updates(5))
+    assert whole.wasted == {"gradients": 0, "steps": 0, "seconds": 0.0, "share": 0.0}
+    assert "wasted      0 gradients, 0.0% of computing" in whole.summary()
+    assert {"kind", "seconds", "dropped"} <= plain_charges(whole.tape)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    law=st.sampled_from(["exponential", "pauses", "slow spells"]),
+    network=st.sampled_from(sorted(NETWORKS)),
+    fault=st.sampled_from(sorted(FAULTS)),
+    seconds=st.floats(0.3, 4.0),
+    compressing=st.sampled_from([None, times.Exponential(0.1)]),
+    until=st.floats(1.0, 30.0),
+    seed=st.integers(0, 2**31),
+)
+def test_the_time_of_workers_adds_up_where_steps_are_cut_off(law, network, fault, seconds, compressing, until, seed):
+    """Shares add up to 1, stretches of a worker do not overlap, and what is cut off is shorter than its job."""
+    compute = {"exponential": times.Exponential(0.7), **CLOCKED}[law]
+    cluster = sg.Cluster(3, compute, NETWORKS[network], FAULTS[fault])
+    tape = recorded(Charging(seconds=seconds), cluster, until, PROTOCOLS["Ringmaster"], seed, compressing=compressing).check()
+    shares = tape.shares()
+    assert min(share.min() for share in shares.values()) >= 0
+    np.testing.assert_allclose(sum(shares.values()), 1.0, rtol=1e-9)
+    worker, begin, end = (np.concatenate(columns) for columns in zip(*tape.stretches().values(), strict=True))
+    order = np.lexsort((end, begin, worker))
+    same = np.diff(worker[order]) == 0
+    assert (begin[order][1:] >= end[order][:-1] - 1e-9)[same].all()
+    assert (tape.dropped < seconds).all()
+    whole = recording(Charging(seconds=seconds), cluster, PROTOCOLS["Ringmaster"], seed, compressing=compressing)
+    whole.advance(seconds=2 * until)
+    reading = Reading(whole.tape())
+    reading.advance(seconds=until)
+    assert reading.tape() == tape
+
+
 CLOCKED = {
     "pauses": times.Pauses(times.Exponential(0.7), every=5.0, lasting=1.5),
     "slow spells": times.SlowSpells(times.Exponential(0.7), slowness=4.0, normal_seconds=4.0, slow_seconds=2.0),
@@ -253,11 +344,13 @@ def test_a_time_is_the_clock_s_whatever_slows_the_worker(law):
             steps, done = 1, next(drawn)
             if done > nominal:
                 assert ended > began + 3.0
+                assert log.dropped[row] == 0.0
                 continue
             while (following := done + next(drawn)) <= nominal:
                 steps, done = steps + 1, following
             assert ended == began + 3.0
             assert int(log.steps[row]) == steps
+            assert log.dropped[row] == pytest.approx(3.0 * (1 - done / nominal))
 
 
 def done_by(clock, began, seconds):

@@ -55,6 +55,22 @@ def test_the_bytes_of_a_sum_on_the_way_down():
         sg.Method(sg.MinibatchSGD(), summing(0.1), compress_down=BytesOfSum(TopK(share=0.1)))
 
 
+REMEMBERING = [
+    (ErrorFeedback(TopK(share=0.1)), r"TopK\(share=0\.1\)"),
+    (compressions.EF21(TopK(share=0.1)), r"TopK\(share=0\.1\)"),
+    (compressions.DIANA(compressions.RandomK(share=0.1), step=0.1), r"RandomK\(share=0\.1\)"),
+    (compressions.DeepGradientCompression(TopK(share=0.1)), r"TopK\(share=0\.1\)"),
+    (compressions.DeMo(), r"TopK\(share=0\.1\)"),
+]
+
+
+@pytest.mark.parametrize(("remembering", "way_out"), REMEMBERING)
+def test_what_feeds_back_on_the_way_down(remembering, way_out):
+    with pytest.raises(ValueError, match=rf"compress_down must not be .* give compress_down={way_out}$"):
+        sg.Method(sg.AsyncSGD(), SGD, compress_down=remembering)
+    assert sg.Method(sg.AsyncSGD(), SGD, compress_up=remembering).compress_up == remembering
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [summing(0.1), sg.optimizers.tunable(summing, learning_rate=0.1), optax.chain(summing(1.0), optax.trace(0.9))],
@@ -73,7 +89,7 @@ def test_with_its_other_half_it_runs(optimizer):
     [
         sg.methods.power_sgd(rank=50),
         sg.Method(sg.AsyncSGD(), SGD, compress_up=PowerSGD(50)),
-        sg.Method(sg.AsyncSGD(), SGD, compress_down=ErrorFeedback(PowerSGD(50))),
+        sg.Method(sg.AsyncSGD(), SGD, compress_down=PowerSGD(50)),
         sg.Method(sg.AsyncSGD(), optax.chain(compress_sum(PowerSGD(50)), optax.sgd(0.1))),
         sg.Method(sg.AsyncSGD(), SGD, on_message=compress_sum(PowerSGD(50))),
     ],

@@ -1,9 +1,12 @@
 """The conformance suite says no: for each check, a method that breaks it, and what the error tells."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import pickle
+import random
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +96,90 @@ def of_this_process():
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
 
+@dataclasses.dataclass(frozen=True)
+class Dithered(sg.Compression):
+    """Noise from a generator that `draws` returns, and not by the key."""
+
+    draws: object = np.random.default_rng
+
+    def bytes(self, shapes):
+        return 4.0
+
+    def compress(self, message, state, key, shared_key):
+        return jax.tree.map(lambda leaf: leaf * (1 + 0.1 * self.draws().random()), message), state
+
+
+@functools.cache
+def kept_number():
+    """Return a number of the generator that all share, drawn once in a process."""
+    return SimpleNamespace(random=functools.partial(float, np.random.random()))  # noqa: NPY002
+
+
+@jax.jit
+def compiled_noise(leaf):
+    """Return an array with noise that is drawn when this is compiled, and stays."""
+    return leaf * (1 + 0.1 * np.random.default_rng().random())
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledNoise(Dithered):
+    """Noise in a function that is compiled apart, so that all who call it find the same."""
+
+    def compress(self, message, state, key, shared_key):
+        return jax.tree.map(compiled_noise, message), state
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class NoisyWork(sg.OneGradient):
+    """A gradient with noise that is not the job's."""
+
+    def run(self, parameters, state, job):
+        return Dithered().compress(job.gradient(parameters), state, job.key, job.shared_key)
+
+
+def noisy():
+    """A transformation with noise that is nobody's key's."""
+
+    def update(updates, state, params=None, **others):
+        return Dithered().compress(updates, state, None, None)
+
+    return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
+def noisy_steps():
+    """Steps of SGD with noise that is nobody's key's."""
+    return optax.chain(optax.sgd(0.05), noisy())
+
+
+IMPURE = {
+    "compress_up": [
+        {"compress_up": Dithered()},
+        {"compress_up": Dithered(lambda: np.random)},
+        {"compress_up": Dithered(lambda: random)},
+        {"compress_up": Dithered(kept_number)},
+        {"compress_up": CompiledNoise()},
+    ],
+    "compress_down": [{"compress_down": Dithered()}],
+    "work": [{"work": NoisyWork()}],
+    "inner": [{"work": sg.works.LocalSteps(steps=2), "inner": sg.optimizers.tunable(noisy_steps)}],
+} | {place: [{place: sg.optimizers.tunable(noisy)}] for place in ("optimizer", "at_worker", "on_message", "hand_out")}
+"""For each part of a method, parts that draw random numbers from elsewhere than their keys."""
+
+
+@pytest.mark.parametrize("part", IMPURE)
+def test_random_numbers_from_elsewhere_are_found_and_their_part_named(part):
+    for given in IMPURE[part]:
+        with pytest.raises(ConformanceError, match=rf"(?s)'pure'.*expected: {part}=.* Draw random numbers .*by .*key"):
+            check_method(sg.Method(sg.AsyncSGD(), **({"optimizer": SGD} | given)), only="pure")
+
+
+def test_random_numbers_by_keys_are_pure():
+    """Those of a key that is given, and of one that stands in a state."""
+    places = sg.compressions.RandomK(share=0.5)
+    noise = optax.add_noise(eta=0.01, gamma=0.55, key=3)
+    check_method(sg.Method(sg.AsyncSGD(), SGD, compress_up=places, at_worker=noise), only="pure")
+
+
 def failing():
     """A transformation that raises an error of its own."""
 
@@ -119,6 +206,7 @@ BROKEN = {
     "source": (sg.Method(Uncited(), SGD), "Source:", "A protocol from nowhere"),
     "pickle": (sg.Method(local_protocol(), SGD), "top level of a module", "Local"),
     "code": (Secretive(threshold=4), "code that makes Secretive", "some threshold"),
+    "pure": (sg.Method(sg.AsyncSGD(), SGD, compress_up=Dithered()), "compress_up=Dithered", "another answer the second time"),
     "tape": (Forgetful(), "the same tape for the same seed", "weight"),
     "all-reduce": (Boastful(), "step 0 of one gradient of each worker", "synchronous = True"),
     "reference": (sg.Method(sg.AsyncSGD(), SGD, on_message=by_precision()), "parameters", "off"),
@@ -147,8 +235,8 @@ def test_a_secretive_method_passes_what_it_does_not_break():
 
 
 def test_a_step_that_is_another_each_time_is_found():
-    """As another run, another look or another way to compute: whichever is asked first."""
-    with pytest.raises(ConformanceError, match=r"apart|off"):
+    """And the part is named; other checks would only find another run."""
+    with pytest.raises(ConformanceError, match=r"on_message=of_this_process\(\) to answer the same"):
         check_method(sg.Method(sg.AsyncSGD(), SGD, on_message=sg.optimizers.tunable(of_this_process)))
 
 

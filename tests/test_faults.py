@@ -660,7 +660,7 @@ def test_the_time_of_lost_jobs_is_wasted(noisy):
     """Jobs of 1 s until 4, worker 1 down from 1.5: half a second lost; used are 4 of worker 0's and 1 of worker 1's."""
     cluster = sg.Cluster(2, Constant(1.0), faults=(Crash(1, at=1.5, back=4.0),))
     run = sg.simulate(sg.AsyncSGD(), noisy, cluster, sg.optimizers.sgd(0.1), sg.Seconds(4.0))
-    assert run.wasted == {"gradients": 1, "seconds": 0.5, "share": 0.5 / 5.5}
+    assert run.wasted == {"gradients": 1, "steps": 0, "seconds": 0.5, "share": 0.5 / 5.5}
     assert run.tape.shares()["down"].tolist() == [0.0, 2.5 / 4.0]
     assert run.tape.shares()["computing"].tolist() == [1.0, 1.5 / 4.0]
 

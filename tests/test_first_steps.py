@@ -217,7 +217,7 @@ def test_what_turns_out_to_take_too_much_is_stopped(small_bounds):
 def test_a_tape_is_a_data_frame():
     tape = sg.record(sg.AsyncSGD(), CLUSTER, sg.Updates(10))
     frame = tape.to_dataframe()
-    assert frame.shape == (10, 19)
+    assert frame.shape == (10, 20)
     assert frame["staleness"].tolist() == tape.staleness.tolist()
     assert frame["time"].tolist() == tape.time.tolist()
 

@@ -251,3 +251,18 @@ def test_a_fragment_takes_its_share_of_a_slow_link():
     for fragments, seconds in ((1, 9.0), (4, 3.0)):
         tape = sg.record(streaming(1, fragments), where, until=sg.Updates(4), message_shapes=[(10, 100)])
         assert np.diff(tape.update_times).tolist() == [seconds] * 3
+
+
+@pytest.mark.parametrize(("after_crash", "second"), [("keep", 1.5), ("reset", 1.0)])
+def test_after_a_crash_the_first_steps_are_made_on_the_old_model_unless_that_is_forgotten(after_crash, second):
+    """H = 2, overlap 1, mixing ½, steps that halve the model; 1 s a step and 1 s each way.
+
+    16 → 8 → 4 makes version 1, 4, at 4 s. Its job would have begun at 5 s and ended at 6 s, one step having been made before.
+    It is lost at 5.5 s, and the next begins at 7 s: both steps follow. The first is made on the 4 that the worker had, → 2,
+    then ½·2 + ½·4 = 3 → 1.5; a worker that has forgotten it goes 4 → 2 → 1.
+    """
+    method = dataclasses.replace(streaming(2, 1, overlap=1, mixing=0.5), after_crash=after_crash)
+    where = sg.Cluster(1, sg.times.Constant(1.0), sg.networks.Link(latency=1.0), [faults.Crash(0, at=5.5, back=6.0)])
+    tape = sg.record(method, where, sg.Updates(2))
+    assert (tape.began.tolist(), tape.ended.tolist()) == ([1.0, 7.0], [3.0, 9.0])
+    assert [version[0] for version in versions(method, three(), where, 2)] == [4.0, second]

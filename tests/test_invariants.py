@@ -129,7 +129,8 @@ def test_every_recording_keeps_the_laws(case, until, seed):
     cancelled = np.isin(np.arange(len(over)) - len(tape), np.flatnonzero(tape.discarded.reason == REASONS.index("cancelled")))
     cancelled &= not isinstance(protocol, sg.protocols.MindFlayerSGD)
     older = np.where(cancelled, np.searchsorted(moments, over, "right"), np.searchsorted(moments, over, "left")) - before
-    assert tied or int((version - read).sum()) == int(older.sum())
+    lasted = assigned < over  # of a job that is handed out and taken back in one moment the clock cannot tell either
+    assert tied or int((version - read)[lasted].sum()) == int(older[lasted].sum())
     shares = tape.shares()
     assert min(share.min() for share in shares.values()) >= 0
     np.testing.assert_allclose(sum(shares.values()), 1.0, rtol=1e-9)

@@ -220,6 +220,31 @@ def test_scaffold_with_sampled_clients_step_by_step():
     assert c == pytest.approx(own.mean(), rel=ROUNDING)
 
 
+STALE = r"a message of worker \d is used at staleness 1, but those of ControlledSteps\(steps=2\) must have staleness 0"
+
+
+def test_scaffold_refuses_stale_messages_in_whatever_way_it_is_played():
+    """With a protocol that makes some; the first job of each worker is not stale yet where all are as fast."""
+    method, problem = methods.scaffold(0.1, steps=2), line().partitioned(4)
+    stale = dataclasses.replace(method, protocol=sg.AsyncSGD())
+    with pytest.raises(ValueError, match=STALE):
+        final(stale, problem)
+    tape = sg.record(stale, CLUSTER, sg.Updates(12), message_shapes=problem.message_shapes)
+    with pytest.raises(ValueError, match=STALE):
+        sg.replay(tape, problem, stale)
+    cells = sg.Study(lambda seed: sg.Cell(stale, problem, CLUSTER, until=sg.Updates(12), seed=seed), {"seed": range(2)}).run()
+    assert {outcome.error.split(" is used")[1][:15] for outcome in cells.outcomes.values()} == {" at staleness 1"}
+
+
+@pytest.mark.parametrize("protocol", [protocols.KSyncSGD(2), protocols.RennalaSGD(2), protocols.FirstMSGD(3)])
+def test_scaffold_takes_messages_that_are_not_stale_from_any_protocol(protocol):
+    """Whatever is thrown away may be stale, and what a protocol is called does not matter."""
+    method = dataclasses.replace(methods.scaffold(0.02, steps=2), protocol=protocol)
+    assert np.isfinite(final(method, line().partitioned(4))).all()
+    alone = dataclasses.replace(methods.scaffold(0.02, steps=2), protocol=sg.AsyncSGD())
+    assert np.isfinite(final(alone, line().partitioned(1), cluster=sg.Cluster(1, sg.times.Constant(1.0)))).all()
+
+
 def test_scaffold_moves_twice_the_bytes():
     """Model and c down, message and change of cᵢ up; other local steps move the model and the message."""
     for method, times in ((methods.scaffold(0.1, steps=3), 2), (methods.local_sgd(0.1, steps=3), 1)):

@@ -1,5 +1,6 @@
 """What a run tells: targets, status, summaries; files written whole or not at all, and refused when damaged."""
 
+import dataclasses
 import errno
 import os
 
@@ -82,6 +83,20 @@ def test_summary_and_table_say_what_matters(run):
         assert part in text
     assert max(map(len, text.splitlines())) <= 120
     assert run._repr_html_().count("<tr>") == len(text.splitlines())
+
+
+def test_a_summary_says_the_parts_of_a_method_without_a_name():
+    """Two compressions of one protocol look different; what is long is cut."""
+    compressions, sgd = sg.compressions, sg.optimizers.sgd(0.1)
+    given = sg.problems.quadratic(), sg.Cluster(2, sg.times.Constant(1.0))
+    top = sg.Method(sg.AsyncSGD(), sgd, compress_up=compressions.TopK(share=0.5))
+    assert sg.simulate(top, *given, until=sg.Updates(2)).summary().startswith("AsyncSGD(), compress_up=TopK(share=0.5), 2 w")
+    named = dataclasses.replace(top, name="mine")
+    assert sg.simulate(named, *given, until=sg.Updates(2)).summary().startswith("mine, 2 workers")
+    many = dataclasses.replace(
+        top, compress_up=compressions.ErrorFeedback(compressions.TopK(share=0.5), decay=0.123456789012345)
+    )
+    assert "…, 2 workers" in sg.simulate(many, *given, until=sg.Updates(2)).summary()
 
 
 def test_divergence_is_a_result():

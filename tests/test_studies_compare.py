@@ -68,10 +68,17 @@ def test_all_methods_are_given_the_same_budget_and_it_is_printed(both):
         outcomes = [outcome for place, outcome in both.tuning.outcomes.items() if place[0] == name]
         assert len(outcomes) == 6
         assert budget.seconds == sum(outcome.evaluations["time"][-1] for outcome in outcomes)
-        assert budget.gradients == sum(outcome.measures["gradients"] for outcome in outcomes)
+        assert budget.samples == sum(outcome.evaluations["samples"][-1] for outcome in outcomes)
     text = both.summary()
     assert "Tuned on 2 seeds of their own (70 and 80): 3 configurations for each method." in text
-    assert f"{both.tuned.budgets['sync'].gradients:,.0f}" in text
+    assert f"{both.tuned.budgets['sync'].samples:,.0f}" in text
+
+
+def test_the_samples_of_all_local_steps_are_counted():
+    """A round of four local steps takes four batches of each worker, and one message."""
+    found = compared({"local": lambda step_size: sg.methods.local_sgd(step_size, steps=4)}, step_sizes=[0.02, 0.05], seeds=1)
+    rounds = sum(outcome.evaluations["updates"][-1] for outcome in found.tuning.outcomes.values())
+    assert found.tuned.budgets["local"].samples == rounds * 4 * CLUSTER.workers * PROBLEM.batch_size > 0
 
 
 def test_one_method_s_edge_extends_the_grids_of_all(both):
@@ -186,7 +193,7 @@ def test_halving_finds_a_best_and_its_pruned_runs_are_nowhere_but_in_the_budget(
     assert found.tuning.seconds().item() == full.tuning.seconds().sel(step_size=0.2).item()
     ours, theirs = found.tuned.budgets["async"], full.tuned.budgets["async"]
     assert ours.configurations == theirs.configurations == 4
-    assert ours.gradients < theirs.gradients
+    assert ours.samples < theirs.samples
     text = found.summary()
     assert "Successive halving played 1 of 4 configurations to the end" in text
     assert "pruned and enter no statistic" in text

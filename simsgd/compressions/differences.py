@@ -7,7 +7,7 @@ the gradient itself does not: at the optimum of workers whose data differ, a wor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ class Estimate(NamedTuple):
 @dataclass(frozen=True)
 class _Differences(Around):
     """What compresses the difference between a message and an estimate of it that both ends hold, from 0."""
+
+    feeds_back: ClassVar[bool] = True
 
     def init(self, message: Parameters) -> Any:
         """Return an estimate of 0, and what the compression begins with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -50,6 +50,8 @@ class ErrorFeedback(Around):
         [0.0, -3.0, 0.0] [1.0, 0.0, 2.0]
         [0.0, 0.0, 4.0] [2.0, -3.0, 0.0]
     """
+
+    feeds_back: ClassVar[bool] = True
 
     decay: float = 1.0
 

@@ -42,7 +42,9 @@ class PowerSGD(Compression):
     `compress_sum(PowerSGD(rank))` before the optimizer, with `BytesOfSum(PowerSGD(rank))` in `compress_up`; see there.
 
     It is biased and forgets what it leaves out: the paper's algorithm 2 has error feedback around it, as has
-    `ErrorFeedback(PowerSGD(rank))`.
+    `ErrorFeedback(PowerSGD(rank))`. Error feedback magnifies rounding: what is left out grows until it takes the place of one
+    of the r directions that are sent, and at which message it does so hangs on components near zero. So a run in float32 and
+    the same in float64, or alone and in lanes, lie further apart than rounding; neither is more right than the other.
 
     A column of Q that is lost in rounding, as all but one are where a gradient has rank 1, begins anew.
 
@@ -227,8 +229,7 @@ def compress_sum(compression: Compression, feedback: bool = True) -> optax.Gradi
     the paper. That holds where each step is made of one message of each worker.
 
     Only a compression whose parts are linear in the message, as P and Q are, can be computed by the workers together; any other
-    one is what a server could do to the sum. With feedback a run magnifies differences in rounding: when one direction takes
-    the place of another among the r depends on components near zero.
+    one is what a server could do to the sum. With feedback a run magnifies differences in rounding (see `PowerSGD`).
 
     It stands in `Method.optimizer`, before the step; what goes over the wire is said by `BytesOfSum` in `Method.compress_up`.
 

@@ -65,6 +65,8 @@ class DeepGradientCompression(Around):
         [0.0, 5.0]
     """
 
+    feeds_back: ClassVar[bool] = True
+
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
@@ -120,6 +122,8 @@ class DeMo(Compression):
         >>> sg.compressions.DeMo(keep=8).bytes(((64, 32), (10,)))  # 8 of 2,048, places in 2 bytes; 8 of 10, in 1
         88
     """
+
+    feeds_back: ClassVar[bool] = True
 
     keep: int = 32
     chunk: int = 64

@@ -7,7 +7,9 @@ Laws of this package:
 1. A preset only composes: a protocol, transformations, an optimizer, a name and a source. What it composes can be composed
    otherwise: `dataclasses.replace(method, on_message=…)`.
 2. The step size is η of the paper's step, and each preset says what it multiplies: single gradients, or an average. Presets of
-   the same step size are not comparable by it (see the README, "Step sizes").
+   the same step size are not comparable by it (see the README, "Step sizes"). Defaults are ours and no paper's: 0.1, and 0.01
+   where the length of a step does not follow the gradient's (signs, AdamW), which is the best power of ten on the digits for
+   each of these presets. They are to begin with: `compare` tunes.
 3. What depends on the number of workers is asked for, never assumed.
 4. `SHELF` lists all presets; the README's table and the tests are held against it.
 """

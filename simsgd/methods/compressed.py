@@ -68,7 +68,7 @@ def random_k(step_size: float = 0.1, *, share: float = 0.01, shared: bool = Fals
 
 
 @preset("signSGD")
-def sign_sgd(step_size: float = 0.1) -> Method:
+def sign_sgd(step_size: float = 0.01) -> Method:
     """Return signSGD with majority vote: workers send signs, the server steps with the sign of their sum.
 
     w ← w − η·sign(Σᵢ sign(gⁱ)). In the paper the vote goes back as signs too. Here the model does, in full, unless
@@ -89,7 +89,7 @@ def sign_sgd(step_size: float = 0.1) -> Method:
 
 
 @preset("Signum")
-def signum(step_size: float = 0.1, *, momentum: float = 0.9) -> Method:
+def signum(step_size: float = 0.01, *, momentum: float = 0.9) -> Method:
     """Return Signum with majority vote: workers send the signs of their momentum, the server steps with the sign of the sum.
 
     mⁱ ← βmⁱ + gⁱ, w ← w − η·sign(Σᵢ sign(mⁱ)). The paper's (1 − β) before gⁱ changes no sign.

@@ -68,7 +68,8 @@ def power_sgd(
     Δ = P̂·Qᵀ of the mean gradient and what was left out before, m ← λ·m + Δ, w ← w − η·(Δ + m). With λ = 0 that steps twice as
     far as SGD at the same η. The models are those of the paper's workers, which sum P and then Q (see
     `compressions.compress_sum`); an all-reduce adds the compressed messages on the way. To have each worker compress its own
-    message instead: `Method(…, compress_up=ErrorFeedback(PowerSGD(rank)))`, for any protocol.
+    message instead: `Method(…, compress_up=ErrorFeedback(PowerSGD(rank)))`, for any protocol. With `feedback` differences in
+    rounding are magnified (see `compressions.PowerSGD`).
 
     Source: Vogels, Karimireddy and Jaggi (2019), "PowerSGD: practical low-rank gradient compression for distributed
     optimization", algorithms 1 and 2, and the authors' code, whose momentum is this one.
@@ -92,7 +93,7 @@ def power_sgd(
 
 
 @preset("DeMo")
-def demo(step_size: float = 0.1, *, keep: int = 32, chunk: int = 64, momentum: float = 0.999) -> Method:
+def demo(step_size: float = 0.01, *, keep: int = 32, chunk: int = 64, momentum: float = 0.999) -> Method:
     """Return DeMo: synchronous rounds of each worker's fastest momentum components, and a step with the sign of their mean.
 
     mᵢ ← β·mᵢ + gᵢ, qᵢ the largest DCT components of each chunk of mᵢ, mᵢ ← mᵢ − qᵢ, w ← w − η·sign((1/n) Σᵢ qᵢ). In the paper
@@ -101,7 +102,7 @@ def demo(step_size: float = 0.1, *, keep: int = 32, chunk: int = 64, momentum: f
     Source: Peng, Quesnelle and Kingma (2024), "DeMo: decoupled momentum optimization", arXiv 2411.19870, algorithm 1.
 
     Args:
-        step_size: η, of a sign.
+        step_size: η, by which each number of the model moves in each step.
         keep: components of each chunk.
         chunk: the longest side of a chunk.
         momentum: β, at least 0 and below 1.

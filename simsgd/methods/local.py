@@ -130,7 +130,7 @@ def scaffold(
 
     wᵢ ← wᵢ − η · (g(wᵢ) − cᵢ + c), H times from w; then cᵢ becomes the mean of the gradients on the way (option II),
     w ← w − η_s · (1/K) Σᵢ (w − wᵢ), and c ← c + (1/n) Σᵢ Δcᵢ. Twice the bytes both ways. Made for data that differ: it asks for
-    a partitioned problem.
+    a partitioned problem; and for synchronous rounds: with another protocol a message that is stale is refused.
 
     Source: Karimireddy et al. (2020), "SCAFFOLD: stochastic controlled averaging for federated learning", algorithm 1, whose
     experiments, too, have option II and η_s = 1.

@@ -20,7 +20,7 @@ from simsgd.works import Fragments, LocalSteps
 
 @preset("DiLoCo")
 def diloco(
-    step_size: float = 0.1,
+    step_size: float = 0.01,
     *,
     steps: int,
     outer_step_size: float = 0.7,
@@ -56,7 +56,7 @@ def diloco(
 
 @preset("Streaming DiLoCo")
 def streaming_diloco(
-    step_size: float = 0.1,
+    step_size: float = 0.01,
     *,
     steps: int,
     fragments: int,
@@ -99,7 +99,7 @@ def streaming_diloco(
 
 @preset("Decoupled DiLoCo")
 def decoupled_diloco(
-    step_size: float = 0.1,
+    step_size: float = 0.01,
     *,
     steps: int,
     fragments: int,
@@ -179,7 +179,8 @@ def async_local_sgd(step_size: float = 0.1, *, steps: int, outer_step_size: floa
         step_size: of the local steps.
         steps: H, at least 1.
         outer_step_size: ε.
-        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD.
+        inner: makes the optimizer of the local steps of `step_size`; workers keep the state of any but plain SGD. AdamW wants
+            smaller steps than the default's, as `diloco` has them.
 
     Example:
         >>> import simsgd as sg

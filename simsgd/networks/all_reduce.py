@@ -55,16 +55,22 @@ class AllReduce(Fabric, ABC):
 
     A gradient of S bytes is cut into `buckets` of S / buckets each, which a rank sends one after the other. With `overlap`
     the j-th of B buckets (from 1) is ready before the job ends, at ended − backward·(1 − j/B), where backward =
-    backward_share·(ended − began): the backward pass finishes the layers one by one, at an even pace.
+    backward_share·(ended − began): the backward pass finishes the layers one by one, at an even pace. Of a job of H local steps
+    it is the backward pass of the last one, (ended − began)/H long. A message that is compressed, or that a job with a time
+    makes, is not there before the job's end, and all of its buckets leave then.
 
     Messages that are compressed, by something that does not let them be added so (`Compression.sums`), are gathered.
+
+    No model is sent: a tape's `bytes_down` takes no time and does not count in a run's `bytes`. A sum counts 2(n−1) messages of
+    the longest one's size, a gathering (n−1)·Σ of all sizes, whatever the algorithm. What `Method.compress_down` compresses
+    changes the numbers, and saves nothing here.
 
     A worker that joins, or returns after a crash, is assumed to have the model; sending it is not simulated.
 
     Args:
         buckets: how many pieces leave one after the other, at least 1.
         overlap: whether a bucket may leave as soon as its layers' gradients are ready; if not, all leave when the job ends.
-        backward_share: share of a job's compute time that is its backward pass, from 0 to 1.
+        backward_share: share of a step's compute time that is its backward pass, from 0 to 1.
     """
 
     buckets: int = 1
@@ -168,7 +174,7 @@ class AllReduce(Fabric, ABC):
         send: Send = undisturbed,
         not_before: float = -math.inf,
     ) -> np.ndarray:
-        """Return when each rank holds the whole sum, bucket after bucket, for jobs that `began` and `ended` (n,) (seconds).
+        """Return when each rank holds the whole sum, bucket after bucket, for steps that `began` and `ended` (n,) (seconds).
 
         No message leaves before `not_before` (seconds), when the set of ranks became known. With an array of `message_bytes`,
         (n,), the size of each rank's message, these are gathered.

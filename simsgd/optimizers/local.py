@@ -85,7 +85,8 @@ def control_variate(step_size: float) -> optax.GradientTransformationExtraArgs:
 
     Of n workers. The change follows from the message m = w_read − wᵢ of H local steps of plain SGD with step size η:
     Δcᵢ = m/(Hη) − c, with the c that the worker was sent. That is the current version's, for protocols whose messages all have
-    staleness 0; elsewhere c drifts away from the mean of the cᵢ. For `Method.on_message`, with `works.ControlledSteps`.
+    staleness 0; elsewhere c would drift away from the mean of the cᵢ, and a replay refuses it. For `Method.on_message`, with
+    `works.ControlledSteps`.
 
     Source: Karimireddy et al. (2020), "SCAFFOLD: stochastic controlled averaging for federated learning", algorithm 1, with
     option II.

@@ -8,5 +8,5 @@ configurations, and the rule holds for what it does not see as well.
 
 from __future__ import annotations
 
-BITS = 1
+BITS = 2
 """The version of the bits that this simsgd computes."""

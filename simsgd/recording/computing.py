@@ -119,7 +119,7 @@ class Computing:
         return then(lambda: self._after(job, before, first), lambda end: self._after(job, max(end, began), others))
 
     def _time_is_over(self, job: Job, seconds: float) -> float:
-        """Return when a job ends that has a time, and have its charges told the steps."""
+        """Return when a job ends that has a time; have it told the steps, and how long the one took that came to nothing."""
         worker, clock = job.worker, self._clocks[job.worker]
         began: float = job.began
 
@@ -127,6 +127,7 @@ class Computing:
             steps, done = self._steps_within(worker, work, began)
             job.charges = job.charges._replace(steps=steps)
             if done <= work:
+                job.dropped = seconds - done if clock is None else seconds * (1 - done / work)
                 return began + seconds
             return began + done if clock is None else self._after(job, began + seconds, done - work)
 

@@ -44,12 +44,13 @@ class Job(Happening):
             self.ended,
             self.sent,
             self.arrived,
+            self.dropped,
         )
         return tuple.__new__(Gradient, values + self.charges[:COLUMNS])  # Gradient._make, without its check
 
 
-for _name in ("departed", "began", "ended", "sent", "arrived"):  # moments that are not known yet
-    setattr(Job, _name, math.nan)
+for _name, _value in (dict.fromkeys(("departed", "began", "ended", "sent", "arrived"), math.nan) | {"dropped": 0.0}).items():
+    setattr(Job, _name, _value)  # what is not known yet
 
 
 class JobsInFlight(Mapping[int, JobInFlight]):

@@ -170,7 +170,7 @@ class Recording:
             "work": plainly(costs.work),
             "versions": surroundings.of_recordings()["versions"],
             "identity": provenance.canonical(provenance.recording(protocol, cluster, costs, seed)),
-        }
+        } | ({"gathered": True} if costs.gathers and isinstance(cluster.network, AllReduce) else {})
         terms = Terms(seed, costs, costs.usual, costs.work.takes_steps, observe, seconds)
         everybody, named = range(cluster.workers), fault_schedule.by_worker(cluster.faults, cluster.workers)
         late = [worker for worker in everybody if fault_schedule.joins(named[worker]) is not None]

@@ -26,6 +26,7 @@ from simsgd.replaying.parts import Numbers, Recipe, offered, parts
 from simsgd.support.bounds import bounds
 from simsgd.support.show import plainly
 from simsgd.tape import Tape
+from simsgd.tape.schema import Messages, Rows
 from simsgd.work import ONE_GRADIENT, Work
 
 WORDS_OF_A_DRAW = 3
@@ -160,6 +161,27 @@ def check_epochs(work: Work, steps: np.ndarray) -> None:
         raise ValueError(
             f"a job was charged {other} local steps, and {work!r} has {work.steps}: workers that go through their shares in "
             "epochs need jobs of one number of steps; use problem.partitioned(…, replacement=True), or assign(worker) alone"
+        )
+
+
+def check_fresh(work: Work, rows: Rows | Messages, version: int = 0) -> None:
+    """Raise ValueError if a message is used that is stale, and the work's mean nothing then.
+
+    Args:
+        work: whose messages.
+        rows: of whole steps.
+        version: the server's when the first of them was used.
+    """
+    if not work.needs_fresh:
+        return
+    staleness = version + np.cumsum(rows.step) - rows.step - rows.read
+    stale = np.flatnonzero((staleness > 0) & getattr(rows, "used", True))
+    if len(stale):
+        first = int(stale[0])
+        raise ValueError(
+            f"a message of worker {rows.worker[first]} is used at staleness {staleness[first]}, but those of {work!r:.200} "
+            "must have staleness 0: give the Method a protocol of synchronous rounds, such as MinibatchSGD() or "
+            "protocols.SampledSGD(clients=10)"
         )
 
 

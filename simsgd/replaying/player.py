@@ -175,6 +175,7 @@ class Player:
         if isinstance(rows, Messages) and not self.problem.replacement:
             demands.check_epochs(self._recipe.work, rows.steps)
         if isinstance(rows, Messages):
+            demands.check_fresh(self._recipe.work, rows, self.version)
             self._room = max(self._room, room_for(self._recipe.work, rows.steps))
             check_passes(self._recipe.work, rows, self.problem, self.workers)
         for first, last, reads, writes in self.slots.place(rows.read, rows.step, live, TABLE_ROWS):

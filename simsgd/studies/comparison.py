@@ -37,13 +37,13 @@ class Budget:
         configurations: step sizes tried, over all settings.
         runs: configurations × seeds, each rung of successive halving counted.
         seconds: simulated seconds of these runs.
-        gradients: that they used.
+        samples: that their gradients took, those of local steps too.
     """
 
     configurations: int
     runs: int
     seconds: float
-    gradients: float
+    samples: float
 
 
 @dataclass(frozen=True)
@@ -291,6 +291,6 @@ def budgets(outcomes: Mapping[Trial, Mapping[int, Outcome]]) -> dict[str, Budget
     for name in dict.fromkeys(trial.method for trial in outcomes):
         runs = [run for trial, by_seed in outcomes.items() if trial.method == name for run in by_seed.values()]
         tried = {(trial.setting, trial.step_size) for trial in outcomes if trial.method == name}
-        seconds, gradients = sum(map(end_of, runs)), sum(run.measures.get("gradients", 0.0) for run in runs)
-        found[name] = Budget(len(tried), len(runs), seconds, gradients)
+        samples = sum(float(run.evaluations["samples"][-1]) for run in runs if "samples" in run.evaluations)
+        found[name] = Budget(len(tried), len(runs), sum(map(end_of, runs)), samples)
     return found

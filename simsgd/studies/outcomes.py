@@ -27,8 +27,9 @@ class Outcome:
         status: "completed", "target reached", "diverged" (kept up to there), or "failed".
         evaluations: by name a column over the evaluations, float64: "time" (simulated seconds), "updates", "samples", "bytes",
             and each metric of the problem.
-        measures: by name a number of the whole run, float: "updates", "gradients" (used), "discarded" (gradients thrown away),
-            "mean_staleness", "computing", "sending", "queueing", "waiting", "down" (shares of time, means over the workers).
+        measures: by name a number of the whole run, float: "updates", "gradients" (messages used, however many local steps
+            each took), "discarded" (those thrown away), "mean_staleness", "computing", "sending", "queueing", "waiting", "down"
+            (shares of time, means over the workers).
         tape_hash: of the tape's content up to the run's end.
         parameters_hash: SHA-256 of the final parameters.
         lanes: how many lanes the executable had; 0 for a run made alone by `simulate`.

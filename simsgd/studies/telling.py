@@ -157,9 +157,9 @@ def tuning(tuned: Tuned) -> list[str]:
     how_many = f"{each.pop()} configurations for each method" if len(each) == 1 else "configurations"
     own = "" if tuned.optimistic else " of their own"
     lines = [f"Tuned on {_count(len(tuned.seeds), 'seed')}{own} ({_listed(tuned.seeds)}): {how_many}."]
-    table: list[tuple[str, ...]] = [("tuning", "runs", "simulated seconds", "gradients")]
+    table: list[tuple[str, ...]] = [("tuning", "runs", "simulated seconds", "samples")]
     for name, budget in tuned.budgets.items():
-        table.append((name, f"{budget.runs:,}", f"{budget.seconds:,.4g}", f"{budget.gradients:,.0f}"))
+        table.append((name, f"{budget.runs:,}", f"{budget.seconds:,.4g}", f"{budget.samples:,.0f}"))
     lines += [show.in_text(table)]
     lines += [f"The grids of all methods were extended {said}." for said in tuned.extended]
     if tuned.saving:

@@ -32,7 +32,7 @@ def plain_charges(tape: Tape) -> set[str]:
     one_step = all((log.steps == 1).all() for log in logs)
     sizes = [column for log in logs for column in (log.bytes_down, log.bytes_up) if len(column)]
     one_size = all((column == sizes[0][0]).all() for column in sizes)
-    nothing = {name for name in ("kind", "seconds") if all((getattr(log, name) == 0).all() for log in logs)}
+    nothing = {name for name in ("kind", "seconds", "dropped") if all((getattr(log, name) == 0).all() for log in logs)}
     return nothing | ({"steps"} if one_step else set()) | ({"bytes_down", "bytes_up"} if one_size else set())
 
 
@@ -60,7 +60,7 @@ def fields(data: xarray.Dataset) -> dict[str, Any]:
     """
     header = _header(_attribute(data, "header", str))
     size = header.get("message_bytes", 0)
-    plain = dict(zip(CHARGES, (1, size, size, 0, 0), strict=True))  # of tapes from before there were these
+    plain = dict(zip((*CHARGES, "dropped"), (1, size, size, 0, 0, 0), strict=True))  # of tapes from before there were these
     logs = {log: {name: _column(data, log, name, plain.get(name)) for name in schema} for log, schema in LOGS.items()}
     return logs["row"] | {
         "update_times": _column(data, "update", "time"),

@@ -28,7 +28,13 @@ def stretches(tape: Tape) -> dict[str, Stretches]:
         found["queueing"] += [(log.worker, assigned, departed), _while_up(tape, log.worker, arrived, over)]
         found["sending"] += [(log.worker, departed, began), (log.worker, sent, arrived)]
         found["barrier" if tape.collective else "queueing"].append((log.worker, ended, sent))
-        found["discarded" if name == "discarded" else "computing"].append((log.worker, began, ended))
+        if name == "discarded":
+            found["discarded"].append((log.worker, began, ended))
+            continue
+        over_time, cut = np.minimum(began + log.seconds, ended), log.dropped > 0
+        found["computing"] += [(log.worker, began, np.where(cut, over_time - log.dropped, ended))]
+        found["computing"] += [(log.worker[cut], over_time[cut], ended[cut])]  # of the message that is compressed after it
+        found["discarded"] += [(log.worker[cut], (over_time - log.dropped)[cut], over_time[cut])]
     found["down"].append((tape.down.worker, tape.down.start, np.fmin(tape.down.end, tape.end)))
     return {kind: _joined(parts) for kind, parts in found.items()}
 

@@ -43,6 +43,7 @@ def hide(columns: Mapping[str, np.ndarray], now: float | np.ndarray, by_time: bo
         shown[name] = np.where((moment <= now) if by_time else (moment < now), columns[name], np.nan)
     if "steps" in columns:  # a job that has a time makes as many as end in it: nobody knows how many before it has ended
         shown["steps"] = np.where((columns["seconds"] > 0) & np.isnan(shown["ended"]), np.int32(1), columns["steps"])
+        shown["dropped"] = np.where(np.isnan(shown["ended"]), 0.0, columns["dropped"])
     return shown
 
 
@@ -50,7 +51,7 @@ def hide_what_never_came(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     """Return the columns of discarded work without the moments that were to come when it was stopped."""
     stopped = columns["reason"] != REASONS.index("unused")
     hidden = hide(columns, columns["time"], by_time=False)
-    return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in (*MOMENTS[1:], "steps")}
+    return dict(columns) | {name: np.where(stopped, hidden[name], columns[name]) for name in (*MOMENTS[1:], "steps", "dropped")}
 
 
 def now_known(tape: Tape, by_time: bool) -> Tape:

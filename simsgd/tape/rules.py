@@ -95,6 +95,10 @@ def _check_values(tape: Tape, name: str, log: Any) -> None:
         for what, charged in (("bytes", log.bytes_down), ("bytes", log.bytes_up), ("seconds", log.seconds)):
             _law(8, name, log, ~((charged >= 0) & (charged < np.inf)), f"{what} are not finite numbers of at least 0")
         _law(8, name, log, (log.seconds > 0) & np.isnan(log.ended) & (log.steps > 1), "steps is known before it ended")
+        known = np.where(np.isnan(log.ended), 0.0, log.seconds)
+        _law(
+            8, name, log, ~((log.dropped >= 0) & (log.dropped <= known)), "dropped is not a part of the seconds of an ended job"
+        )
     if name == "tie":
         _law(6, name, log, (log.kind < 0) | (log.kind >= len(TIES)), f"kind is not one of 0 to {len(TIES) - 1}")
         _law(6, name, log, (log.version < 0) | (log.version > tape.updates), "version is not one that there was")

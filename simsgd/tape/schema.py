@@ -32,9 +32,12 @@ class Gradient(NamedTuple):
         sent: when the gradient had the server's link to itself, and was on its way; until then it queued. Where it is
             summed by an all-reduce, when the last of the workers had its gradient: until then it waited for them.
         arrived: when the gradient reached the server, where it may queue again until it is used or thrown away.
+        dropped: of a job that had a time, the seconds of it that went into the step under way at its end, which came to
+            nothing: its share of the work done in that time, known when the job has ended.
         steps: the local steps that the clock charged for it; its computing is the sum of so many draws. Of a job that had a
             time instead of a number of steps, what came of it; 1 until it has ended.
-        bytes_down: the bytes of what the worker was sent.
+        bytes_down: the bytes of what the worker was sent; of what a server would send it, in an all-reduce, which moves no
+            model and counts none (`Run`'s `bytes`).
         bytes_up: the bytes of what it sends back.
         kind: what kind of job it is, a place in the `kinds` of the method's work.
         seconds: the time that it had instead of a number of steps; 0 for a job that had none.
@@ -49,6 +52,7 @@ class Gradient(NamedTuple):
     ended: float = math.nan
     sent: float = math.nan
     arrived: float = math.nan
+    dropped: float = 0.0
     steps: int = 1
     bytes_down: float = 0.0
     bytes_up: float = 0.0
@@ -74,7 +78,7 @@ LOGS: dict[str, Schema] = JOB_LOGS | {"down_spell": DOWN_COLUMNS, "tie": TIES_CO
 """The tape's logs, with the names that their columns and their dimension have in a Dataset."""
 CHARGES = ("steps", "bytes_down", "bytes_up", "kind", "seconds")
 """What was charged for a job."""
-MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64 and name not in CHARGES)
+MOMENTS = tuple(name for name, kind in JOB_COLUMNS.items() if kind is np.float64 and name not in (*CHARGES, "dropped"))
 """The moments of a job's life, in their order: assigned, departed, began, ended, sent, arrived."""
 REASONS = ("unused", "cancelled", "crash", "leaving")
 """Why work was thrown away: the protocol did not use it, cancelled it, the worker crashed, or left for good."""

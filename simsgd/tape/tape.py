@@ -67,7 +67,7 @@ class Tape(Jobs):
         ties: the order of what happened in one moment, where the other logs cannot tell.
         collective: whether gradients were summed by an all-reduce, for which workers wait, and not sent to a server.
         header: where the tape comes from (protocol, cluster, seed, message_bytes, versions …), as plain text and numbers; not
-            part of its content hash.
+            part of its content hash. "gathered" stands there where an all-reduce gathered messages that it could not sum.
 
     Example:
         >>> import simsgd as sg
@@ -156,9 +156,10 @@ class Tape(Jobs):
     def stretches(self) -> dict[str, Stretches]:
         """Return what workers did when: for each kind (workers, beginnings, ends), arrays of one shape; seconds.
 
-        "computing", "discarded" (computing that was thrown away), "sending" (messages of either direction on their way),
-        "queueing" (for the server's link, or at the server, where being dealt with counts too), "barrier" (in an all-reduce,
-        for later workers) and "down". A worker's stretches do not overlap; what they leave out it waited for an assignment.
+        "computing", "discarded" (computing that was thrown away, the step that a fixed time cuts off among it), "sending"
+        (messages of either direction on their way), "queueing" (for the server's link, or at the server, where being dealt
+        with counts too), "barrier" (in an all-reduce, for later workers) and "down". A worker's stretches do not
+        overlap; what they leave out it waited for an assignment.
         """
         return intervals.stretches(self)
 

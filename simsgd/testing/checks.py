@@ -23,6 +23,7 @@ from simsgd.tape import Tape
 from simsgd.tape.rules import TapeError
 from simsgd.testing import clock
 from simsgd.testing.case import Case, UnmetError, require
+from simsgd.testing.purity import check_pure
 from simsgd.testing.reference import play_slowly
 
 RELATIVE = 1e-9
@@ -177,6 +178,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "source": check_source,
     "pickle": check_pickle,
     "code": check_code,
+    "pure": check_pure,
     "tape": check_tape,
     "common random numbers": check_common_random_numbers,
     "all-reduce": check_all_reduce,

@@ -38,6 +38,7 @@ def check_method(
     - "source": its docstring, or `Method.source`, cites where it comes from.
     - "pickle": it pickles, and what comes back is equal.
     - "code": its protocol and its work print as the code that makes them.
+    - "pure": its parts answer the same whenever they are asked the same, and draw random numbers by the keys they are given.
     - "tape": what it records keeps the laws of the tape, twice the same, in one piece or in many.
     - "common random numbers": the k-th local step of a worker takes the same time as with any other method.
     - "all-reduce": a protocol that says it is `synchronous` steps with one gradient of each worker, all of one version.

@@ -10,7 +10,7 @@ Laws of this module:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -121,9 +121,14 @@ def play_slowly(tape: Tape, problem: Problem, method: Method | Optimizer, seed: 
     """
     if not isinstance(method, Method):
         method = Method(AsyncSGD(), method)  # the protocol has done its part: the tape
+    return play_jobs(arrivals(tape), tape.workers, problem, method, seed)
+
+
+def play_jobs(jobs: Iterable[Arrival], workers: int, problem: Problem, method: Method, seed: int) -> Played:
+    """Play jobs that arrived, one after the other; see `play_slowly`."""
     with jax.enable_x64(True):
-        slow = _Slow(problem, method, tape.workers, seed)
-        for arrival in arrivals(tape):
+        slow = _Slow(problem, method, workers, seed)
+        for arrival in jobs:
             message = slow.work(arrival)
             if arrival.weight is not None:
                 slow.use(arrival, arrival.weight, message)
@@ -139,9 +144,9 @@ class _Slow:
         self._method, self._workers = method, workers
         self._finite_sum = _FiniteSum(problem, workers)
         self._optimizer, self._at_worker, self._on_message, self._hand_out = (
-            _transformation(part) for part in (method.optimizer, method.at_worker, method.on_message, method.hand_out)
+            transformation(part) for part in (method.optimizer, method.at_worker, method.on_message, method.hand_out)
         )
-        self._inner = _transformation(method.inner)
+        self._inner = transformation(method.inner)
         self._compute = _computing(problem, method.work, seed, self._finite_sum, self._inner)
         self._batches = _key_of_batches(seed)
         start = problem.start(seed, "float64")
@@ -410,7 +415,7 @@ class JobAtHand:
         return jax.grad(loss)(parameters, batch, key) if self._problem.loss_draws else jax.grad(loss)(parameters, batch)
 
 
-def _transformation(part: Optimizer | None) -> Any:
+def transformation(part: Optimizer | None) -> Any:
     """Return a part of a method as an optax transformation that is offered extra arguments; none does nothing."""
     if isinstance(part, Tunable):
         part = part.factory(**dict(part.numbers), **dict(part.settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ class ControlledSteps(LocalSteps):
     The worker keeps cᵢ, from 0. The server's c goes out with the model; `optimizers.control_variate`, as `Method.on_message`,
     keeps it.
 
+    Messages must have staleness 0, as in synchronous rounds: the server takes the c that was sent to be that of its current
+    version, so from a stale message it would infer another change of cᵢ.
+
     On the wire it takes twice the bytes both ways, for model and c, and for message and change of cᵢ; the change follows from
     the message, so it is not sent twice here.
 
@@ -29,7 +32,7 @@ class ControlledSteps(LocalSteps):
         steps, of_workers, seconds, keeps_inner: as of `LocalSteps`.
 
     Raises:
-        ValueError: when a replay begins, if `on_message` keeps no c.
+        ValueError: when a replay begins, if `on_message` keeps no c; at the first message that is used and is stale.
 
     Source: Karimireddy et al. (2020), "SCAFFOLD: stochastic controlled averaging for federated learning", algorithm 1.
 
@@ -38,6 +41,8 @@ class ControlledSteps(LocalSteps):
         >>> sg.works.ControlledSteps(steps=8).bytes_up(1000.0)
         2000.0
     """
+
+    needs_fresh: ClassVar[bool] = True
 
     def bytes_down(self, message_bytes: float) -> float:
         """Return the bytes of the model and of c."""

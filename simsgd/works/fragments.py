@@ -44,6 +44,9 @@ class Fragments(Work):
     keeps; the first `overlap` of them before it takes anything in. Its message is r − x in fragment v mod P, with r what the
     server last sent of it, and 0 elsewhere. A worker begins at the first version that it is handed.
 
+    A worker that is back after a crash makes its first `overlap` steps on the model that it had, too, although the clock takes
+    them to begin when the new one has come (`Charges.overlap`); with `Method(after_crash="reset")` it begins anew at that.
+
     Messages have the bytes of their fragments: up, those of one; down, those of all that have changed, which for a worker's
     first job is the whole model. The server needs an optimizer that leaves other fragments alone, `optimizers.in_fragments`,
     and a protocol that says whose turn it is by the kind of a job, `protocols.FragmentsSGD` or `protocols.QuorumSGD`: kind k

@@ -27,7 +27,8 @@ class LocalSteps(Work):
     Args:
         steps: H, the same for all, at least 1; 1 by default.
         of_workers: H of each worker, in the order of their numbers.
-        seconds: as many steps as end within so many seconds of computing, at least one: a fixed time for a round.
+        seconds: as many steps as end within so many seconds of computing, at least one: a fixed time for a round. The step
+            under way at the end comes to nothing, and counts as wasted.
         keeps_inner: whether a worker keeps the inner optimizer's state from job to job, or begins anew each time.
 
     Raises:

@@ -81,7 +81,8 @@ class Collective(Transport):
             return
         self._ranks = ranks = sorted(self._ready)
         self._check_ranks(ranks)
-        began, ended = (np.array([getattr(self._ready[rank], name) for rank in ranks]) for name in ("began", "ended"))
+        began = np.array([self._last_began(self._ready[rank]) for rank in ranks])
+        ended = np.array([self._ready[rank].ended for rank in ranks])
         self._complete = max(self._not_before, float(ended.max()))
         send = functools.partial(self._send, np.array(ranks)) if self._disturbed else undisturbed
         sizes = np.array([self._ready[rank].charges.bytes_up for rank in ranks])
@@ -93,6 +94,17 @@ class Collective(Transport):
                 f"{self._network!r} is done at {end!r} s with gradients ready at {self._complete:g} s: it must be finite"
             )
         self._finish = self._loop.at(end, self._done, None)
+
+    def _last_began(self, job: Job) -> float:
+        """Return when the step began in whose backward pass a message becomes ready, bucket by bucket; its end for a whole.
+
+        It is the last, taken to be as long as the job's steps are in the mean. Of a job that has a time nobody knows which step
+        is the last before the time is over.
+        """
+        charges = job.charges
+        if self._costs.leaves_whole or charges.seconds:
+            return float(job.ended)
+        return float(job.began if charges.steps == 1 else job.ended - (job.ended - job.began) / charges.steps)
 
     def _check_ranks(self, ranks: list[int]) -> None:
         """Raise StuckError if the all-reduce cannot do with those workers that there are."""

@@ -104,7 +104,9 @@ class Preparing:
         problem, tape, method = self._problem, wanted.tape, wanted.method
         demands.check_data(method, problem, tape.workers)
         demands.check_tape(method, tape)
-        check_passes(method.work, tape.cut_rows(slice(tape.rows_until(tape.updates))), problem, tape.workers)
+        rows = tape.cut_rows(slice(tape.rows_until(tape.updates)))
+        demands.check_fresh(method.work, rows.rows)
+        check_passes(method.work, rows, problem, tape.workers)
         recipe, numbers = self._recipe(method, tape.workers, wanted)
         sheet = self._once(
             self._sheets,
