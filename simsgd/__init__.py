@@ -51,7 +51,7 @@ _MODULES = (
     *("times", "works"),
 )
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = [*_HOME, *_MODULES]
 
 
