@@ -81,4 +81,4 @@ def test_the_changelog_begins_with_this_version_and_keeps_the_others():
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     headings = headings[headings[0] == "Unreleased" :]
     assert headings[0] == sg.__version__
-    assert headings[1:] == ["0.6.0", "0.5.0", "0.4.0", "0.3.0", "0.2.0", "0.1.0"]
+    assert headings[1:] == ["0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.0", "0.2.0", "0.1.0"]
