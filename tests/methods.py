@@ -25,7 +25,7 @@ RECORDED = METHODS | {
     "Rescaled": protocols.RescaledASGD(),
     "sampled": protocols.SampledSGD(2),
     "dynamic local": protocols.DynamicLocalSGD(3),
-    "quorum": protocols.QuorumSGD(quorum=1, grace=0.4321),
+    "quorum": protocols.QuorumSGD(quorum=1, grace=0.4375),
     "post-local": protocols.PostLocalSGD(after=3, steps=2),
 }
 """All those that any cluster of at least two workers carries, whoever crashes, leaves or joins: for suites that record."""

@@ -48,7 +48,7 @@ class ListServer:
         self.busy.discard(worker)
         protocol.on_gradient(self, Gradient(worker, 0, 0, 0.0))
 
-    def assign(self, worker):
+    def assign(self, worker, steps=None):
         self.busy.add(worker)
         self.said.append(f"assign {worker}")
 
